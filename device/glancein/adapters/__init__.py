@@ -1,0 +1,1 @@
+"""One outside thing per file; each maps foreign errors to ours."""

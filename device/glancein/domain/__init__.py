@@ -1,0 +1,1 @@
+"""Pure functions and small values: no files, sockets, clocks or threads."""

@@ -1,0 +1,66 @@
+"""Everything glancein raises on purpose. One sentence each: what is wrong and what to do.
+
+GlanceinError
+ +-- InputError            what a person gave us cannot be used          exit code 2
+ |    +-- PhotoError       a picture cannot be read or enrolled (carries a reason code)
+ |    +-- SettingsError    an unknown or impossible setting
+ +-- StoreError            the database cannot be read or written        exit code 3
+ |    +-- NotRecorded      a check-in could not be committed: it must not be shown as done
+ +-- CameraError           no picture from the camera                    exit code 4
+ +-- FeedError             the broker or the feed does not work          exit code 5
+ +-- ModelError            a model is missing, damaged or does not fit   exit code 6
+"""
+
+from __future__ import annotations
+
+
+class GlanceinError(Exception):
+    """Base of all our errors; ``exit_code`` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class InputError(GlanceinError):
+    """What a person gave us cannot be used."""
+
+    exit_code = 2
+
+
+class PhotoError(InputError):
+    """A picture cannot be read or enrolled; ``reason`` is a stable code."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class SettingsError(InputError):
+    """An unknown or impossible setting."""
+
+
+class StoreError(GlanceinError):
+    """The database cannot be read or written."""
+
+    exit_code = 3
+
+
+class NotRecorded(StoreError):  # noqa: N818  # the words the screen shows
+    """A check-in could not be committed: it must not be shown as done."""
+
+
+class CameraError(GlanceinError):
+    """No picture from the camera."""
+
+    exit_code = 4
+
+
+class FeedError(GlanceinError):
+    """The broker or the feed does not work."""
+
+    exit_code = 5
+
+
+class ModelError(GlanceinError):
+    """A model is missing, damaged or does not fit."""
+
+    exit_code = 6

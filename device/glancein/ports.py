@@ -1,0 +1,101 @@
+"""What the pipeline and the kiosk need from outside, as protocols of at most four methods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from glancein.types import CheckIn, Crop, Event, Face, Floats, Frame, Moment, Pixels, Template
+
+
+class Camera(Protocol):
+    """A source of pictures; the newest wins, stale ones are dropped."""
+
+    def read(self, timeout_s: float) -> Frame | None:
+        """The next frame not read before; None once a file or folder has ended. Raises CameraError."""
+
+    def close(self) -> None:
+        """Let the device go."""
+
+
+class FaceFinder(Protocol):
+    """Finds faces with five landmarks."""
+
+    def find(self, pixels: Pixels) -> list[Face]:
+        """Faces of one RGB picture (h, w, 3), best score first."""
+
+
+class Embedder(Protocol):
+    """Turns crops into unit vectors."""
+
+    @property
+    def model_sha256(self) -> str:
+        """Hash of the model file that makes the vectors."""
+
+    def embed(self, crops: Sequence[Crop]) -> Floats:
+        """(n, 128) unit rows."""
+
+
+class People(Protocol):
+    """The enrolled people as the kiosk needs them."""
+
+    def version(self) -> int:
+        """A number that changes whenever the enrolled people change, whichever process changed them."""
+
+    def templates(self, model_sha256: str) -> list[Template]:
+        """Templates made by this model."""
+
+    def name_of(self, person_id: str) -> str | None:
+        """The display name, None if the person is not enrolled."""
+
+
+class Ledger(Protocol):
+    """The append-only record of punches and its outbox."""
+
+    def record(self, check_in: CheckIn) -> Event:
+        """Write event and outbox row in one transaction. Raises NotRecorded if it was not committed."""
+
+    def last_of(self, person_id: str) -> Event | None:
+        """The person's latest event."""
+
+    def pending(self, limit: int) -> list[Event]:
+        """Oldest events not yet acknowledged."""
+
+    def acknowledge(self, epoch: str, up_to_seq: int) -> int:
+        """Take events up to this number out of the outbox; returns how many went. Ignores what was never sent."""
+
+
+class Publisher(Protocol):
+    """The way to HR. Every method returns at once; work goes on in the publisher's own thread."""
+
+    def start(self) -> None:
+        """Begin delivering the ledger's outbox."""
+
+    def wake(self) -> None:
+        """There is something new in the outbox."""
+
+    def state(self) -> dict[str, object]:
+        """What the health page and the state topic show: connected, backlog, last error in words."""
+
+    def stop(self, timeout_s: float) -> None:
+        """Publish the offline state and end."""
+
+
+class Clock(Protocol):
+    """The only source of time."""
+
+    def now(self) -> Moment:
+        """One reading of every clock."""
+
+
+class Screen(Protocol):
+    """What the person in front sees."""
+
+    def show_recorded(self, event: Event, name: str | None) -> None:
+        """Only ever called after the event is committed."""
+
+    def show_refusal(self, reason: str, advice: str) -> None:
+        """Why there was no punch and what to do."""
+
+    def show_not_recorded(self, why: str) -> None:
+        """A punch could not be stored: say so loudly."""

@@ -1,0 +1,193 @@
+"""The values that travel from light to payroll: frozen, slotted, no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Pixels = NDArray[np.uint8]  # (h, w, 3) RGB wherever it is a picture
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture from a camera. ``taken_mono_s`` is on the monotonic clock."""
+
+    pixels: Pixels  # (h, w, 3) RGB
+    taken_mono_s: float
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle in pixels of its picture; it may reach over the edge."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """A found face. Landmarks: left eye, right eye, nose tip, left and right mouth corner, as seen in the picture."""
+
+    box: Box
+    landmarks: Floats  # (5, 2) x, y in pixels
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """A face in the canonical pose.
+
+    ``source_px_per_crop_px`` below 1 means the crop was enlarged; ``residual_px`` is how far the landmarks lie
+    from the template after alignment, in crop pixels (a turned head lies far).
+    """
+
+    pixels: Pixels  # (112, 112, 3) RGB
+    source_px_per_crop_px: float
+    residual_px: float
+
+
+class Reason(StrEnum):
+    """Why a face was not accepted or a photo not enrolled. The words are stable: they go into the feed and scripts."""
+
+    NO_FACE = "no_face"
+    SEVERAL_FACES = "several_faces"
+    TOO_SMALL = "too_small"
+    BLURRED = "blurred"
+    TOO_DARK = "too_dark"
+    TOO_BRIGHT = "too_bright"
+    TURNED_AWAY = "turned_away"
+    COVERED = "covered"
+    UNKNOWN = "unknown"
+    AMBIGUOUS = "ambiguous"
+    EMPTY_GALLERY = "empty_gallery"
+    NO_AGREEMENT = "no_agreement"
+    DUPLICATE_PERSON = "duplicate_person"
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One quality check that failed: the measured value, the limit it missed, and what to do."""
+
+    reason: Reason
+    value: float
+    limit: float
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How usable a crop is; no findings means usable. ``overall`` is 0 (useless) to 1."""
+
+    overall: float
+    findings: tuple[Finding, ...] = ()
+    measures: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """What recognition knows of one person: one unit vector and the hash of the model that made it."""
+
+    person_id: str
+    vector: Floats  # (128,)
+    model_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An enrolled person and the cosine between their template and the probe."""
+
+    person_id: str
+    score_cos: float
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a candidate is believed: the calibrated threshold and the distance to the runner-up, both cosines."""
+
+    accept_cos: float
+    margin_cos: float
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """This is that person."""
+
+    person_id: str
+    score_cos: float
+    runner_up_cos: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Nobody was recognised, and why. ``score_cos`` is the best candidate's, where there was one."""
+
+    reason: Reason
+    score_cos: float | None = None
+    findings: tuple[Finding, ...] = ()
+
+
+Decision = Accepted | Rejected
+
+
+class Direction(StrEnum):
+    """Which way a punch goes."""
+
+    IN = "in"
+    OUT = "out"
+
+
+class ClockTrust(StrEnum):
+    """How far the wall clock can be believed: disciplined now, disciplined since boot, or never."""
+
+    SYNCHRONISED = "synchronised"
+    HOLDOVER = "holdover"
+    UNSYNCHRONISED = "unsynchronised"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One reading of every clock: wall time (aware), monotonic seconds, the boot they belong to, and the trust."""
+
+    wall: datetime
+    mono_s: float
+    boot_id: str
+    trust: ClockTrust
+
+
+@dataclass(frozen=True, slots=True)
+class CheckIn:
+    """A punch that the rules decided on and the ledger has not yet numbered."""
+
+    person_id: str
+    direction: Direction
+    moment: Moment
+    score_cos: float
+    threshold_cos: float
+    model_sha256: str
+    method: str = "face"
+    reason: str = "recognised"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A recorded punch. (kiosk, epoch, seq) names it for ever; ``previous_hash`` chains it to the one before.
+
+    ``name`` is filled only when the settings allow names in the feed.
+    """
+
+    site: str
+    kiosk: str
+    epoch: str
+    seq: int
+    previous_hash: str
+    check_in: CheckIn
+    name: str | None = None

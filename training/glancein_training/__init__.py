@@ -1,0 +1,1 @@
+"""The laboratory: data, losses, networks, training and evaluation; PyTorch lives here and only here."""

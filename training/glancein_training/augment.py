@@ -1,0 +1,160 @@
+"""Batched augmentation for the kiosk's world: pose jitter, exposure, blur, low resolution, noise, JPEG, occlusion.
+
+The teacher sees the clean crop; the student sees what this file makes of it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812  # the name every torch user knows
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Strength:
+    """How far each disturbance goes; probabilities are per picture unless said otherwise."""
+
+    rotate_deg: float = 10.0
+    scale: float = 0.10
+    shift_px: float = 5.0
+    exposure: float = 0.35
+    grey: float = 0.10
+    low_resolution: float = 0.30
+    blur: float = 0.25
+    noise: float = 0.30
+    jpeg: float = 0.12
+    occlude: float = 0.15
+
+
+def augment(crops: Tensor, rng: torch.Generator, strength: Strength, *, out_px: int = 112) -> Tensor:
+    """uint8 (n, 3, 128, 128) -> float32 (n, 3, out_px, out_px) in 0..255, disturbed at random."""
+    images = jitter_pose(crops.float(), rng, strength, out_px=out_px)
+    images = lower_resolution(images, rng, strength.low_resolution)
+    images = blur(images, rng, strength.blur)
+    images = change_light(images, rng, strength)
+    images = add_noise(images, rng, strength.noise)
+    images = compress(images, rng, strength.jpeg)
+    return occlude(images, rng, strength.occlude)
+
+
+def uniform(rng: torch.Generator, count: int, low: float, high: float) -> Tensor:
+    """(count,) numbers between low and high."""
+    return torch.rand(count, generator=rng) * (high - low) + low
+
+
+def chosen(rng: torch.Generator, count: int, probability: float) -> Tensor:
+    """Indices of the pictures that a disturbance with this probability falls on."""
+    return torch.nonzero(torch.rand(count, generator=rng) < probability).flatten()
+
+
+def jitter_pose(images: Tensor, rng: torch.Generator, strength: Strength, *, out_px: int) -> Tensor:
+    """Mirror, rotate, scale and shift, then cut the centre."""
+    count, _, stored_px, _ = images.shape
+    angle = uniform(rng, count, -1, 1) * math.radians(strength.rotate_deg)
+    size = 1 + uniform(rng, count, -1, 1) * strength.scale
+    mirror = torch.where(torch.rand(count, generator=rng) < 0.5, -1.0, 1.0)
+    reach = size * out_px / stored_px
+    shift = uniform(rng, 2 * count, -1, 1).view(count, 2) * (2 * strength.shift_px / stored_px)
+    row_x = torch.stack([mirror * reach * angle.cos(), -reach * angle.sin(), shift[:, 0]], 1)
+    row_y = torch.stack([mirror * reach * angle.sin(), reach * angle.cos(), shift[:, 1]], 1)
+    grid = F.affine_grid(torch.stack([row_x, row_y], 1), [count, 3, out_px, out_px], align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+
+
+def lower_resolution(images: Tensor, rng: torch.Generator, probability: float) -> Tensor:
+    """Shrink and enlarge again: a far face, or a portrait printed small. One size per call."""
+    picked = chosen(rng, len(images), probability)
+    if len(picked):
+        px = images.shape[-1]
+        small_px = int(uniform(rng, 1, 20, 72).item())
+        small = F.interpolate(images[picked], size=(small_px, small_px), mode="area")
+        images[picked] = F.interpolate(small, size=(px, px), mode="bilinear", align_corners=False)
+    return images
+
+
+def blur(images: Tensor, rng: torch.Generator, probability: float) -> Tensor:
+    """Motion blur along one direction or out-of-focus blur; one kernel per call."""
+    picked = chosen(rng, len(images), probability)
+    if len(picked):
+        kernel = blur_kernel(rng).expand(3, 1, -1, -1).contiguous()
+        reach = kernel.shape[-1] // 2
+        padded = F.pad(images[picked], [reach] * 4, mode="reflect")
+        images[picked] = F.conv2d(padded, kernel, groups=3)
+    return images
+
+
+def blur_kernel(rng: torch.Generator) -> Tensor:
+    """(9, 9) kernel that sums to one: an oriented Gaussian, round or long and thin."""
+    long_px = uniform(rng, 1, 0.7, 3.0).item()
+    thin_px = long_px if torch.rand(1, generator=rng).item() < 0.5 else 0.5
+    angle = uniform(rng, 1, 0, math.pi).item()
+    axis = torch.arange(-4, 5, dtype=torch.float32)
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    along = x * math.cos(angle) + y * math.sin(angle)
+    across = -x * math.sin(angle) + y * math.cos(angle)
+    kernel = torch.exp(-0.5 * ((along / long_px) ** 2 + (across / thin_px) ** 2))
+    return kernel / kernel.sum()
+
+
+def change_light(images: Tensor, rng: torch.Generator, strength: Strength) -> Tensor:
+    """Gain, offset, gamma, a colour cast, a side light, and now and then grey."""
+    count = len(images)
+    reach = strength.exposure
+    shape = (count, 1, 1, 1)
+    gamma = torch.exp(uniform(rng, count, -reach, reach)).view(shape)
+    images = 255.0 * (images.clamp(0, 255) / 255.0).pow(gamma)
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    contrast = torch.exp(uniform(rng, count, -reach, reach)).view(shape)
+    images = (images - mean) * contrast + mean + uniform(rng, count, -80, 80).view(shape) * reach
+    cast = torch.exp(uniform(rng, 3 * count, -0.3, 0.3) * reach).view(count, 3, 1, 1)
+    ramp = torch.linspace(-1, 1, images.shape[-1]).view(1, 1, 1, -1)
+    side = uniform(rng, count, -1, 1).view(shape) * 0.8 * reach
+    images = images * cast * (1 + side * ramp)
+    grey = chosen(rng, count, strength.grey)
+    if len(grey):
+        images[grey] = images[grey].mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+    return images.clamp(0, 255)
+
+
+def add_noise(images: Tensor, rng: torch.Generator, probability: float) -> Tensor:
+    """Sensor noise of 2 to 16 grey levels."""
+    picked = chosen(rng, len(images), probability)
+    if len(picked):
+        level = uniform(rng, len(picked), 2, 16).view(-1, 1, 1, 1)
+        noise = torch.randn(images[picked].shape, generator=rng)
+        images[picked] = (images[picked] + level * noise).clamp(0, 255)
+    return images
+
+
+def compress(images: Tensor, rng: torch.Generator, probability: float) -> Tensor:
+    """JPEG at quality 15 to 70."""
+    for index in chosen(rng, len(images), probability).tolist():
+        quality = int(uniform(rng, 1, 15, 70).item())
+        pixels = images[index].permute(1, 2, 0).round().to(torch.uint8).numpy()
+        _, packed = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        unpacked = cv2.imdecode(packed, cv2.IMREAD_COLOR)
+        images[index] = torch.from_numpy(np.ascontiguousarray(unpacked.transpose(2, 0, 1))).float()
+    return images
+
+
+def occlude(images: Tensor, rng: torch.Generator, probability: float) -> Tensor:
+    """A flat patch over the mouth (mask), the eyes (dark glasses) or anywhere (hand, glare)."""
+    px = images.shape[-1]
+    for index in chosen(rng, len(images), probability).tolist():
+        kind = torch.rand(1, generator=rng).item()
+        if kind < 0.3:
+            top, bottom, left, right = 0.60, 1.0, 0.1, 0.9
+        elif kind < 0.5:
+            top, bottom, left, right = 0.38, 0.54, 0.12, 0.88
+        else:
+            top, left = uniform(rng, 2, 0.0, 0.8).tolist()
+            height, width = uniform(rng, 2, 0.1, 0.4).tolist()
+            bottom, right = min(1.0, top + height), min(1.0, left + width)
+        colour = uniform(rng, 3, 0, 255).view(3, 1, 1)
+        images[index, :, int(top * px) : int(bottom * px), int(left * px) : int(right * px)] = colour
+    return images

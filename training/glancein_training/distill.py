@@ -1,0 +1,259 @@
+"""Distil the teachers into one embedder: warm-up, a stable rate, then a decay (the schedule that can be stopped).
+
+The stable part may go on for as many sessions as there are; ``--decay-images`` starts the decay from the latest
+checkpoint and ends in the weights that ship. Resuming continues step for step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812  # the name every torch user knows
+from torch import Tensor, nn
+
+from glancein_training import packs
+from glancein_training.augment import Strength, augment
+from glancein_training.losses.distillation import cosine_distillation, relational_distillation
+from glancein_training.losses.margin import MarginSoftmax
+from glancein_training.networks import FAMILY, Embedder, to_network_floats
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything a run depends on; saved beside its weights."""
+
+    network: str = "glance-158"
+    data: str = "../shared/data"
+    packs: tuple[str, ...] = ("faces", "unlabelled")
+    batch: int = 128
+    rate: float = 2e-3
+    weight_decay: float = 0.02
+    warm_up_images: int = 20_000
+    stable_images: int = 100_000_000
+    decay_images: int = 0
+    hard_power: float = 0.5
+    relation_weight: float = 2.0
+    identity_weight: float = 0.0
+    average_decay: float = 0.999
+    seed: int = 1
+    augment: Strength = field(default_factory=Strength)
+
+
+@dataclass(slots=True)
+class State:
+    """What a checkpoint holds beside the configuration."""
+
+    student: Embedder
+    head: MarginSoftmax
+    average: Embedder
+    optimiser: torch.optim.Optimizer
+    rng: torch.Generator
+    images: int = 0
+    decay_from: int | None = None
+
+
+def make_target(teachers: Sequence[packs.Floats], basis: packs.Floats | None, width: int) -> tuple[Tensor, packs.Floats]:
+    """Teachers side by side on their first ``width`` principal axes (uncentred): unit rows (n, width), and the axes."""
+    both = np.hstack(list(teachers))
+    if basis is None:
+        _, axes = np.linalg.eigh(both.T @ both)
+        basis = np.ascontiguousarray(axes[:, ::-1][:, :width], np.float32)
+    return torch.from_numpy(packs.unit_rows(both @ basis)), basis
+
+
+def rate_at(images: int, config: Config, decay_from: int | None) -> float:
+    """Share of the full learning rate after ``images`` pictures: warm-up, stable, then down to a hundredth."""
+    warm = min(1.0, (images + config.batch) / config.warm_up_images)
+    if decay_from is None:
+        return warm
+    done = min(1.0, (images - decay_from) / max(1, config.decay_images))
+    return warm * max(0.01, 1 - done)
+
+
+def build(config: Config, identities: int) -> State:
+    """Fresh networks and optimiser for one configuration."""
+    torch.manual_seed(config.seed)
+    student = Embedder(FAMILY[config.network]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = Embedder(FAMILY[config.network]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average.load_state_dict(student.state_dict())
+    head = MarginSoftmax(student.shape.embedding, identities)
+    decayed = [p for p in student.parameters() if p.ndim > 1]
+    others = [p for p in student.parameters() if p.ndim <= 1]
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": decayed, "weight_decay": config.weight_decay},
+            {"params": [*others, *head.parameters()], "weight_decay": 0.0},
+        ],
+        lr=config.rate,
+    )
+    return State(student, head, average, optimiser, torch.Generator().manual_seed(config.seed))
+
+
+@torch.no_grad()
+def follow(average: nn.Module, student: nn.Module, decay: float) -> None:
+    """Move the running average of the weights one step towards the student."""
+    for mean, now in zip(average.state_dict().values(), student.state_dict().values(), strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(now, 1 - decay)
+        else:
+            mean.copy_(now)
+
+
+@torch.no_grad()
+def embed(network: Embedder, pixels: packs.Pixels, *, batch: int = 256) -> Tensor:
+    """Unit vectors (n, d) of stored crops, crop and mirror summed."""
+    network.eval()
+    out = []
+    for start in range(0, len(pixels), batch):
+        stored = torch.from_numpy(np.ascontiguousarray(pixels[start : start + batch, 8:120, 8:120]))
+        inputs = to_network_floats(stored.permute(0, 3, 1, 2)).contiguous(memory_format=torch.channels_last)
+        out.append(F.normalize(F.normalize(network(inputs)) + F.normalize(network(inputs.flip(3)))))
+    return torch.cat(out)
+
+
+def tar_at(vectors: Tensor, identity: Tensor, rates: Sequence[float]) -> list[float]:
+    """True accept rate at each false accept rate over all pairs."""
+    upper = torch.triu(torch.ones(len(vectors), len(vectors), dtype=torch.bool), 1)
+    scores = (vectors @ vectors.T)[upper]
+    same = (identity[:, None] == identity[None])[upper]
+    impostor = scores[~same].sort(descending=True).values
+    return [float((scores[same] > impostor[int(rate * len(impostor))]).float().mean()) for rate in rates]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run or resume a distillation."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path, help="folder of the run: checkpoint.pt, config.json, curve.csv")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=JSON", help="one setting of Config")
+    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache/glancein", help="decoded crops")
+    parser.add_argument("--minutes", type=float, default=1e9, help="stop after this long, with a checkpoint")
+    parser.add_argument("--decay", action="store_true", help="start the decay from the latest checkpoint")
+    args = parser.parse_args(argv)
+    overrides = dict(item.split("=", 1) for item in args.set)
+    config = replace(Config(), **{name: json.loads(value) for name, value in overrides.items()})
+    run(config, args.out, args.cache, minutes=args.minutes, decay=args.decay)
+    return 0
+
+
+def run(config: Config, out: Path, cache: Path, *, minutes: float, decay: bool) -> None:
+    """Train until the decay is over or the time is up."""
+    crops = [packs.load(Path(config.data) / name, cache=cache) for name in config.packs]
+    train_rows = [np.flatnonzero(c.is_train) for c in crops]
+    names = np.unique(crops[0].identity[crops[0].is_train])
+    labels = [np.searchsorted(names, c.identity).clip(0, len(names) - 1) for c in crops]
+    known = [c.identity >= 0 for c in crops]
+    state = build(config, len(names))
+    basis: packs.Floats | None = None
+    checkpoint = out / "checkpoint.pt"
+    out.mkdir(parents=True, exist_ok=True)
+    if checkpoint.exists():
+        basis = restore(state, checkpoint)
+    if basis is None:
+        stacked = tuple(np.vstack([c.teachers[k][rows] for c, rows in zip(crops, train_rows, strict=True)]) for k in (0, 1))
+        _, basis = make_target(stacked, None, state.student.shape.embedding)
+    targets = [make_target(c.teachers, basis, state.student.shape.embedding)[0] for c in crops]
+    where = np.concatenate([np.stack([np.full(len(r), k), r], 1) for k, r in enumerate(train_rows)])
+    if decay and state.decay_from is None:
+        state.decay_from = state.images
+    (out / "config.json").write_text(json.dumps(asdict(config) | {"data_sha256": [c.data_sha256 for c in crops]}, indent=1))
+    forward = torch.compile(state.student)
+    started = noted = time.monotonic()
+    seen, sums = 0, np.zeros(3)
+    while time.monotonic() - started < 60 * minutes:
+        epoch, at = divmod(state.images, len(where))
+        order = np.random.default_rng([config.seed, epoch]).permutation(len(where))
+        picks = where[order[at : at + config.batch]]
+        if len(picks) < config.batch:
+            state.images += len(picks)
+            continue
+        stored = np.stack([crops[k].pixels[i] for k, i in picks])
+        target = torch.stack([targets[k][i] for k, i in picks])
+        label = torch.tensor([int(labels[k][i]) if known[k][i] else packs.NO_IDENTITY for k, i in picks])
+        images = augment(torch.from_numpy(stored).permute(0, 3, 1, 2), state.rng, config.augment)
+        share = rate_at(state.images, config, state.decay_from)
+        for group in state.optimiser.param_groups:
+            group["lr"] = config.rate * share
+        state.student.train()
+        vectors = forward(to_network_floats(images).contiguous(memory_format=torch.channels_last))
+        cosine = cosine_distillation(vectors, target, hard_power=config.hard_power)
+        relation = relational_distillation(vectors, target)
+        identity = state.head(vectors, label) if config.identity_weight else torch.zeros(())
+        loss = cosine + config.relation_weight * relation + config.identity_weight * identity
+        state.optimiser.zero_grad()
+        loss.backward()
+        state.optimiser.step()
+        follow(state.average, state.student, config.average_decay)
+        state.images += config.batch
+        seen += config.batch
+        sums += [cosine.item(), relation.item(), identity.item()]
+        over = state.decay_from is not None and state.images - state.decay_from >= config.decay_images
+        if seen >= 25_600 or over:
+            speed = seen / (time.monotonic() - noted)
+            note(out, crops[0], state, sums * config.batch / seen, speed, share)
+            save(state, checkpoint, config, basis)
+            seen, sums, noted = 0, np.zeros(3), time.monotonic()
+        if over:
+            break
+    save(state, checkpoint, config, basis)
+
+
+def note(out: Path, crops: packs.Crops, state: State, sums: np.ndarray, speed: float, share: float) -> None:  # type: ignore[type-arg]
+    """One line of the curve: losses, speed, and TAR on the choosing half of the development identities."""
+    rows = np.flatnonzero(~crops.is_train & (crops.identity % 2 == 0))
+    identity = torch.from_numpy(crops.identity[rows])
+    tars = tar_at(embed(state.average, crops.pixels[rows]), identity, (1e-2, 1e-3, 1e-4))
+    line = [state.images, *(round(float(s), 4) for s in sums), *(round(100 * t, 2) for t in tars), round(speed, 1), round(share, 3)]
+    path = out / "curve.csv"
+    fresh = not path.exists()
+    with path.open("a", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        if fresh:
+            writer.writerow(["images", "cosine", "relation", "identity", "tar_1e-2", "tar_1e-3", "tar_1e-4", "images_per_s", "rate"])
+        writer.writerow(line)
+    print(*line, flush=True)
+
+
+def save(state: State, path: Path, config: Config, basis: packs.Floats) -> None:
+    """Write the checkpoint whole or not at all."""
+    part = path.with_suffix(".part")
+    torch.save(
+        {
+            "network": config.network,
+            "student": state.student.state_dict(),
+            "head": state.head.state_dict(),
+            "average": state.average.state_dict(),
+            "optimiser": state.optimiser.state_dict(),
+            "rng": state.rng.get_state(),
+            "images": state.images,
+            "decay_from": state.decay_from,
+            "basis": torch.from_numpy(basis),
+            "config": asdict(config),
+        },
+        part,
+    )
+    part.replace(path)
+
+
+def restore(state: State, path: Path) -> packs.Floats:
+    """Continue from a checkpoint; returns the target's axes."""
+    stored = torch.load(path, weights_only=True)
+    state.student.load_state_dict(stored["student"])
+    state.head.load_state_dict(stored["head"])
+    state.average.load_state_dict(stored["average"])
+    state.optimiser.load_state_dict(stored["optimiser"])
+    state.rng.set_state(stored["rng"])
+    state.images = stored["images"]
+    state.decay_from = stored["decay_from"]
+    return np.asarray(stored["basis"].numpy(), np.float32)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,95 @@
+"""The tar packs of aligned crops: read once, kept as one uint8 array with the teachers' vectors beside it."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import tarfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Floats = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
+
+STORED_PX = 128  # 8 px of margin on every side of the 112 px crop, for shift, scale and rotation
+NO_IDENTITY = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Crops:
+    """Aligned crops in the order of ``labels.csv``."""
+
+    pixels: Pixels  # (n, 128, 128, 3) RGB
+    identity: NDArray[np.int64]  # (n,), NO_IDENTITY where there is none
+    is_train: NDArray[np.bool_]  # (n,)
+    teachers: tuple[Floats, ...]  # each (n, d), unit rows
+    data_sha256: str
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
+def load(folder: Path, *, cache: Path) -> Crops:
+    """Every crop of one pack folder, decoded; the decoded array is kept in ``cache`` for the next run.
+
+    Raises FileNotFoundError if the folder has no ``labels.csv``.
+    """
+    with (folder / "labels.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    digest = hashlib.sha256((folder / "labels.csv").read_bytes()).hexdigest()
+    array_path = cache / f"{folder.name}-{digest[:16]}.npy"
+    if not array_path.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        unfinished = array_path.with_suffix(".part.npy")
+        np.save(unfinished, decode_all(folder, rows))
+        unfinished.replace(array_path)
+    return Crops(
+        pixels=np.load(array_path, mmap_mode="r"),
+        identity=np.array([int(row.get("identity", NO_IDENTITY)) for row in rows], np.int64),
+        is_train=np.array([row.get("split", "train") == "train" for row in rows]),
+        teachers=tuple(read_teacher(folder / f"teacher_{letter}.npz") for letter in "ab"),
+        data_sha256=digest,
+    )
+
+
+def decode_all(folder: Path, rows: list[dict[str, str]]) -> Pixels:
+    """Decode the pack's pictures into one (n, 128, 128, 3) array."""
+    wanted: dict[str, dict[str, int]] = {}
+    for index, row in enumerate(rows):
+        wanted.setdefault(row["tar"], {})[row["path"]] = index
+    out = np.empty((len(rows), STORED_PX, STORED_PX, 3), np.uint8)
+    for name, members in wanted.items():
+        with tarfile.open(folder / name) as tar, ThreadPoolExecutor(2) as pool:
+            jobs = []
+            for member in tar:
+                file = tar.extractfile(member)
+                if file is not None and member.name in members:
+                    jobs.append((members[member.name], pool.submit(decode, file.read())))
+            for index, job in jobs:
+                out[index] = job.result()
+    return out
+
+
+def decode(data: bytes) -> Pixels:
+    """One stored crop as RGB pixels."""
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def read_teacher(path: Path) -> Floats:
+    """A teacher's vectors, dequantised and of unit length, (n, d)."""
+    with np.load(path) as stored:
+        vectors = stored["vectors"].astype(np.float32) * stored["scale"].astype(np.float32)[:, None]
+    return unit_rows(vectors)
+
+
+def unit_rows(vectors: Floats) -> Floats:
+    """Rows scaled to unit length; a zero row stays zero."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, 1e-12), np.float32)
