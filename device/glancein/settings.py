@@ -1,0 +1,117 @@
+"""One table of settings: name, type, default, range, help. Loaded once into a frozen value; an unknown key is an error.
+
+Sources, later ones win: the defaults, ``settings.toml`` in the data folder, ``GLANCEIN_<NAME>`` in the environment.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from glancein.errors import SettingsError
+
+PREFIX = "GLANCEIN_"
+
+
+def _setting(default: Any, explain: str, **rule: Any) -> Any:  # Any: dataclasses.field itself returns Any
+    return field(default=default, metadata={"help": explain, **rule})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting there is."""
+
+    site: str = _setting("main", "name of the site in topics and events", topic=True)
+    kiosk: str = _setting("kiosk-1", "name of this kiosk in topics and events", topic=True)
+    fpir: float = _setting(
+        0.003, "wanted share of strangers taken for somebody, at any gallery size", low=1e-6, high=0.5
+    )
+    accept_cos: float = _setting(
+        0.0, "fixed cosine threshold; 0 takes the calibrated one of the model card", low=0.0, high=1.0
+    )
+    margin_cos: float = _setting(0.05, "lead over the runner-up below which a face is ambiguous", low=0.0, high=1.0)
+    duplicate_cos: float = _setting(
+        0.0, "cosine from which a new person counts as enrolled already; 0 takes the threshold", low=0.0, high=1.0
+    )
+    agreeing_frames: int = _setting(3, "frames that must name the same person", low=1, high=30)
+    visit_window_s: float = _setting(3.0, "seconds within which those frames must fall", low=0.2, high=60.0)
+    refuse_after_s: float = _setting(2.0, "seconds a face may stay unknown before it is told so", low=0.2, high=60.0)
+    leave_after_s: float = _setting(1.0, "seconds without a face after which a visit is over", low=0.1, high=60.0)
+    quiet_s: float = _setting(120.0, "seconds in which a second look is not a second punch", low=0.0, high=86_400.0)
+    max_shift_h: float = _setting(16.0, "hours after which an open check-in was forgotten", low=1.0, high=48.0)
+    direction: str = _setting("alternate", "who decides in or out", choices=("alternate", "in", "out", "schedule"))
+    schedule: str = _setting(
+        "", "for direction = schedule: times and what starts there, such as '05:00=in 13:00=out'"
+    )
+    time_zone: str = _setting("", "IANA name such as Asia/Seoul; empty takes the machine's")
+    min_face_px: int = _setting(32, "pixels between the eyes below which a kiosk face is too far", low=10, high=400)
+    names_in_feed: bool = _setting(default=False, explain="write people's names into events")
+    delivery: str = _setting("consumer", "what takes an event out of the outbox", choices=("consumer", "puback"))
+    broker: str = _setting("embedded", "embedded, or mqtt://host[:port], mqtts://user:password@host")
+    camera: str = _setting("usb:0", "picamera2, usb:N, rtsp://…, a video file or a folder of pictures")
+    threads: int = _setting(1, "threads of each network", low=1, high=16)
+
+
+def load(folder: Path, environ: Mapping[str, str]) -> Settings:
+    """Settings of one data folder. Raises SettingsError with the name, the value and what is allowed."""
+    values: dict[str, object] = {}
+    path = folder / "settings.toml"
+    if path.exists():
+        values.update(_read_file(path))
+    known = {f.name for f in fields(Settings)}
+    for key, value in environ.items():
+        name = key.removeprefix(PREFIX).lower()
+        if key.startswith(PREFIX) and name in known:
+            values[name] = value
+    return build(values)
+
+
+def build(values: Mapping[str, object]) -> Settings:
+    """Settings from loose values, each converted and checked. Raises SettingsError."""
+    known = {f.name: f for f in fields(Settings)}
+    for name in values:
+        if name not in known:
+            raise SettingsError(f"there is no setting '{name}': one of {', '.join(known)}")
+    return Settings(**{name: _convert(name, value, known[name]) for name, value in values.items()})
+
+
+def _read_file(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
+        raise SettingsError(f"{path} is not valid TOML: {err}") from err
+    except OSError as err:
+        raise SettingsError(f"{path} cannot be read: {err.strerror}") from err
+
+
+def _convert(name: str, value: object, entry: Any) -> object:  # Any: dataclasses.Field is generic in a hidden type
+    rule = entry.metadata
+    try:
+        converted = _as_kind(entry.type, value)
+    except (TypeError, ValueError) as err:
+        raise SettingsError(f"{name} = {value!r} is not a {entry.type}: {rule['help']}") from err
+    if "choices" in rule and converted not in rule["choices"]:
+        raise SettingsError(f"{name} = {value!r}: one of {', '.join(rule['choices'])}")
+    if "low" in rule and not rule["low"] <= converted <= rule["high"]:
+        raise SettingsError(f"{name} = {value!r} is outside {rule['low']} to {rule['high']}: {rule['help']}")
+    if rule.get("topic") and (not converted or set(str(converted)) & set("/+#\0")):
+        raise SettingsError(f"{name} = {value!r} goes into a topic: not empty and without / + #")
+    return converted
+
+
+def _as_kind(kind: str, value: object) -> Any:  # Any: one of the four kinds a setting has
+    match kind, value:
+        case "bool", bool():
+            return value
+        case "bool", str() if value.lower() in {"1", "true", "yes", "on", "0", "false", "no", "off"}:
+            return value.lower() in {"1", "true", "yes", "on"}
+        case "int", int() | str() if not isinstance(value, bool):
+            return int(value)
+        case "float", int() | float() | str() if not isinstance(value, bool):
+            return float(value)
+        case "str", str():
+            return value
+    raise ValueError(kind)
