@@ -1,0 +1,50 @@
+"""What every test may ask for: the development data, the broker program, and permission for long runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Two switches: long runs, and rewriting the golden files."""
+    parser.addoption("--heavy", action="store_true", help="also run the tests that take minutes")
+    parser.addoption("--update-golden", action="store_true", help="write tests/golden anew instead of comparing")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the minutes-long tests out unless they are asked for, and say so."""
+    if config.getoption("--heavy"):
+        return
+    for item in items:
+        if "heavy" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="takes minutes; run with --heavy"))
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of development data; the test is skipped where it is absent."""
+    folder = Path(os.environ.get("GLANCEIN_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "README.md").exists():
+        pytest.skip(f"no development data in {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mosquitto() -> str:
+    """Path of the mosquitto program; the test is skipped where it is absent."""
+    program = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+    if program is None:
+        pytest.skip("no mosquitto on this machine: sudo apt install mosquitto")
+    return program
+
+
+@pytest.fixture
+def update_golden(request: pytest.FixtureRequest) -> bool:
+    """True when the golden files are to be written anew."""
+    return bool(request.config.getoption("--update-golden"))
