@@ -71,6 +71,10 @@ class Reason(StrEnum):
     NO_AGREEMENT = "no_agreement"
     DUPLICATE_PERSON = "duplicate_person"
     UNREADABLE = "unreadable"
+    WRONG_FORMAT = "wrong_format"
+    TOO_LARGE = "too_large"
+    LOW_CONTRAST = "low_contrast"
+    CUT_OFF = "cut_off"
 
 
 @dataclass(frozen=True, slots=True)
