@@ -1,0 +1,55 @@
+"""Settings come from one table; anything else is an error that says so."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from glancein import settings
+from glancein.errors import SettingsError
+
+
+def test_load_when_nothing_is_set(tmp_path: Path) -> None:
+    """An empty folder and environment give the defaults."""
+    assert settings.load(tmp_path, {}) == settings.Settings()
+
+
+def test_load_when_file_and_environment_disagree(tmp_path: Path) -> None:
+    """The environment wins over the file, and text becomes the setting's type."""
+    (tmp_path / "settings.toml").write_text('kiosk = "gate"\nquiet_s = 60\n', encoding="utf-8")
+
+    loaded = settings.load(tmp_path, {"GLANCEIN_QUIET_S": "30", "GLANCEIN_NAMES_IN_FEED": "yes"})
+
+    assert (loaded.kiosk, loaded.quiet_s, loaded.names_in_feed) == ("gate", 30.0, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("kiosc = 'x'", "there is no setting 'kiosc'"),
+        ("quiet_s = 'soon'", "quiet_s = 'soon' is not a float"),
+        ("quiet_s = -1", "outside 0.0 to"),
+        ("quiet_s = true", "is not a float"),
+        ("agreeing_frames = 0", "outside 1 to 30"),
+        ("direction = 'up'", "one of alternate, in, out, schedule"),
+        ("kiosk = 'a/b'", r"without / \+ #"),
+        ("kiosk = ''", "not empty"),
+        ("kiosk = ", "not valid TOML"),
+    ],
+)
+def test_load_when_the_file_is_wrong(tmp_path: Path, text: str, said: str) -> None:
+    """The error names the setting, the value and what is allowed."""
+    (tmp_path / "settings.toml").write_text(text, encoding="utf-8")
+
+    with pytest.raises(SettingsError, match=said):
+        settings.load(tmp_path, {})
+
+
+def test_settings_when_listed() -> None:
+    """Every setting explains itself and has a default that its own rule allows."""
+    defaults = settings.Settings()
+
+    assert all(f.metadata["help"] for f in fields(settings.Settings))
+    assert settings.build({f.name: getattr(defaults, f.name) for f in fields(settings.Settings)}) == defaults
