@@ -1,7 +1,8 @@
 """The contract between convert/ and device/: what a bundle holds, how its numbers are read, how it was made.
 
-A bundle is a folder with ``card.json`` (this file's ModelCard), the model, ``golden.npz`` and, for an embedder,
-the cohort. The card names every other file with its SHA-256; ``model_card.schema.json`` describes its JSON form.
+A bundle is a folder with ``card.json`` (this file's ModelCard), the model, ``golden.npz`` and, for an
+embedder, the cohort. The card names every other file with its SHA-256; ``model_card.schema.json`` describes
+its JSON form.
 """
 
 from __future__ import annotations
