@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from glancein.types import CheckIn, Crop, Event, Face, Floats, Frame, Moment, Pixels, Template
+from glancein.types import CheckIn, Crop, Event, Face, Floats, Frame, Moment, Picture, Pixels, SourceFacts, Template
 
 
 class Camera(Protocol):
@@ -16,6 +16,23 @@ class Camera(Protocol):
 
     def close(self) -> None:
         """Let the device go."""
+
+
+class Source(Protocol):
+    """A source whose reads may block, made for one opening and used by one thread; ``Capture`` makes it a Camera."""
+
+    @property
+    def facts(self) -> SourceFacts:
+        """Name and pace, known before opening."""
+
+    def open(self) -> None:
+        """Take the device or file. Raises CameraError."""
+
+    def read(self) -> Picture | None:
+        """The next picture in an array of its own; None at the end of a recording. Raises CameraError."""
+
+    def close(self) -> None:
+        """Let go; harmless when never opened."""
 
 
 class FaceFinder(Protocol):

@@ -22,6 +22,30 @@ class Frame:
     number: int = 0
 
 
+class Pace(StrEnum):
+    """How pictures come: as they happen, from a recording at its own speed, or as fast as they are read."""
+
+    LIVE = "live"
+    RECORDED = "recorded"
+    STEPPED = "stepped"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """What is known of a source of pictures before it is opened. ``name`` is safe to show: no password in it."""
+
+    name: str
+    pace: Pace
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture of a source. ``due_s`` is when a recording shows it, seconds after its beginning."""
+
+    pixels: Pixels  # (h, w, 3) RGB
+    due_s: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Box:
     """A rectangle in pixels of its picture; it may reach over the edge."""
