@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from glancein.types import CheckIn, Crop, Event, Face, Floats, Frame, Moment, Picture, Pixels, SourceFacts, Template
+from glancein.types import (
+    CheckIn,
+    Crop,
+    Event,
+    Face,
+    Floats,
+    Frame,
+    Moment,
+    Picture,
+    Pixels,
+    SourceFacts,
+    Template,
+)
 
 
 class Camera(Protocol):
@@ -19,7 +31,7 @@ class Camera(Protocol):
 
 
 class Source(Protocol):
-    """A source whose reads may block, made for one opening and used by one thread; ``Capture`` makes it a Camera."""
+    """A source whose reads may block, used by one thread for one opening; ``Capture`` makes it a Camera."""
 
     @property
     def facts(self) -> SourceFacts:
@@ -79,7 +91,7 @@ class Ledger(Protocol):
         """Oldest events not yet acknowledged."""
 
     def acknowledge(self, epoch: str, up_to_seq: int) -> int:
-        """Take events up to this number out of the outbox; returns how many went. Ignores what was never sent."""
+        """Take events up to this number out of the outbox; returns how many. Ignores what was never sent."""
 
 
 class Publisher(Protocol):

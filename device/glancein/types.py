@@ -32,7 +32,7 @@ class Pace(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SourceFacts:
-    """What is known of a source of pictures before it is opened. ``name`` is safe to show: no password in it."""
+    """What is known of a source of pictures before it is opened. ``name`` holds no password."""
 
     name: str
     pace: Pace
@@ -58,7 +58,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """A found face. Landmarks: left eye, right eye, nose tip, left and right mouth corner, as seen in the picture."""
+    """A found face. Landmarks: left and right eye, nose tip, left and right mouth corner, as seen."""
 
     box: Box
     landmarks: Floats  # (5, 2) x, y in pixels
@@ -69,8 +69,8 @@ class Face:
 class Crop:
     """A face in the canonical pose.
 
-    ``source_px_per_crop_px`` below 1 means the crop was enlarged; ``residual_px`` is how far the landmarks lie
-    from the template after alignment, in crop pixels (a turned head lies far).
+    ``source_px_per_crop_px`` below 1 means the crop was enlarged; ``residual_px`` is how far the landmarks
+    lie from the template after alignment, in crop pixels (a turned head lies far).
     """
 
     pixels: Pixels  # (112, 112, 3) RGB
@@ -79,7 +79,7 @@ class Crop:
 
 
 class Reason(StrEnum):
-    """Why a face was not accepted or a photo not enrolled. The words are stable: they go into the feed and scripts."""
+    """Why a face was not accepted or a photo not enrolled; feed and scripts rely on the words."""
 
     NO_FACE = "no_face"
     SEVERAL_FACES = "several_faces"
@@ -139,7 +139,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When a candidate is believed: the calibrated threshold and the distance to the runner-up, both cosines."""
+    """When a candidate is believed: calibrated threshold and distance to the runner-up, both cosines."""
 
     accept_cos: float
     margin_cos: float
@@ -183,7 +183,7 @@ class ClockTrust(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One reading of every clock: wall time (aware), monotonic seconds, the boot they belong to, and the trust."""
+    """One reading of every clock: aware wall time, monotonic seconds, the boot they belong to, the trust."""
 
     wall: datetime
     mono_s: float

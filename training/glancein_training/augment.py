@@ -1,4 +1,4 @@
-"""Batched augmentation for the kiosk's world: pose jitter, exposure, blur, low resolution, noise, JPEG, occlusion.
+"""Batched augmentation for the kiosk's world: pose, exposure, blur, low resolution, noise, JPEG, occlusion.
 
 The teacher sees the clean crop; the student sees what this file makes of it.
 """
@@ -138,6 +138,7 @@ def compress(images: Tensor, rng: torch.Generator, probability: float) -> Tensor
         pixels = images[index].permute(1, 2, 0).round().to(torch.uint8).numpy()
         _, packed = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
         unpacked = cv2.imdecode(packed, cv2.IMREAD_COLOR)
+        assert unpacked is not None, "OpenCV reads what it wrote"  # noqa: S101  # an impossible state
         images[index] = torch.from_numpy(np.ascontiguousarray(unpacked.transpose(2, 0, 1))).float()
     return images
 

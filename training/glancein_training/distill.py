@@ -1,7 +1,7 @@
-"""Distil the teachers into one embedder: warm-up, a stable rate, then a decay (the schedule that can be stopped).
+"""Distil the teachers into one embedder: warm-up, a stable rate, then a decay; it can be stopped.
 
-The stable part may go on for as many sessions as there are; ``--decay-images`` starts the decay from the latest
-checkpoint and ends in the weights that ship. Resuming continues step for step.
+The stable part may go on for as many sessions as there are; ``--decay`` starts the decay from the latest
+checkpoint, ``decay_images`` long, and ends in the weights that ship. Resuming continues step for step.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import argparse
 import csv
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  # the name every torch user knows
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from glancein_training import packs
@@ -24,6 +25,14 @@ from glancein_training.augment import Strength, augment
 from glancein_training.losses.distillation import cosine_distillation, relational_distillation
 from glancein_training.losses.margin import MarginSoftmax
 from glancein_training.networks import FAMILY, Embedder, to_network_floats
+
+NOTE_EVERY_IMAGES = 25_600
+CURVE_COLUMNS = [
+    *("images", "cosine", "relation", "identity"),  # progress, and mean losses since the line before
+    *("tar_1e-2", "tar_1e-3", "tar_1e-4"),  # per cent, on the choosing half
+    *("images_per_s", "rate"),
+]
+Forward = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +69,26 @@ class State:
     decay_from: int | None = None
 
 
-def make_target(teachers: Sequence[packs.Floats], basis: packs.Floats | None, width: int) -> tuple[Tensor, packs.Floats]:
-    """Teachers side by side on their first ``width`` principal axes (uncentred): unit rows (n, width), and the axes."""
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """What the student is shown and what it is asked for, pack by pack."""
+
+    crops: list[packs.Crops]
+    targets: list[Tensor]  # each (n, d)
+    labels: list[NDArray[np.int64]]  # each (n,), NO_IDENTITY where there is none
+    where: NDArray[np.int64]  # (n, 2) pack and row of every training picture
+
+    def picks(self, images: int, config: Config) -> NDArray[np.int64]:
+        """Pack and row of the next batch after ``images`` pictures; shorter at the end of an epoch."""
+        epoch, at = divmod(images, len(self.where))
+        order = np.random.default_rng([config.seed, epoch]).permutation(len(self.where))
+        return self.where[order[at : at + config.batch]]
+
+
+def make_target(
+    teachers: Sequence[packs.Floats], basis: packs.Floats | None, width: int
+) -> tuple[Tensor, packs.Floats]:
+    """Teachers side by side on ``width`` principal axes (uncentred): unit rows (n, width), and the axes."""
     both = np.hstack(list(teachers))
     if basis is None:
         _, axes = np.linalg.eigh(both.T @ both)
@@ -70,7 +97,7 @@ def make_target(teachers: Sequence[packs.Floats], basis: packs.Floats | None, wi
 
 
 def rate_at(images: int, config: Config, decay_from: int | None) -> float:
-    """Share of the full learning rate after ``images`` pictures: warm-up, stable, then down to a hundredth."""
+    """Share of the full rate after ``images`` pictures: warm-up, stable, then down to a hundredth."""
     warm = min(1.0, (images + config.batch) / config.warm_up_images)
     if decay_from is None:
         return warm
@@ -130,9 +157,13 @@ def tar_at(vectors: Tensor, identity: Tensor, rates: Sequence[float]) -> list[fl
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run or resume a distillation."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("out", type=Path, help="folder of the run: checkpoint.pt, config.json, curve.csv")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=JSON", help="one setting of Config")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=JSON", help="one setting of Config"
+    )
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache/glancein", help="decoded crops")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after this long, with a checkpoint")
     parser.add_argument("--decay", action="store_true", help="start the decay from the latest checkpoint")
@@ -146,58 +177,34 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(config: Config, out: Path, cache: Path, *, minutes: float, decay: bool) -> None:
     """Train until the decay is over or the time is up."""
     crops = [packs.load(Path(config.data) / name, cache=cache) for name in config.packs]
-    train_rows = [np.flatnonzero(c.is_train) for c in crops]
-    names = np.unique(crops[0].identity[crops[0].is_train])
-    labels = [np.searchsorted(names, c.identity).clip(0, len(names) - 1) for c in crops]
-    known = [c.identity >= 0 for c in crops]
-    state = build(config, len(names))
-    basis: packs.Floats | None = None
+    state = build(config, len(training_identities(crops[0])))
     checkpoint = out / "checkpoint.pt"
     out.mkdir(parents=True, exist_ok=True)
-    if checkpoint.exists():
-        basis = restore(state, checkpoint)
-    if basis is None:
-        stacked = tuple(np.vstack([c.teachers[k][rows] for c, rows in zip(crops, train_rows, strict=True)]) for k in (0, 1))
-        _, basis = make_target(stacked, None, state.student.shape.embedding)
-    targets = [make_target(c.teachers, basis, state.student.shape.embedding)[0] for c in crops]
-    where = np.concatenate([np.stack([np.full(len(r), k), r], 1) for k, r in enumerate(train_rows)])
+    basis = restore(state, checkpoint) if checkpoint.exists() else None
+    lessons, basis = prepare(crops, basis, state.student.shape.embedding)
     if decay and state.decay_from is None:
         state.decay_from = state.images
-    (out / "config.json").write_text(json.dumps(asdict(config) | {"data_sha256": [c.data_sha256 for c in crops]}, indent=1))
+    record = asdict(config) | {"data_sha256": [c.data_sha256 for c in crops]}
+    (out / "config.json").write_text(json.dumps(record, indent=1))
     forward = torch.compile(state.student)
     started = noted = time.monotonic()
     seen, sums = 0, np.zeros(3)
     while time.monotonic() - started < 60 * minutes:
-        epoch, at = divmod(state.images, len(where))
-        order = np.random.default_rng([config.seed, epoch]).permutation(len(where))
-        picks = where[order[at : at + config.batch]]
+        picks = lessons.picks(state.images, config)
         if len(picks) < config.batch:
             state.images += len(picks)
             continue
-        stored = np.stack([crops[k].pixels[i] for k, i in picks])
-        target = torch.stack([targets[k][i] for k, i in picks])
-        label = torch.tensor([int(labels[k][i]) if known[k][i] else packs.NO_IDENTITY for k, i in picks])
-        images = augment(torch.from_numpy(stored).permute(0, 3, 1, 2), state.rng, config.augment)
-        share = rate_at(state.images, config, state.decay_from)
-        for group in state.optimiser.param_groups:
-            group["lr"] = config.rate * share
-        state.student.train()
-        vectors = forward(to_network_floats(images).contiguous(memory_format=torch.channels_last))
-        cosine = cosine_distillation(vectors, target, hard_power=config.hard_power)
-        relation = relational_distillation(vectors, target)
-        identity = state.head(vectors, label) if config.identity_weight else torch.zeros(())
-        loss = cosine + config.relation_weight * relation + config.identity_weight * identity
-        state.optimiser.zero_grad()
-        loss.backward()
-        state.optimiser.step()
-        follow(state.average, state.student, config.average_decay)
-        state.images += config.batch
+        sums += step(state, forward, config, lessons=lessons, picks=picks)
         seen += config.batch
-        sums += [cosine.item(), relation.item(), identity.item()]
         over = state.decay_from is not None and state.images - state.decay_from >= config.decay_images
-        if seen >= 25_600 or over:
-            speed = seen / (time.monotonic() - noted)
-            note(out, crops[0], state, sums * config.batch / seen, speed, share)
+        if seen >= NOTE_EVERY_IMAGES or over:
+            note(
+                out,
+                crops[0],
+                state,
+                losses=sums * config.batch / seen,
+                speed=seen / (time.monotonic() - noted),
+            )
             save(state, checkpoint, config, basis)
             seen, sums, noted = 0, np.zeros(3), time.monotonic()
         if over:
@@ -205,18 +212,74 @@ def run(config: Config, out: Path, cache: Path, *, minutes: float, decay: bool) 
     save(state, checkpoint, config, basis)
 
 
-def note(out: Path, crops: packs.Crops, state: State, sums: np.ndarray, speed: float, share: float) -> None:  # type: ignore[type-arg]
+def training_identities(crops: packs.Crops) -> NDArray[np.int64]:
+    """The identities of the training split, sorted; a position here is a class of the margin softmax."""
+    return np.unique(crops.identity[crops.is_train])
+
+
+def prepare(crops: list[packs.Crops], basis: packs.Floats | None, width: int) -> tuple[Lessons, packs.Floats]:
+    """Targets and labels of every pack; without a ``basis`` its axes come from the training rows."""
+    train_rows = [np.flatnonzero(c.is_train) for c in crops]
+    names = training_identities(crops[0])
+    if basis is None:
+        stacked = [
+            np.vstack([c.teachers[k][r] for c, r in zip(crops, train_rows, strict=True)]) for k in (0, 1)
+        ]
+        _, basis = make_target(stacked, None, width)
+    labels = [
+        np.where(
+            c.identity >= 0, np.searchsorted(names, c.identity).clip(0, len(names) - 1), packs.NO_IDENTITY
+        )
+        for c in crops
+    ]
+    targets = [make_target(c.teachers, basis, width)[0] for c in crops]
+    where = np.concatenate([np.stack([np.full(len(r), k), r], 1) for k, r in enumerate(train_rows)])
+    return Lessons(crops, targets, labels, where), basis
+
+
+def step(
+    state: State, forward: Forward, config: Config, *, lessons: Lessons, picks: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """One update of student, head and running average; returns the cosine, relation and identity losses."""
+    stored = np.stack([lessons.crops[k].pixels[i] for k, i in picks])
+    target = torch.stack([lessons.targets[k][i] for k, i in picks])
+    label = torch.tensor([int(lessons.labels[k][i]) for k, i in picks])
+    images = augment(torch.from_numpy(stored).permute(0, 3, 1, 2), state.rng, config.augment)
+    share = rate_at(state.images, config, state.decay_from)
+    for group in state.optimiser.param_groups:
+        group["lr"] = config.rate * share
+    state.student.train()
+    vectors = forward(to_network_floats(images).contiguous(memory_format=torch.channels_last))
+    cosine = cosine_distillation(vectors, target, hard_power=config.hard_power)
+    relation = relational_distillation(vectors, target)
+    identity = state.head(vectors, label) if config.identity_weight else torch.zeros(())
+    loss = cosine + config.relation_weight * relation + config.identity_weight * identity
+    state.optimiser.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    state.optimiser.step()
+    follow(state.average, state.student, config.average_decay)
+    state.images += config.batch
+    return np.array([cosine.item(), relation.item(), identity.item()])
+
+
+def note(out: Path, crops: packs.Crops, state: State, *, losses: NDArray[np.float64], speed: float) -> None:
     """One line of the curve: losses, speed, and TAR on the choosing half of the development identities."""
     rows = np.flatnonzero(~crops.is_train & (crops.identity % 2 == 0))
     identity = torch.from_numpy(crops.identity[rows])
     tars = tar_at(embed(state.average, crops.pixels[rows]), identity, (1e-2, 1e-3, 1e-4))
-    line = [state.images, *(round(float(s), 4) for s in sums), *(round(100 * t, 2) for t in tars), round(speed, 1), round(share, 3)]
+    line = [
+        state.images,
+        *(round(float(x), 4) for x in losses),
+        *(round(100 * t, 2) for t in tars),
+        round(speed, 1),
+    ]
+    line.append(round(state.optimiser.param_groups[0]["lr"] / state.optimiser.defaults["lr"], 3))
     path = out / "curve.csv"
     fresh = not path.exists()
     with path.open("a", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         if fresh:
-            writer.writerow(["images", "cosine", "relation", "identity", "tar_1e-2", "tar_1e-3", "tar_1e-4", "images_per_s", "rate"])
+            writer.writerow(CURVE_COLUMNS)
         writer.writerow(line)
     print(*line, flush=True)
 

@@ -60,6 +60,7 @@ class Embedder(nn.Module):
         self.project = nn.Linear(shape.reduce * last_px * last_px, shape.embedding)
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """One embedding per picture; the caller normalises."""
         features: Tensor = self.body(pixels)
         return self.project(features.flatten(1))  # type: ignore[no-any-return]  # torch types Module calls as Any
 
@@ -70,13 +71,13 @@ class Residual(nn.Module):
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
         self.narrow = convolution(width, inner)
-        self.widen = nn.Sequential(
-            nn.Conv2d(inner, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
-        )
-        nn.init.zeros_(self.widen[1].weight)
+        normalise = nn.BatchNorm2d(width)
+        nn.init.zeros_(normalise.weight)
+        self.widen = nn.Sequential(nn.Conv2d(inner, width, 3, padding=1, bias=False), normalise)
         self.relu = nn.ReLU()
 
     def forward(self, features: Tensor) -> Tensor:
+        """(n, width, h, w) -> the same shape."""
         return self.relu(features + self.widen(self.narrow(features)))  # type: ignore[no-any-return]  # as above
 
 

@@ -34,22 +34,22 @@ def crop(pixels: Pixels, landmarks: Floats, *, out_px: int = CROP_PX) -> Crop:
     source, to_crop = _halve_until_sharp(pixels, centred, scale)
     cut = cv2.warpAffine(source, to_crop, (out_px, out_px), flags=cv2.INTER_LINEAR)
     moved = transform(matrix, landmarks)
-    residual = float(np.sqrt(np.mean(np.sum((moved - np.float32(TEMPLATE)) ** 2, axis=1))))
+    residual = float(np.sqrt(np.mean(np.sum((moved - np.asarray(TEMPLATE, np.float32)) ** 2, axis=1))))
     return Crop(np.asarray(cut, np.uint8), 1.0 / scale, residual)
 
 
 def similarity(landmarks: Floats) -> Floats:
     """(2, 3) matrix that takes picture pixels to crop pixels: rotation, one scale, shift.
 
-    Least median of squares (Rousseeuw 1984): every pair of landmarks proposes a transform, the one with the smallest
-    median residual wins, and the least-squares fit (Umeyama 1991) to its inliers is returned. One landmark far off,
-    such as a nose tip of a turned head, does not tilt the face.
+    Least median of squares (Rousseeuw 1984): every pair of landmarks proposes a transform, the one with the
+    smallest median residual wins, and the least-squares fit (Umeyama 1991) to its inliers is returned. One
+    landmark far off, such as a nose tip of a turned head, does not tilt the face.
     """
     points = np.asarray(landmarks, np.float64)
     target = np.asarray(TEMPLATE, np.float64)
     if points.shape != target.shape or not np.isfinite(points).all():
         raise ValueError("landmarks must be five finite points")
-    best: tuple[float, np.ndarray] | None = None  # type: ignore[type-arg]
+    best: tuple[float, np.ndarray] | None = None
     for pair in itertools.combinations(range(len(target)), 2):
         rows = list(pair)
         if np.hypot(*(points[rows[0]] - points[rows[1]])) < 1e-6:
@@ -77,7 +77,7 @@ def invert(matrix: Floats) -> Floats:
     return np.asarray(np.linalg.inv(full)[:2], np.float32)
 
 
-def _least_squares(points: np.ndarray, target: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def _least_squares(points: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Similarity without reflection as one complex ratio: target = a * point + b."""
     here = points[:, 0] + 1j * points[:, 1]
     there = target[:, 0] + 1j * target[:, 1]
@@ -87,7 +87,7 @@ def _least_squares(points: np.ndarray, target: np.ndarray) -> np.ndarray:  # typ
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
 
 
-def _squared_residuals(matrix: np.ndarray, points: np.ndarray, target: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def _squared_residuals(matrix: np.ndarray, points: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.asarray(np.sum((points @ matrix[:, :2].T + matrix[:, 2] - target) ** 2, axis=1))
 
 
@@ -100,7 +100,9 @@ def _halve_until_sharp(pixels: Pixels, matrix: Floats, scale: float) -> tuple[Pi
         return pixels, matrix
     factor = 2**halvings
     height, width = pixels.shape[:2]
-    small = cv2.resize(pixels, (max(1, width // factor), max(1, height // factor)), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(
+        pixels, (max(1, width // factor), max(1, height // factor)), interpolation=cv2.INTER_AREA
+    )
     stretch_x, stretch_y = width / small.shape[1], height / small.shape[0]
     adapted = matrix.copy()
     adapted[:, 0] *= stretch_x

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class MarginSoftmax(nn.Module):
-    """Cross-entropy over ``scale * (cos - margin)`` for the right identity and ``scale * cos`` for the others."""
+    """Cross-entropy over ``scale * (cos - margin)`` for the right identity, ``scale * cos`` for others."""
 
     def __init__(self, width: int, identities: int, *, scale: float = 32.0, margin: float = 0.2) -> None:
         super().__init__()
@@ -17,7 +17,7 @@ class MarginSoftmax(nn.Module):
         self.margin = margin
 
     def forward(self, vectors: Tensor, label: Tensor) -> Tensor:
-        """vectors (n, d), label (n,) with negative labels left out -> the mean loss, zero if none is labelled."""
+        """Mean loss of vectors (n, d) under labels (n,); negative ones are left out, zero if none is left."""
         labelled = label >= 0
         if not labelled.any():
             return vectors.sum() * 0
