@@ -10,9 +10,11 @@ from urllib.parse import urlsplit
 
 from glancein.errors import InputError
 
-VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm"})
+VIDEO_SUFFIXES = frozenset(
+    {".avi", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpg", ".ts", ".webm"}
+)
 STREAM_SCHEMES = frozenset({"http", "https", "rtsp", "rtsps"})
-FORMS = "picamera2, usb:0, /dev/video0, rtsp://host/path, http://host/path, a video file or a folder of pictures (DIR/)"
+FORMS = "picamera2, usb:0, /dev/video0, rtsp://host/path, http://host/path, a video file, a folder (DIR/)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def parse_camera(word: str, *, devices: Sequence[str] = ()) -> CameraWord:
     """Understand one camera word; raises InputError for an unknown one.
 
     ``devices`` are the device paths that exist, only to suggest one in the error.
-    A path means a folder if it ends in a slash or has no suffix, and a video if its suffix is one of VIDEO_SUFFIXES.
+    A path means a folder if it ends in a slash or has no suffix, a video if its suffix is in VIDEO_SUFFIXES.
     """
     word = word.strip()
     if "://" in word:
@@ -89,6 +91,10 @@ def parse_camera(word: str, *, devices: Sequence[str] = ()) -> CameraWord:
         return UsbCamera(f"/dev/video{int(found[1])}")
     if re.fullmatch(r"/dev/(video\d+|v4l/\S+)", word):
         return UsbCamera(word)
+    if "@" in word:
+        raise InputError(
+            f"unknown camera; begin an address with rtsp:// or http://; otherwise use one of: {FORMS}"
+        )
     if word.startswith("/dev/"):
         raise InputError(f"{word!r} is not a video device; {_present(devices)}")
     return _recording(word, devices)
@@ -103,11 +109,11 @@ def _recording(word: str, devices: Sequence[str]) -> VideoFile | PictureFolder:
     if "/" in word and not path.suffix:
         return PictureFolder(path)
     if re.fullmatch(r"\d{1,3}", word):
-        raise InputError(f"unknown camera {word!r}; write usb:{int(word)} for a USB camera; {_present(devices)}")
+        raise InputError(f"unknown camera {word!r}; write usb:{int(word)} for USB; {_present(devices)}")
     if path.suffix:
         raise InputError(
-            f"unknown camera {word!r}: {path.suffix} is not a video suffix; known are {' '.join(sorted(VIDEO_SUFFIXES))};"
-            " put single pictures into a folder and write DIR/"
+            f"unknown camera {word!r}; videos end in {' '.join(sorted(VIDEO_SUFFIXES))};"
+            " put pictures into a folder and write DIR/"
         )
     raise InputError(f"unknown camera {word!r}; use one of: {FORMS}; {_present(devices)}")
 
@@ -118,20 +124,16 @@ def _network_camera(url: str) -> NetworkCamera:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise InputError("the camera address cannot be read; write rtsp://user:password@host:554/path") from None
+        raise InputError("the camera address cannot be read; write rtsp://user:password@host/path") from None
     if parts.scheme not in STREAM_SCHEMES:
         raise InputError(f"unknown camera scheme; use one of: {', '.join(sorted(STREAM_SCHEMES))}")
     if "@" in parts.path + parts.query + parts.fragment:
         raise InputError("the camera's user or password holds / ? # or @; write them as %2F %3F %23 %40")
     if not host or re.search(r"[\s\x00-\x1f]", url):
         raise InputError("the camera address has no host or holds blanks; write rtsp://host/path")
-    return NetworkCamera(url, _without_secrets(parts.scheme, host, port, has_path=len(parts.path + parts.query) > 1))
-
-
-def _without_secrets(scheme: str, host: str, port: int | None, *, has_path: bool) -> str:
-    """Scheme, host and port; some cameras carry the password in the path, so no path is shown."""
+    # Scheme, host and port only: some cameras carry the password in the path or the query.
     shown_host = f"[{host}]" if ":" in host else host
-    return f"{scheme}://{shown_host}{f':{port}' if port else ''}{'/...' if has_path else ''}"
+    return NetworkCamera(url, f"{parts.scheme}://{shown_host}{f':{port}' if port else ''}")
 
 
 def _present(devices: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Successive pictures of a live camera -> is the picture frozen, dark, covered or burnt out?"""
+"""Successive pictures of a live camera -> frozen, dark, covered or burnt out."""
 
 from __future__ import annotations
 
@@ -86,7 +86,8 @@ def is_same_picture(one: Pixels, other: Pixels) -> bool:
 def light_trouble(pixels: Pixels, limits: WatchLimits) -> Trouble | None:
     """Judge the light of one picture (h, w, 3) RGB on a thinned grid."""
     step = max(1, min(pixels.shape[:2]) // _SAMPLES_SHORT_SIDE)
-    luma: Floats = pixels[::step, ::step] @ np.array([0.299, 0.587, 0.114], np.float32)
+    weights: Floats = np.array([0.299, 0.587, 0.114], np.float32)
+    luma: Floats = np.asarray(pixels[::step, ::step], np.float32) @ weights
     low, middle, high = np.percentile(luma, [5, 50, 95])
     if high < limits.dark_luma:
         return Trouble.DARK
