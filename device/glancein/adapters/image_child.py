@@ -1,8 +1,9 @@
 """The child that decodes pictures: it alone hands foreign bytes to a decoder, under limits it sets on itself.
 
 Run as a script it serves pictures one after the other: a request is the length of the file (8 bytes,
-big-endian) and the file; an answer is the length of a JSON header (4 bytes), the header, and the pixels if there
-are any. It ends when its input ends. It imports neither glancein nor numpy: it starts quickly and stays small.
+big-endian) and the file; an answer is the length of a JSON header (4 bytes), the header, and the pixels if
+there are any. It ends when its input ends. It imports neither glancein nor numpy: it starts quickly and
+stays small.
 """
 
 from __future__ import annotations
