@@ -94,6 +94,22 @@ class Ledger(Protocol):
         """Take events up to this number out of the outbox; returns how many. Ignores what was never sent."""
 
 
+class History(Protocol):
+    """What the publisher needs of the record beside the outbox; a Ledger on SQLite is both."""
+
+    def position(self) -> StreamPosition:
+        """Where the current stream stands and how much waits."""
+
+    def replay(self, epoch: str, from_seq: int, limit: int) -> list[Event]:
+        """Recorded events of an epoch from a number on, acknowledged or not."""
+
+    def hash_of(self, epoch: str, seq: int) -> str | None:
+        """The hash of one recorded event, None if it is not here."""
+
+    def open_epoch(self, why: str) -> int:
+        """Begin a new stream and move what nobody acknowledged into it; returns how many events moved."""
+
+
 class Publisher(Protocol):
     """The way to HR. Every method returns at once; work goes on in the publisher's own thread."""
 

@@ -219,3 +219,14 @@ class Event:
     previous_hash: str
     check_in: CheckIn
     name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPosition:
+    """Where the stream that is being written stands; ``history_from`` is the oldest number still kept."""
+
+    epoch: str
+    seq: int
+    head: str  # hash of the last event
+    history_from: int
+    backlog: int  # events of any epoch that nobody has acknowledged

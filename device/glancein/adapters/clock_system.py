@@ -1,0 +1,78 @@
+"""The machine's clocks, and whether the wall clock can be believed: the kernel says so, without privilege."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path
+
+from glancein.types import ClockTrust, Moment
+
+STA_UNSYNC = 0x0040  # linux/timex.h: set until something disciplines the clock
+TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class SystemClock:
+    """Implements the port Clock. Wall times carry the offset of ``zone`` (the machine's own when None).
+
+    The clock is synchronised while the kernel says so, in holdover once it was so earlier in this process, and
+    unsynchronised before. ``is_synchronised`` can be passed in where the kernel cannot be asked.
+    """
+
+    def __init__(
+        self, zone: tzinfo | None = None, *, is_synchronised: Callable[[], bool] | None = None
+    ) -> None:
+        self._zone = zone
+        self._is_synchronised = is_synchronised or kernel_is_synchronised
+        self._was_synchronised = False
+        self._boot_id = read_boot_id()
+
+    def now(self) -> Moment:
+        """One reading of every clock."""
+        return Moment(
+            wall=datetime.now(UTC).astimezone(self._zone),
+            mono_s=time.monotonic(),
+            boot_id=self._boot_id,
+            trust=self._trust(),
+        )
+
+    def _trust(self) -> ClockTrust:
+        if self._is_synchronised():
+            self._was_synchronised = True
+            return ClockTrust.SYNCHRONISED
+        return ClockTrust.HOLDOVER if self._was_synchronised else ClockTrust.UNSYNCHRONISED
+
+
+def kernel_is_synchronised() -> bool:
+    """True while the kernel's clock is disciplined (adjtimex(2) with nothing to change)."""
+    status = _Timex()
+    try:
+        state = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(status))
+    except (OSError, AttributeError):  # not Linux: nobody to ask
+        return False
+    return state not in {-1, TIME_ERROR} and not status.status & STA_UNSYNC
+
+
+def read_boot_id() -> str:
+    """The kernel's name for this boot; where there is none, one made from the time of boot."""
+    try:
+        return BOOT_ID.read_text().strip()
+    except OSError:
+        return f"since-{round(time.time() - time.monotonic())}"
+
+
+class _Timex(ctypes.Structure):
+    """struct timex up to the fields read here; the rest is room."""
+
+    _fields_ = (
+        ("modes", ctypes.c_uint),  # 0: only read
+        ("offset", ctypes.c_long),
+        ("freq", ctypes.c_long),
+        ("maxerror", ctypes.c_long),
+        ("esterror", ctypes.c_long),
+        ("status", ctypes.c_int),
+        ("room", ctypes.c_byte * 256),
+    )

@@ -1,0 +1,389 @@
+"""The enrolled people, in SQLite: what the kiosk reads and what the command line administers."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from sqlite_utils import Database
+
+from glancein.domain.person import (
+    Enrolment,
+    HistoryEntry,
+    Outcome,
+    Person,
+    PersonRecord,
+    StoredTemplate,
+    check_name,
+    check_person_id,
+)
+from glancein.errors import InputError, StoreError
+from glancein.storage.database import erase_traces, open_database, scalar, storage_errors, transaction
+from glancein.types import Floats, Template
+
+DIMENSIONS = 128
+UNIT_TOLERANCE = 1e-3
+LARGEST_CROP_BYTES = 1 << 20
+PNG_BEGINS = b"\x89PNG\r\n\x1a\n"
+
+
+class SqlitePeople:
+    """Implements the port People, and the administration of people; safe to use from several threads.
+
+    Every change of people adds one to a counter row in the same transaction, which is what ``version``
+    reads: a kiosk sees within one query whether any process changed them.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.RLock()
+        self._database = open_database(path)
+        self._seen: tuple[int, int] | None = None  # PRAGMA data_version and the counter read under it
+
+    def version(self) -> int:
+        """A number that changes whenever the enrolled people change, whichever process changed them."""
+        with self._open() as database:
+            file_version = _number(scalar(database, "PRAGMA data_version"))
+            if self._seen is None or self._seen[0] != file_version:
+                counter = scalar(database, "SELECT value FROM meta WHERE key = 'people_version'")
+                self._seen = file_version, _number(counter)
+            return self._seen[1]
+
+    def templates(self, model_sha256: str) -> list[Template]:
+        """Active templates made by this model, ordered by person."""
+        with self._open() as database:
+            rows = database.execute(
+                """
+                SELECT person_id, vector FROM templates
+                WHERE active = 1 AND model_sha256 = :model ORDER BY person_id
+                """,
+                {"model": model_sha256},
+            ).fetchall()
+        return [Template(person_id, _vector(blob), model_sha256) for person_id, blob in rows]
+
+    def name_of(self, person_id: str) -> str | None:
+        """The display name, None if the person is not enrolled."""
+        with self._open() as database:
+            found = scalar(database, "SELECT name FROM people WHERE id = :id", {"id": person_id})
+        return found if isinstance(found, str) else None
+
+    def add(self, person_id: str, enrolment: Enrolment, *, at: datetime) -> Outcome:
+        """Enrol somebody new; the same photo, model and name again changes nothing.
+
+        Raises InputError for a bad id, name, vector or crop, and for a person who is enrolled with another
+        photo.
+        """
+        person_id, enrolment = _checked(person_id, enrolment)
+        with self._change() as database:
+            current = _current(database, person_id)
+            if current is None:
+                _insert_person(database, person_id, enrolment, at=at)
+                _insert_template(database, person_id, enrolment, at=at)
+                _note(database, person_id, "enrolled", enrolment, at=at)
+                return Outcome.ADDED
+            if current != (enrolment.name, enrolment.photo_sha256):
+                raise InputError(
+                    f"{person_id} is enrolled already, with another photo or name; re-enrol to replace it"
+                )
+            return _put_template(database, person_id, enrolment, at=at)
+
+    def replace(self, person_id: str, enrolment: Enrolment, *, at: datetime) -> Outcome:
+        """Re-enrol with a new photo, name or model; earlier templates stay, inactive, with the reason.
+
+        Adds the person if there is none. The same photo, model and name again changes nothing. Raises
+        InputError.
+        """
+        person_id, enrolment = _checked(person_id, enrolment)
+        with self._change() as database:
+            current = _current(database, person_id)
+            if current is None:
+                _insert_person(database, person_id, enrolment, at=at)
+                _insert_template(database, person_id, enrolment, at=at)
+                _note(database, person_id, "enrolled", enrolment, at=at)
+                return Outcome.ADDED
+            if current == (enrolment.name, enrolment.photo_sha256):
+                return _put_template(database, person_id, enrolment, at=at)
+            if current[1] != enrolment.photo_sha256:
+                database.execute("UPDATE templates SET active = 0 WHERE person_id = :id", {"id": person_id})
+            database.execute(
+                "UPDATE people SET name = :name, photo_sha256 = :photo WHERE id = :id",
+                {"name": enrolment.name, "photo": enrolment.photo_sha256, "id": person_id},
+            )
+            _put_template(database, person_id, enrolment, at=at)
+            _note(database, person_id, "re-enrolled", enrolment, at=at)
+            return Outcome.REPLACED
+
+    def remove(self, person_id: str) -> bool:
+        """Erase a person: row, templates and history, also from free pages and the write-ahead log.
+
+        False if nobody had that id. Their punches stay: they are the company's time record and hold no
+        biometrics. Raises StoreError if another process keeps the old copy open; the rows are gone then,
+        the bytes not yet.
+        """
+        with self._change() as database:
+            erased = database.execute("DELETE FROM people WHERE id = :id", {"id": person_id}).rowcount > 0
+        with self._open() as database:
+            erase_traces(database)
+        return erased
+
+    def people(self) -> list[Person]:
+        """Everybody enrolled, ordered by id."""
+        with self._open() as database:
+            rows = database.execute(
+                """
+                SELECT id, name, enrolled_at, photo_sha256,
+                    (SELECT group_concat(model_sha256) FROM templates WHERE person_id = id AND active = 1)
+                FROM people ORDER BY id
+                """
+            ).fetchall()
+        return [_person(row) for row in rows]
+
+    def record_of(self, person_id: str) -> PersonRecord | None:
+        """Everything stored about one person; None if nobody has that id."""
+        with self._open() as database:
+            person = database.execute(
+                """
+                SELECT id, name, enrolled_at, photo_sha256,
+                    (SELECT group_concat(model_sha256) FROM templates WHERE person_id = id AND active = 1)
+                FROM people WHERE id = :id
+                """,
+                {"id": person_id},
+            ).fetchone()
+            if person is None:
+                return None
+            templates = database.execute(
+                """
+                SELECT vector, model_sha256, crop_png, quality, created_at, active
+                FROM templates WHERE person_id = :id ORDER BY number
+                """,
+                {"id": person_id},
+            ).fetchall()
+            history = database.execute(
+                """
+                SELECT at, what, photo_sha256, reason FROM person_history
+                WHERE person_id = :id ORDER BY number
+                """,
+                {"id": person_id},
+            ).fetchall()
+        return PersonRecord(
+            _person(person),
+            tuple(_template(row) for row in templates),
+            tuple(HistoryEntry(datetime.fromisoformat(row[0]), *row[1:]) for row in history),
+        )
+
+    def restore(self, records: list[PersonRecord]) -> dict[str, Outcome]:
+        """Put exported people in, all or nobody: equal ones stay, differing ones are replaced whole.
+
+        Raises InputError for a record that could not have been enrolled.
+        """
+        outcomes: dict[str, Outcome] = {}
+        with self._change() as database:
+            for record in records:
+                person_id = check_person_id(record.person.person_id)
+                existing = self.record_of(person_id)
+                if existing is not None and same_record(existing, record):
+                    outcomes[person_id] = Outcome.UNCHANGED
+                    continue
+                outcomes[person_id] = Outcome.ADDED if existing is None else Outcome.REPLACED
+                database.execute("DELETE FROM people WHERE id = :id", {"id": person_id})
+                _insert_record(database, person_id, record)
+        return outcomes
+
+    def close(self) -> None:
+        """Let the file go."""
+        with self._lock:
+            self._database.conn.close()
+
+    @contextmanager
+    def _open(self) -> Iterator[Database]:
+        with self._lock, storage_errors("the people cannot be read or written"):
+            yield self._database
+
+    @contextmanager
+    def _change(self) -> Iterator[Database]:
+        """A transaction that adds one to the counter if it changed a row."""
+        with self._open() as database, transaction(database):
+            before = database.conn.total_changes
+            yield database
+            if database.conn.total_changes != before:
+                database.execute("UPDATE meta SET value = value + 1 WHERE key = 'people_version'")
+                self._seen = None  # data_version does not change for the connection that made the change
+
+
+def same_record(one: PersonRecord, two: PersonRecord) -> bool:
+    """True if both say the same of the same person."""
+    return (
+        one.person == two.person
+        and one.history == two.history
+        and len(one.templates) == len(two.templates)
+        and all(
+            np.array_equal(left.vector, right.vector)
+            and (left.model_sha256, left.crop_png, dict(left.quality), left.created_at, left.active)
+            == (right.model_sha256, right.crop_png, dict(right.quality), right.created_at, right.active)
+            for left, right in zip(one.templates, two.templates, strict=True)
+        )
+    )
+
+
+def _checked(person_id: str, enrolment: Enrolment) -> tuple[str, Enrolment]:
+    name = check_name(enrolment.name)
+    _check_vector(enrolment.vector)
+    _check_crop(enrolment.crop_png)
+    for measure, value in enrolment.quality.items():
+        if not np.isfinite(value):
+            raise InputError(f"quality measure {measure!r} is not a finite number")
+    return check_person_id(person_id), Enrolment(
+        name=name,
+        vector=enrolment.vector,
+        model_sha256=enrolment.model_sha256,
+        crop_png=enrolment.crop_png,
+        photo_sha256=enrolment.photo_sha256,
+        quality=enrolment.quality,
+        reason=enrolment.reason,
+    )
+
+
+def _check_vector(vector: Floats) -> None:
+    if vector.shape != (DIMENSIONS,) or vector.dtype != np.float32:
+        raise InputError(f"a template is {DIMENSIONS} float32 numbers, not {vector.dtype} {vector.shape}")
+    length = float(np.linalg.norm(vector.astype(np.float64)))
+    if not abs(length - 1) <= UNIT_TOLERANCE:  # also refuses NaN
+        raise InputError(f"a template has length 1, this one {length:.4g}")
+
+
+def _check_crop(crop_png: bytes) -> None:
+    if not crop_png.startswith(PNG_BEGINS) or len(crop_png) > LARGEST_CROP_BYTES:
+        raise InputError(f"the crop is not a PNG picture of at most {LARGEST_CROP_BYTES >> 20} MB")
+
+
+def _current(database: Database, person_id: str) -> tuple[str, str] | None:
+    row = database.execute(
+        "SELECT name, photo_sha256 FROM people WHERE id = :id", {"id": person_id}
+    ).fetchone()
+    return None if row is None else (row[0], row[1])
+
+
+def _insert_person(database: Database, person_id: str, enrolment: Enrolment, *, at: datetime) -> None:
+    database.execute(
+        "INSERT INTO people (id, name, enrolled_at, photo_sha256) VALUES (:id, :name, :at, :photo)",
+        {"id": person_id, "name": enrolment.name, "at": at.isoformat(), "photo": enrolment.photo_sha256},
+    )
+
+
+def _put_template(database: Database, person_id: str, enrolment: Enrolment, *, at: datetime) -> Outcome:
+    """Make this the active template of its model, unless it is already."""
+    same_model = {"id": person_id, "model": enrolment.model_sha256}
+    stored = scalar(
+        database,
+        "SELECT vector FROM templates WHERE person_id = :id AND model_sha256 = :model AND active = 1",
+        same_model,
+    )
+    if stored == _blob(enrolment.vector):
+        return Outcome.UNCHANGED
+    database.execute(
+        "UPDATE templates SET active = 0 WHERE person_id = :id AND model_sha256 = :model", same_model
+    )
+    _insert_template(database, person_id, enrolment, at=at)
+    return Outcome.REPLACED
+
+
+def _insert_template(database: Database, person_id: str, enrolment: Enrolment, *, at: datetime) -> None:
+    _insert_stored(
+        database,
+        person_id,
+        StoredTemplate(
+            enrolment.vector, enrolment.model_sha256, enrolment.crop_png, enrolment.quality, at, active=True
+        ),
+    )
+
+
+def _insert_stored(database: Database, person_id: str, template: StoredTemplate) -> None:
+    database.execute(
+        """
+        INSERT INTO templates (person_id, model_sha256, vector, crop_png, quality, created_at, active)
+        VALUES (:id, :model, :vector, :crop, :quality, :at, :active)
+        """,
+        {
+            "id": person_id,
+            "model": template.model_sha256,
+            "vector": _blob(template.vector),
+            "crop": template.crop_png,
+            "quality": json.dumps(dict(template.quality), sort_keys=True),
+            "at": template.created_at.isoformat(),
+            "active": int(template.active),
+        },
+    )
+
+
+def _note(database: Database, person_id: str, what: str, enrolment: Enrolment, *, at: datetime) -> None:
+    _insert_history(database, person_id, HistoryEntry(at, what, enrolment.photo_sha256, enrolment.reason))
+
+
+def _insert_history(database: Database, person_id: str, entry: HistoryEntry) -> None:
+    database.execute(
+        """
+        INSERT INTO person_history (person_id, at, what, photo_sha256, reason)
+        VALUES (:id, :at, :what, :photo, :reason)
+        """,
+        {
+            "id": person_id,
+            "at": entry.at.isoformat(),
+            "what": entry.what,
+            "photo": entry.photo_sha256,
+            "reason": entry.reason,
+        },
+    )
+
+
+def _insert_record(database: Database, person_id: str, record: PersonRecord) -> None:
+    person = record.person
+    database.execute(
+        "INSERT INTO people (id, name, enrolled_at, photo_sha256) VALUES (:id, :name, :at, :photo)",
+        {
+            "id": person_id,
+            "name": check_name(person.name),
+            "at": person.enrolled_at.isoformat(),
+            "photo": person.photo_sha256,
+        },
+    )
+    for template in record.templates:
+        _check_vector(template.vector)
+        _check_crop(template.crop_png)
+        _insert_stored(database, person_id, template)
+    for entry in record.history:
+        _insert_history(database, person_id, entry)
+
+
+def _person(row: tuple[str, str, str, str, str | None]) -> Person:
+    person_id, name, enrolled_at, photo_sha256, models = row
+    sorted_models = tuple(sorted(models.split(","))) if models else ()
+    return Person(person_id, name, datetime.fromisoformat(enrolled_at), photo_sha256, sorted_models)
+
+
+def _template(row: tuple[bytes, str, bytes, str, str, int]) -> StoredTemplate:
+    vector, model, crop_png, quality, created_at, active = row
+    measures: Mapping[str, float] = json.loads(quality)
+    return StoredTemplate(
+        _vector(vector), model, crop_png, measures, datetime.fromisoformat(created_at), active=bool(active)
+    )
+
+
+def _blob(vector: Floats) -> bytes:
+    return vector.astype("<f4").tobytes()
+
+
+def _vector(blob: bytes) -> Floats:
+    if len(blob) != 4 * DIMENSIONS:
+        raise StoreError("a stored template is damaged; enrol the person again")
+    return np.frombuffer(blob, "<f4").astype(np.float32)
+
+
+def _number(value: object) -> int:
+    try:
+        return int(str(value))
+    except ValueError:
+        raise StoreError("the counter of changes is damaged") from None

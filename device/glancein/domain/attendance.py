@@ -1,0 +1,175 @@
+"""A recognised person, the moment, their last punch and the policy -> the next punch, or none. Pure."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, tzinfo
+
+from glancein.errors import SettingsError
+from glancein.types import CheckIn, ClockTrust, Direction, Event, Moment
+
+
+@dataclass(frozen=True, slots=True)
+class Alternate:
+    """In, out, in, out: each punch is the opposite of the person's last one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """A kiosk at an entrance or an exit: always the same direction."""
+
+    direction: Direction
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """From this local time of day on, punches go this way; None means they alternate."""
+
+    at: time
+    direction: Direction | None
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The direction by time of day.
+
+    The last change of the day also holds after midnight, until the first one.
+    """
+
+    changes: tuple[Change, ...]  # sorted by time, at least one
+
+
+DirectionRule = Alternate | Fixed | Schedule
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How punches are made out of recognitions.
+
+    Within ``quiet_s`` of a person's last punch nothing is recorded. A shift longer than ``max_shift_h``
+    means that the check-out was forgotten, so the next punch is IN again. ``zone`` is where times of day
+    are read.
+    """
+
+    rule: DirectionRule = Alternate()
+    quiet_s: float = 120.0
+    max_shift_h: float = 16.0
+    zone: tzinfo = UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """Who was recognised, how surely, against which limit and by which model (empty for a PIN or badge)."""
+
+    person_id: str
+    score_cos: float
+    threshold_cos: float
+    model_sha256: str
+    method: str = "face"
+    reason: str = "recognised"
+
+
+def next_event(who: Recognised, moment: Moment, *, last: Event | None, policy: Policy) -> CheckIn | None:
+    """The punch that follows, or None while the person is inside their quiet period.
+
+    ``last`` is the person's latest event, of any epoch. Durations inside one boot come from the monotonic
+    clock; across boots from the wall clock, and a wall clock that runs backwards or cannot be believed
+    silences nobody.
+    """
+    previous = last.check_in if last is not None else None
+    if previous is not None and is_repeat(previous, moment, quiet_s=policy.quiet_s):
+        return None
+    return CheckIn(
+        person_id=who.person_id,
+        direction=direction_of(moment, previous=previous, policy=policy),
+        moment=moment,
+        score_cos=who.score_cos,
+        threshold_cos=who.threshold_cos,
+        model_sha256=who.model_sha256,
+        method=who.method,
+        reason=who.reason,
+    )
+
+
+def is_repeat(previous: CheckIn, moment: Moment, *, quiet_s: float) -> bool:
+    """True while the same person is still inside the quiet period."""
+    elapsed = elapsed_s(previous.moment, moment)
+    return elapsed is not None and 0 <= elapsed < quiet_s
+
+
+def direction_of(moment: Moment, *, previous: CheckIn | None, policy: Policy) -> Direction:
+    """Which way this punch goes under the policy."""
+    match policy.rule:
+        case Fixed(direction):
+            return direction
+        case Schedule(changes):
+            planned = _planned(changes, moment.wall.astimezone(policy.zone).time())
+            return planned or _opposite(previous, moment, max_shift_h=policy.max_shift_h)
+        case Alternate():
+            return _opposite(previous, moment, max_shift_h=policy.max_shift_h)
+
+
+def elapsed_s(earlier: Moment, later: Moment) -> float | None:
+    """Seconds between two moments, None when no clock can tell: another boot, and one was never set."""
+    if earlier.boot_id == later.boot_id and later.mono_s >= earlier.mono_s:
+        return later.mono_s - earlier.mono_s
+    if ClockTrust.UNSYNCHRONISED in {earlier.trust, later.trust}:
+        return None
+    return (later.wall - earlier.wall).total_seconds()
+
+
+def parse_rule(text: str) -> DirectionRule:
+    """Read ``alternate``, ``in``, ``out`` or a schedule: ``05:00=in,11:00=alternate,15:00=out``.
+
+    Raises SettingsError.
+    """
+    match text.strip().lower():
+        case "alternate":
+            return Alternate()
+        case "in" | "out" as fixed:
+            return Fixed(Direction(fixed))
+        case other:
+            return Schedule(_parse_changes(other))
+
+
+def _opposite(previous: CheckIn | None, moment: Moment, *, max_shift_h: float) -> Direction:
+    if previous is None or previous.direction is Direction.OUT:
+        return Direction.IN
+    elapsed = elapsed_s(previous.moment, moment)
+    forgotten = elapsed is not None and elapsed > max_shift_h * 3600
+    return Direction.IN if forgotten else Direction.OUT
+
+
+def _planned(changes: Sequence[Change], now: time) -> Direction | None:
+    """The latest change at or before now.
+
+    Before the first change of a day, yesterday's last one still holds.
+    """
+    current = changes[-1]
+    for change in changes:
+        if change.at <= now:
+            current = change
+    return current.direction
+
+
+def _parse_changes(text: str) -> tuple[Change, ...]:
+    changes = sorted((_parse_change(part) for part in text.split(",")), key=lambda change: change.at)
+    for one, two in itertools.pairwise(changes):
+        if one.at == two.at:
+            raise SettingsError(f"the schedule names {one.at:%H:%M} twice; keep one of them")
+    return tuple(changes)
+
+
+def _parse_change(text: str) -> Change:
+    at, _, word = (part.strip() for part in text.partition("="))
+    try:
+        moment = datetime.strptime(at, "%H:%M").replace(tzinfo=UTC).time()
+    except ValueError:
+        raise SettingsError(
+            f"direction {text.strip()!r} is none of alternate, in, out, or times such as 05:00=in,15:00=out"
+        ) from None
+    if word not in {"in", "out", "alternate"}:
+        raise SettingsError(f"direction {word!r} at {at} is none of in, out, alternate")
+    return Change(moment, None if word == "alternate" else Direction(word))

@@ -1,0 +1,1 @@
+"""The SQLite file that the adapters share: opening, migrating, transactions."""
