@@ -1,0 +1,68 @@
+"""The embedder: canonical crops -> int8 network -> unit vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from glancein.adapters.bundle_folder import open_bundle
+from glancein.domain.align import CROP_PX
+from glancein.domain.quantize import pixels_to_int8, to_float
+from glancein.errors import ModelError
+from glancein.model_card import ModelCard
+from glancein.types import Crop, Floats, Pixels
+
+
+class TfliteEmbedder:
+    """Port Embedder over one bundle. Threads may share it; one inference runs at a time.
+
+    With ``mirror``, a crop and its mirror image are embedded and their unit vectors summed: twice the time.
+    Vectors with and without it stay comparable.
+    """
+
+    def __init__(self, folder: Path, *, threads: int = 1, mirror: bool = True) -> None:
+        """Open and prove the bundle. Raises ModelError."""
+        bundle = open_bundle(folder, "embedder", threads=threads)
+        shape = bundle.network.input.shape
+        if shape[1:3] != (CROP_PX, CROP_PX) or len(bundle.network.outputs) != 1:
+            raise ModelError(f"{folder}: the embedder takes {shape}, but crops are {CROP_PX} x {CROP_PX}")
+        self._network = bundle.network
+        self._output = bundle.network.outputs[0]
+        self._mirror = mirror
+        self.card: ModelCard = bundle.card
+
+    @property
+    def model_sha256(self) -> str:
+        """Hash of the model file that makes the vectors."""
+        return self.card.sha256
+
+    @property
+    def runtime_name(self) -> str:
+        """Which runtime computes, and on what."""
+        return f"{self._network.runtime_name} ({self._network.delegate_name})"
+
+    def embed(self, crops: Sequence[Crop], *, mirror: bool | None = None) -> Floats:
+        """(n, 128) unit rows; ``mirror`` overrules the embedder's own for this call.
+
+        Raises ModelError if a crop has another size or the runtime fails.
+        """
+        both = self._mirror if mirror is None else mirror
+        rows = [self._embed_one(crop.pixels, both=both) for crop in crops]
+        width = self._output.shape[-1]
+        return np.asarray(rows, np.float32).reshape(len(rows), width)
+
+    def _embed_one(self, pixels: Pixels, *, both: bool) -> Floats:
+        vector = self._vector(pixels)
+        return unit(vector + self._vector(pixels[:, ::-1])) if both else vector
+
+    def _vector(self, pixels: Pixels) -> Floats:
+        (steps,) = self._network.run(pixels_to_int8(pixels)[None])
+        values = to_float(steps.reshape(-1), scale=self._output.scale, zero_point=self._output.zero_point)
+        return unit(values)
+
+
+def unit(vector: Floats) -> Floats:
+    """The vector at length one; all zeros stay zeros, which match nobody."""
+    return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-12), np.float32)
