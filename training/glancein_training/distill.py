@@ -42,7 +42,9 @@ class Config:
     network: str = "glance-158"
     data: str = "../shared/data"
     packs: tuple[str, ...] = ("faces", "unlabelled")
-    batch: int = 128
+    batch: int = 64
+    train_px: int = 112  # smaller is cheaper: 80 for the first part of a long run
+    threads: int = 2
     rate: float = 2e-3
     weight_decay: float = 0.02
     warm_up_images: int = 20_000
@@ -120,6 +122,7 @@ def build(config: Config, identities: int) -> State:
             {"params": [*others, *head.parameters()], "weight_decay": 0.0},
         ],
         lr=config.rate,
+        fused=True,
     )
     return State(student, head, average, optimiser, torch.Generator().manual_seed(config.seed))
 
@@ -176,6 +179,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(config: Config, out: Path, cache: Path, *, minutes: float, decay: bool) -> None:
     """Train until the decay is over or the time is up."""
+    torch.set_num_threads(config.threads)
     crops = [packs.load(Path(config.data) / name, cache=cache) for name in config.packs]
     state = build(config, len(training_identities(crops[0])))
     checkpoint = out / "checkpoint.pt"
@@ -244,7 +248,7 @@ def step(
     stored = np.stack([lessons.crops[k].pixels[i] for k, i in picks])
     target = torch.stack([lessons.targets[k][i] for k, i in picks])
     label = torch.tensor([int(lessons.labels[k][i]) for k, i in picks])
-    images = augment(torch.from_numpy(stored).permute(0, 3, 1, 2), state.rng, config.augment)
+    images = augment(torch.from_numpy(stored).permute(0, 3, 1, 2), state.rng, config.augment, out_px=config.train_px)
     share = rate_at(state.images, config, state.decay_from)
     for group in state.optimiser.param_groups:
         group["lr"] = config.rate * share
@@ -312,6 +316,8 @@ def restore(state: State, path: Path) -> packs.Floats:
     state.head.load_state_dict(stored["head"])
     state.average.load_state_dict(stored["average"])
     state.optimiser.load_state_dict(stored["optimiser"])
+    for group in state.optimiser.param_groups:
+        group["fused"] = True
     state.rng.set_state(stored["rng"])
     state.images = stored["images"]
     state.decay_from = stored["decay_from"]

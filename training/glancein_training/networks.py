@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F  # noqa: N812  # the name every torch user knows
 from torch import Tensor, nn
 
 
@@ -42,7 +43,11 @@ FAMILY: dict[str, EmbedderShape] = {
 
 
 class Embedder(nn.Module):
-    """(n, 3, px, px) floats in [-1, 1) -> (n, embedding) floats, not normalised."""
+    """(n, 3, px, px) floats in [-1, 1) -> (n, embedding) floats, not normalised.
+
+    Smaller pictures are taken too, for cheap early training (Tan and Le 2021, "EfficientNetV2", section 4): their
+    last features are enlarged to the size that the projection expects.
+    """
 
     def __init__(self, shape: EmbedderShape) -> None:
         super().__init__()
@@ -56,12 +61,14 @@ class Embedder(nn.Module):
             before = width
         layers.append(convolution(before, shape.reduce, kernel=1))
         self.body = nn.Sequential(*layers)
-        last_px = -(-shape.input_px // 16)
-        self.project = nn.Linear(shape.reduce * last_px * last_px, shape.embedding)
+        self.last_px = -(-shape.input_px // 16)
+        self.project = nn.Linear(shape.reduce * self.last_px**2, shape.embedding)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """One embedding per picture; the caller normalises."""
         features: Tensor = self.body(pixels)
+        if features.shape[-1] != self.last_px:
+            features = F.interpolate(features, size=self.last_px, mode="bilinear", align_corners=False)
         return self.project(features.flatten(1))  # type: ignore[no-any-return]  # torch types Module calls as Any
 
 
