@@ -7,14 +7,19 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# No deadline: a busy machine is not a broken promise. The same examples every time: a red run can be repeated.
+settings.register_profile("glancein", deadline=None, derandomize=True)
+settings.load_profile("glancein")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Two switches: long runs, and rewriting the golden files."""
     parser.addoption("--heavy", action="store_true", help="also run the tests that take minutes")
-    parser.addoption("--update-golden", action="store_true", help="write tests/golden anew instead of comparing")
+    parser.addoption("--update-golden", action="store_true", help="write tests/golden anew")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
