@@ -40,6 +40,7 @@ class Pipeline:
         nearest = max(faces, key=eye_distance_px)
         if has_rival(nearest, faces):
             return Sight(frame, nearest, None, Rejected(Reason.SEVERAL_FACES))
+        nearest = self.finder.refine(frame.pixels, nearest)
         crop = align.crop(frame.pixels, nearest.landmarks)
         seen = quality.check(crop, nearest, self.probe_limits)
         if seen.findings:

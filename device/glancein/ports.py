@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from glancein.types import (
+    Box,
     CheckIn,
     Crop,
     Event,
@@ -15,6 +16,7 @@ from glancein.types import (
     Moment,
     Picture,
     Pixels,
+    StreamPosition,
     SourceFacts,
     Template,
 )
@@ -52,6 +54,15 @@ class FaceFinder(Protocol):
 
     def find(self, pixels: Pixels) -> list[Face]:
         """Faces of one RGB picture (h, w, 3), best score first."""
+
+    def find_near(self, pixels: Pixels, box: Box) -> list[Face]:
+        """The same, looking around the last known face first."""
+
+    def refine(self, pixels: Pixels, face: Face) -> Face:
+        """The face with landmarks from a second, closer look; the face itself if that look loses it."""
+
+    def search(self, pixels: Pixels) -> list[Face]:
+        """Faces of a scan: small and turned ones too, landmarks refined."""
 
 
 class Embedder(Protocol):
@@ -141,6 +152,9 @@ class Screen(Protocol):
 
     def show_refusal(self, reason: str, advice: str) -> None:
         """Why there was no punch and what to do."""
+
+    def show_repeat(self, event: Event, name: str | None) -> None:
+        """The person is in their quiet period: ``event`` is the punch that stands."""
 
     def show_not_recorded(self, why: str) -> None:
         """A punch could not be stored: say so loudly."""

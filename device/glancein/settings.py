@@ -42,9 +42,8 @@ class Settings:
     leave_after_s: float = _setting(1.0, "seconds without a face after which a visit is over", low=0.1, high=60.0)
     quiet_s: float = _setting(120.0, "seconds in which a second look is not a second punch", low=0.0, high=86_400.0)
     max_shift_h: float = _setting(16.0, "hours after which an open check-in was forgotten", low=1.0, high=48.0)
-    direction: str = _setting("alternate", "who decides in or out", choices=("alternate", "in", "out", "schedule"))
-    schedule: str = _setting(
-        "", "for direction = schedule: times and what starts there, such as '05:00=in 13:00=out'"
+    direction: str = _setting(
+        "alternate", "alternate, in, out, or times of day such as 05:00=in,11:00=alternate,15:00=out"
     )
     time_zone: str = _setting("", "IANA name such as Asia/Seoul; empty takes the machine's")
     min_face_px: int = _setting(32, "pixels between the eyes below which a kiosk face is too far", low=10, high=400)

@@ -33,7 +33,7 @@ def test_load_when_file_and_environment_disagree(tmp_path: Path) -> None:
         ("quiet_s = -1", "outside 0.0 to"),
         ("quiet_s = true", "is not a float"),
         ("agreeing_frames = 0", "outside 1 to 30"),
-        ("direction = 'up'", "one of alternate, in, out, schedule"),
+        ("delivery = 'fax'", "one of consumer, puback"),
         ("kiosk = 'a/b'", r"without / \+ #"),
         ("kiosk = ''", "not empty"),
         ("kiosk = ", "not valid TOML"),
