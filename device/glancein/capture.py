@@ -37,7 +37,7 @@ class CaptureLimits:
     stale_s: float = 1.0  # an older picture shows somebody who has moved on
     first_pause_s: float = 0.25  # before the first new opening; doubled each time
     longest_pause_s: float = 2.0  # so that a camera plugged in again is back within 5 s
-    closing_s: float = 2.0
+    closing_s: float = 3.0
     stuck_readers: int = 2  # hung threads left behind before waiting for one of them to come back
     watch: WatchLimits = field(default_factory=WatchLimits)
 
