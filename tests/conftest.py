@@ -11,7 +11,7 @@ from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# No deadline: a busy machine is not a broken promise. The same examples every time: a red run can be repeated.
+# No deadline: a busy machine breaks no promise. The same examples every time: a red run can be repeated.
 settings.register_profile("glancein", deadline=None, derandomize=True)
 settings.load_profile("glancein")
 
