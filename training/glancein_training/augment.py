@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812  # the name every torch user knows
 from torch import Tensor
 
+from glancein.domain.align import CROP_PX
+
 
 @dataclass(frozen=True, slots=True)
 class Strength:
@@ -53,12 +55,12 @@ def chosen(rng: torch.Generator, count: int, probability: float) -> Tensor:
 
 
 def jitter_pose(images: Tensor, rng: torch.Generator, strength: Strength, *, out_px: int) -> Tensor:
-    """Mirror, rotate, scale and shift, then cut the centre."""
+    """Mirror, rotate, scale and shift, then cut the centre 112 px, scaled to ``out_px``."""
     count, _, stored_px, _ = images.shape
     angle = uniform(rng, count, -1, 1) * math.radians(strength.rotate_deg)
     size = 1 + uniform(rng, count, -1, 1) * strength.scale
     mirror = torch.where(torch.rand(count, generator=rng) < 0.5, -1.0, 1.0)
-    reach = size * out_px / stored_px
+    reach = size * CROP_PX / stored_px
     shift = uniform(rng, 2 * count, -1, 1).view(count, 2) * (2 * strength.shift_px / stored_px)
     row_x = torch.stack([mirror * reach * angle.cos(), -reach * angle.sin(), shift[:, 0]], 1)
     row_y = torch.stack([mirror * reach * angle.sin(), reach * angle.cos(), shift[:, 1]], 1)

@@ -248,7 +248,8 @@ def step(
     stored = np.stack([lessons.crops[k].pixels[i] for k, i in picks])
     target = torch.stack([lessons.targets[k][i] for k, i in picks])
     label = torch.tensor([int(lessons.labels[k][i]) for k, i in picks])
-    images = augment(torch.from_numpy(stored).permute(0, 3, 1, 2), state.rng, config.augment, out_px=config.train_px)
+    clean = torch.from_numpy(stored).permute(0, 3, 1, 2)
+    images = augment(clean, state.rng, config.augment, out_px=config.train_px)
     share = rate_at(state.images, config, state.decay_from)
     for group in state.optimiser.param_groups:
         group["lr"] = config.rate * share
