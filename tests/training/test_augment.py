@@ -8,9 +8,9 @@ import pytest
 
 pytest.importorskip("torch", reason="the laboratory needs torch: pip install .[training]")
 
-import torch  # noqa: E402  # only where it is there
+import torch  # only where it is there
 
-from glancein_training import augment  # noqa: E402  # as above
+from glancein_training import augment  # as above
 
 STILL = augment.Strength(
     rotate_deg=0,

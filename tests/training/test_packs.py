@@ -1,0 +1,104 @@
+"""Tar packs: rows keep the order of labels.csv, and the cache gives the same array."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from glancein_training import packs
+
+COUNT = 6
+
+
+def shade(index: int) -> packs.Pixels:
+    """A flat picture that tells its number."""
+    return np.full((packs.STORED_PX, packs.STORED_PX, 3), 40 * index, np.uint8)
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Path:
+    """A pack of six flat crops in two tars, stored in another order than labels.csv lists them."""
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    for name, members in (("b.tar", (4, 2, 0)), ("a.tar", (5, 3, 1))):
+        with tarfile.open(folder / name, "w") as tar:
+            for index in members:
+                data = io.BytesIO()
+                Image.fromarray(shade(index)).save(data, "WEBP", lossless=True)
+                info = tarfile.TarInfo(f"{index // 2}/{index}.webp")
+                info.size = len(data.getvalue())
+                data.seek(0)
+                tar.addfile(info, data)
+    with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["tar", "path", "identity", "split"])
+        for index in range(COUNT):
+            tar_name = "a.tar" if index % 2 else "b.tar"
+            split = "val" if index >= 4 else "train"
+            writer.writerow([tar_name, f"{index // 2}/{index}.webp", index // 2, split])
+    for letter in "ab":
+        steps = np.arange(1, 1 + COUNT * 4, dtype=np.int8).reshape(COUNT, 4)
+        np.savez(folder / f"teacher_{letter}.npz", vectors=steps, scale=np.full(COUNT, 0.5, np.float32))
+    return folder
+
+
+def test_crops_come_in_the_order_of_the_labels(pack: Path, tmp_path: Path) -> None:
+    """Row i of every array is line i of labels.csv."""
+    crops = packs.load(pack, cache=tmp_path / "cache")
+
+    assert len(crops) == COUNT
+    assert [int(picture[0, 0, 0]) for picture in crops.pixels] == [40 * index for index in range(COUNT)]
+    assert crops.identity.tolist() == [0, 0, 1, 1, 2, 2]
+    assert crops.is_train.tolist() == [True] * 4 + [False] * 2
+
+
+def test_teachers_are_unit_rows(pack: Path, tmp_path: Path) -> None:
+    """int8 steps times scale, brought to length one: the scale itself cancels out."""
+    crops = packs.load(pack, cache=tmp_path / "cache")
+
+    first = np.array([1, 2, 3, 4]) / np.sqrt(30)
+    assert len(crops.teachers) == 2
+    np.testing.assert_allclose(crops.teachers[0][0], first, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(crops.teachers[1], axis=1), 1.0, atol=1e-6)
+
+
+def test_second_load_needs_no_tar(pack: Path, tmp_path: Path) -> None:
+    """The decoded array is kept, so training starts at once the next time."""
+    first = packs.load(pack, cache=tmp_path / "cache")
+    for tar in pack.glob("*.tar"):
+        tar.unlink()
+
+    again = packs.load(pack, cache=tmp_path / "cache")
+
+    np.testing.assert_array_equal(first.pixels, again.pixels)
+    assert first.data_sha256 == again.data_sha256
+
+
+def test_changed_labels_are_decoded_anew(pack: Path, tmp_path: Path) -> None:
+    """The cache belongs to one labels.csv, not to a folder's name."""
+    packs.load(pack, cache=tmp_path / "cache")
+    lines = (pack / "labels.csv").read_text(encoding="utf-8").splitlines()
+    (pack / "labels.csv").write_text("\n".join([lines[0], *reversed(lines[1:])]) + "\n", encoding="utf-8")
+
+    crops = packs.load(pack, cache=tmp_path / "cache")
+
+    assert int(crops.pixels[0][0, 0, 0]) == 40 * (COUNT - 1)
+
+
+def test_folder_without_labels_is_refused(tmp_path: Path) -> None:
+    """A folder that is no pack is named in the error."""
+    with pytest.raises(FileNotFoundError, match=r"labels\.csv"):
+        packs.load(tmp_path, cache=tmp_path / "cache")
+
+
+def test_zero_row_stays_zero() -> None:
+    """A vector without direction is not turned into noise or NaN."""
+    rows = packs.unit_rows(np.array([[0.0, 0.0], [3.0, 4.0]], np.float32))
+
+    np.testing.assert_allclose(rows, [[0.0, 0.0], [0.6, 0.8]], atol=1e-6)
