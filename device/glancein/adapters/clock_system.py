@@ -16,7 +16,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class SystemClock:
-    """Implements the port Clock. Wall times carry the offset of ``zone`` (the machine's own when None).
+    """Implements the port Clock; wall times carry the offset of ``zone``, or the machine's own.
 
     The clock is synchronised while the kernel says so, in holdover once it was so earlier in this process, and
     unsynchronised before. ``is_synchronised`` can be passed in where the kernel cannot be asked.

@@ -113,7 +113,7 @@ def scalar(database: Database, sql: str, parameters: Mapping[str, object] | None
 
 _WORDS = {
     "SQLITE_FULL": "the disk is full; free some space",
-    "SQLITE_READONLY": "the file or its folder cannot be written; check its owner and whether the disk is read-only",
+    "SQLITE_READONLY": "the file or its folder cannot be written; check its owner and the disk",
     "SQLITE_BUSY": "another process holds it locked; wait, or stop that process",
     "SQLITE_LOCKED": "another process holds it locked; wait, or stop that process",
     "SQLITE_CORRUPT": "the file is damaged; put it aside and restore a copy",

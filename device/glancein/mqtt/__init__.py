@@ -1,0 +1,1 @@
+"""One MQTT connection, as the publisher and the feed use it."""

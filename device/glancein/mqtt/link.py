@@ -1,0 +1,350 @@
+"""One connection to a broker, driven by the thread that owns it; only ``wake`` may be called from others.
+
+MQTT 5, because under 3.1.1 a broker that refuses a message for lack of rights acknowledges it as if it were
+delivered; 3.1.1 is spoken only to a broker that knows nothing else (the embedded one).
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from glancein.errors import FeedError
+from glancein.mqtt.broker_url import BrokerUrl
+
+CONNECT_TIMEOUT_S = 8.0
+KEEPALIVE_S = 15  # a half-open connection is noticed after one and a half times this
+MOST_IN_FLIGHT = 20  # what mosquitto allows by default; paho cannot change it after the greeting
+MOST_AT_ONCE = 200  # happenings handed out by one wait
+LARGEST_PACKET = 64 * 1024
+NO_SUBSCRIBER = 0x10
+FAILURE = 0x80
+UNSUPPORTED_VERSION = 0x84
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is published, or was received."""
+
+    topic: str
+    payload: bytes
+    retain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The broker's answer to one published message. ``delivered`` only if somebody will get it."""
+
+    token: int
+    delivered: bool
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The connection is gone."""
+
+    why: str
+
+
+Happening = Message | Receipt | Lost
+
+
+class Connection(Protocol):
+    """What the publisher and the feed need of a connected link; tests pass a fake."""
+
+    def publish(self, message: Message) -> int:
+        """Queue a message at QoS 1; the token comes back in its receipt."""
+
+    def wait(self, timeout_s: float) -> list[Happening]:
+        """Whatever happened, waiting at most so long for something to happen."""
+
+    def wake(self) -> None:
+        """End the wait of the owning thread now."""
+
+    def close(self) -> None:
+        """Send what is queued and part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """How a client introduces itself: its name, its last will, and what it wants to hear."""
+
+    client_id: str
+    will: Message | None = None
+    topics: Sequence[str] = ()
+
+
+class Link:
+    """A connection made by ``open_link``; closed when the block that uses it ends."""
+
+    def __init__(self, url: BrokerUrl, greeting: Greeting, *, version: MQTTProtocolVersion) -> None:
+        self._url = url
+        self._greeting = greeting
+        self._version = version
+        self._happened: list[Happening] = []
+        self._refused: ReasonCode | None = None
+        self._subscribed = False
+        self._lost = False
+        self._wake_out, self._wake_in = socket.socketpair()
+        self._wake_out.setblocking(False)  # noqa: FBT003  # the standard library's signature
+        self._client = self._make_client()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def publish(self, message: Message) -> int:
+        """Queue a message at QoS 1; the token comes back in its receipt."""
+        return self._client.publish(message.topic, message.payload, qos=1, retain=message.retain).mid
+
+    def wait(self, timeout_s: float) -> list[Happening]:
+        """Whatever happened, waiting at most so long for something to happen."""
+        if not self._happened:
+            self._turn(timeout_s)
+        while self._more_to_read() and len(self._happened) < MOST_AT_ONCE:
+            self._turn(0)
+        happened, self._happened = self._happened, []
+        return happened
+
+    def wake(self) -> None:
+        """End the wait of the owning thread now; may be called from any thread."""
+        try:
+            self._wake_in.send(b"w", socket.MSG_DONTWAIT)
+        except OSError:  # the buffer is full of wake-ups already, or the link was closed
+            return
+
+    def close(self) -> None:
+        """Send what is queued, for a second at most, and part."""
+        if self._client.socket() is not None and not self._lost:
+            deadline = time.monotonic() + 1.0
+            while self._client.want_write() and time.monotonic() < deadline and not self._lost:
+                self._turn(0.05)
+            self._client.disconnect()
+        self._client.on_disconnect = None
+        self._wake_out.close()
+        self._wake_in.close()
+
+    def connect(self) -> None:
+        """Connect and subscribe; raises FeedError that says in words why it did not work."""
+        deadline = time.monotonic() + CONNECT_TIMEOUT_S
+        try:
+            if self._version == MQTTProtocolVersion.MQTTv5:
+                self._client.connect(
+                    self._url.host,
+                    self._url.port,
+                    keepalive=KEEPALIVE_S,
+                    clean_start=True,
+                    properties=_connect_properties(),
+                )
+            else:
+                self._client.connect(self._url.host, self._url.port, keepalive=KEEPALIVE_S)
+        except (OSError, ValueError, ssl.SSLError) as err:
+            raise FeedError(f"cannot reach the broker {self._url}: {_in_words(err)}") from err
+        while not self._subscribed:
+            self._turn(0.2)
+            if self._refused is not None:
+                raise RefusedError(self._url, self._refused)
+            if self._lost:
+                raise HungUpError(self._url)
+            if time.monotonic() > deadline:
+                raise FeedError(f"the broker {self._url} does not answer; is it an MQTT broker?")
+
+    def _turn(self, timeout_s: float) -> None:
+        """Read and write once. The documented way to drive paho from a loop of one's own."""
+        sock = self._client.socket()
+        if sock is None:
+            self._note_loss("the connection was closed")
+            return
+        wanted = [sock] if self._client.want_write() else []
+        pending = getattr(sock, "pending", lambda: 0)()  # TLS may hold bytes that select does not see
+        readable, writable, _ = select.select([sock, self._wake_out], wanted, [], 0 if pending else timeout_s)
+        if self._wake_out in readable:
+            self._wake_out.recv(4096)
+        results = [
+            self._client.loop_read() if sock in readable or pending else MQTTErrorCode.MQTT_ERR_SUCCESS,
+            self._client.loop_write() if writable else MQTTErrorCode.MQTT_ERR_SUCCESS,
+            self._client.loop_misc(),
+        ]
+        for result in results:
+            if result != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                self._note_loss(paho.error_string(result).rstrip("."))
+
+    def _more_to_read(self) -> bool:
+        sock = self._client.socket()
+        return sock is not None and not self._lost and bool(select.select([sock], [], [], 0)[0])
+
+    def _note_loss(self, why: str) -> None:
+        if not self._lost:
+            self._lost = True
+            self._happened.append(Lost(why))
+
+    def _make_client(self) -> paho.Client:
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            self._greeting.client_id,
+            clean_session=None if self._version == MQTTProtocolVersion.MQTTv5 else True,
+            protocol=self._version,
+        )
+        client.connect_timeout = CONNECT_TIMEOUT_S
+        client.max_inflight_messages_set(MOST_IN_FLIGHT)
+        if self._url.user is not None:
+            client.username_pw_set(self._url.user, self._url.password)
+        if self._url.tls:
+            client.tls_set_context(_tls_context(self._url))
+        if self._greeting.will is not None:
+            will = self._greeting.will
+            client.will_set(will.topic, will.payload, qos=1, retain=will.retain)
+        client.on_connect = self._on_connect
+        client.on_subscribe = self._on_subscribe
+        client.on_message = self._on_message
+        client.on_publish = self._on_publish
+        client.on_disconnect = self._on_disconnect
+        return client
+
+    def _on_connect(
+        self,
+        client: paho.Client,
+        _data: object,
+        _flags: paho.ConnectFlags,
+        code: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        if code.is_failure:
+            self._refused = code
+            return
+        if self._greeting.topics:
+            client.subscribe([(name, 1) for name in self._greeting.topics])
+        else:
+            self._subscribed = True
+
+    def _on_subscribe(
+        self,
+        _client: paho.Client,
+        _data: object,
+        _mid: int,
+        codes: list[ReasonCode],
+        _properties: Properties | None,
+    ) -> None:
+        denied = [code for code in codes if code.is_failure]
+        if denied:
+            self._refused = denied[0]
+        self._subscribed = True
+
+    def _on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
+        self._happened.append(Message(message.topic, bytes(message.payload), message.retain))
+
+    def _on_publish(
+        self, _client: paho.Client, _data: object, mid: int, code: ReasonCode, _properties: Properties
+    ) -> None:
+        delivered = code.value < FAILURE and code.value != NO_SUBSCRIBER
+        self._happened.append(Receipt(mid, delivered, str(code)))
+
+    def _on_disconnect(
+        self,
+        _client: paho.Client,
+        _data: object,
+        _flags: paho.DisconnectFlags,
+        code: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        self._note_loss(str(code))
+
+
+class RefusedError(FeedError):
+    """The broker answered and said no."""
+
+    def __init__(self, url: BrokerUrl, code: ReasonCode) -> None:
+        words = _REFUSALS.get(str(code), f"it says: {code}")
+        super().__init__(f"the broker {url} refuses the connection: {words}")
+        self.code = code
+
+
+class HungUpError(FeedError):
+    """The other side closed the connection without a word."""
+
+    def __init__(self, url: BrokerUrl) -> None:
+        super().__init__(f"the broker {url} closed the connection; is it an MQTT broker?")
+
+
+def open_link(url: BrokerUrl, greeting: Greeting) -> Link:
+    """A connected and subscribed link; raises FeedError in one sentence."""
+    newest = Link(url, greeting, version=MQTTProtocolVersion.MQTTv5)
+    try:
+        newest.connect()
+    except (RefusedError, HungUpError) as err:
+        # A broker without MQTT 5 says so, or (amqtt) stumbles over the unknown packet and hangs up.
+        newest.close()
+        if isinstance(err, RefusedError) and err.code.value != UNSUPPORTED_VERSION:
+            raise
+    except FeedError:
+        newest.close()
+        raise
+    else:
+        return newest
+    older = Link(url, greeting, version=MQTTProtocolVersion.MQTTv311)
+    try:
+        older.connect()
+    except FeedError:
+        older.close()
+        raise
+    return older
+
+
+_REFUSALS = {
+    "Not authorized": "this user may not do that; check name, password and rights",
+    "Bad user name or password": "wrong user name or password",
+    "Client identifier not valid": "it does not accept this client's name",
+    "Banned": "this client is banned",
+    "Server unavailable": "it is not ready; try again later",
+    "Server busy": "it is busy; try again later",
+}
+
+
+def _connect_properties() -> Properties:
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho's own gap
+    properties.ReceiveMaximum = MOST_IN_FLIGHT
+    properties.MaximumPacketSize = LARGEST_PACKET
+    return properties
+
+
+def _tls_context(url: BrokerUrl) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=url.ca)
+        if url.cert is not None:
+            context.load_cert_chain(url.cert, url.key)
+    except (OSError, ssl.SSLError) as err:
+        raise FeedError(f"the certificates for {url} cannot be used: {err}") from err
+    return context
+
+
+def _in_words(err: Exception) -> str:
+    match err:
+        case ssl.SSLCertVerificationError():
+            return f"its certificate is not trusted ({err.verify_message})"
+        case ssl.SSLError():
+            return f"TLS does not work ({err.reason or err})"
+        case ConnectionRefusedError():
+            return "nothing listens there; is the broker running?"
+        case socket.gaierror():
+            return "no machine has that name"
+        case TimeoutError():
+            return "it does not answer; check address and network"
+        case _:
+            return str(err)
