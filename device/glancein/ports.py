@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from glancein.types import (
+    Arrival,
     Box,
     CheckIn,
     Crop,
@@ -13,11 +14,14 @@ from glancein.types import (
     Face,
     Floats,
     Frame,
+    Head,
     Moment,
     Picture,
     Pixels,
-    StreamPosition,
     SourceFacts,
+    StreamKey,
+    StreamPosition,
+    StreamTrouble,
     Template,
 )
 
@@ -119,6 +123,22 @@ class History(Protocol):
 
     def open_epoch(self, why: str) -> int:
         """Begin a new stream and move what nobody acknowledged into it; returns how many events moved."""
+
+
+class FeedStore(Protocol):
+    """Where a consumer of the feed keeps what it received."""
+
+    def heads(self) -> dict[StreamKey, Head]:
+        """The last committed event of every stream."""
+
+    def hash_of(self, key: StreamKey, seq: int) -> str | None:
+        """The hash of one committed event, None if it is not here."""
+
+    def commit(self, arrivals: Sequence[Arrival], troubles: Sequence[StreamTrouble]) -> None:
+        """Write all of it for good, or nothing; an event that is here already changes nothing."""
+
+    def close(self) -> None:
+        """Let the file go."""
 
 
 class Publisher(Protocol):

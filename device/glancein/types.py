@@ -230,3 +230,55 @@ class StreamPosition:
     head: str  # hash of the last event
     history_from: int
     backlog: int  # events of any epoch that nobody has acknowledged
+
+
+@dataclass(frozen=True, slots=True)
+class StreamKey:
+    """Which stream an event belongs to: the numbers of one kiosk's epoch."""
+
+    kiosk: str
+    epoch: str
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The last event of a stream that a consumer has committed."""
+
+    seq: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An event as it came over the feed; ``chained`` is False if it does not continue the event before it."""
+
+    event: Event
+    hash: str
+    payload: bytes
+    chained: bool = True
+
+    @property
+    def key(self) -> StreamKey:
+        """The stream it belongs to."""
+        return StreamKey(self.event.kiosk, self.event.epoch)
+
+
+class TroubleKind(StrEnum):
+    """What can be wrong with a stream."""
+
+    UNREADABLE = "unreadable"  # a message that is no event
+    FOREIGN = "foreign"  # an event on another kiosk's topic
+    FORK = "fork"  # a known number with other contents: an old copy of the database is in use
+    BROKEN_CHAIN = "broken_chain"  # the event does not continue the one before it
+    HISTORY_GONE = "history_gone"  # events the kiosk no longer keeps
+
+
+@dataclass(frozen=True, slots=True)
+class StreamTrouble:
+    """Something HR has to know about a stream; kept beside the events."""
+
+    kind: TroubleKind
+    kiosk: str
+    epoch: str
+    seq: int
+    detail: str

@@ -154,7 +154,12 @@ def decode_event(payload: bytes) -> Event:
 
 def event_hash(event: Event) -> str:
     """SHA-256 (hex) of the event's canonical JSON without name and signature."""
-    return hashlib.sha256(canonical(_event_fields(event))).hexdigest()
+    return hash_of_core(canonical(_event_fields(event)))
+
+
+def hash_of_core(core: bytes) -> str:
+    """SHA-256 (hex) of what ``payload_core`` returns."""
+    return hashlib.sha256(core).hexdigest()
 
 
 def payload_core(payload: bytes) -> tuple[bytes, str | None]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from glancein.errors import StoreError
-from glancein.storage.schema import APPLICATION_ID, MIGRATIONS
+from glancein.storage.schema import KIOSK, Schema
 
 BUSY_TIMEOUT_S = 5.0
 # WAL with FULL lost nothing in 1,643 replayed crash states and syncs 1.4 times a transaction; WAL with NORMAL
@@ -29,7 +29,7 @@ PRAGMAS = (
 )
 
 
-def open_database(path: Path, *, migrations: tuple[tuple[str, ...], ...] = MIGRATIONS) -> Database:
+def open_database(path: Path, *, schema: Schema = KIOSK) -> Database:
     """A connection to the file, made and migrated if need be; readable by its owner only.
 
     The connection may be used by several threads, one at a time. Raises StoreError: not our file, damaged,
@@ -42,9 +42,9 @@ def open_database(path: Path, *, migrations: tuple[tuple[str, ...], ...] = MIGRA
         )
         try:
             database = Database(connection, execute_plugins=False)
-            _check_owner(database, path, newest=len(migrations))
+            _check_owner(database, path, schema)
             _configure(database, path)
-            _migrate(database, path, migrations)
+            _migrate(database, path, schema)
         except BaseException:
             connection.close()
             raise
@@ -131,12 +131,12 @@ def _make_private(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
-def _check_owner(database: Database, path: Path, *, newest: int) -> None:
+def _check_owner(database: Database, path: Path, schema: Schema) -> None:
     """Nothing is changed in a file that is not ours or that a newer version wrote."""
     tables = scalar(database, "SELECT count(*) FROM sqlite_master")
-    if tables and scalar(database, "PRAGMA application_id") != APPLICATION_ID:
-        raise StoreError(f"{path} is a database of another program; name another file")
-    version = scalar(database, "PRAGMA user_version")
+    if tables and scalar(database, "PRAGMA application_id") != schema.application_id:
+        raise StoreError(f"{path} is a database of another kind; name another file")
+    version, newest = scalar(database, "PRAGMA user_version"), len(schema.migrations)
     if isinstance(version, int) and version > newest:
         raise StoreError(
             f"{path} was written by a newer glancein (version {version}, not {newest}); update glancein"
@@ -162,15 +162,15 @@ def _configure(database: Database, path: Path) -> None:
         database.execute(pragma)
 
 
-def _migrate(database: Database, path: Path, migrations: tuple[tuple[str, ...], ...]) -> None:
-    if scalar(database, "PRAGMA user_version") == len(migrations):
+def _migrate(database: Database, path: Path, schema: Schema) -> None:
+    if scalar(database, "PRAGMA user_version") == len(schema.migrations):
         return
     with transaction(database):
         version = scalar(database, "PRAGMA user_version")  # again: another process may have been faster
         if not isinstance(version, int):
             raise StoreError(f"{path} has no readable version")
-        for statements in migrations[version:]:
+        for statements in schema.migrations[version:]:
             for statement in statements:
                 database.execute(statement)
-        database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        database.execute(f"PRAGMA user_version = {len(migrations)}")
+        database.execute(f"PRAGMA application_id = {schema.application_id}")
+        database.execute(f"PRAGMA user_version = {len(schema.migrations)}")

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-APPLICATION_ID = 0x676C6E63  # "glnc": what `file` and we recognise the database by
+from dataclasses import dataclass
 
-_VERSION_1 = (
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """A kind of database: what it is recognised by, and its migrations."""
+
+    application_id: int
+    migrations: tuple[tuple[str, ...], ...]
+
+
+_KIOSK_VERSION_1 = (
     """
     CREATE TABLE meta (
         key TEXT PRIMARY KEY,
@@ -78,4 +87,64 @@ _VERSION_1 = (
     "CREATE TABLE outbox (number INTEGER PRIMARY KEY REFERENCES events (number))",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1,)
+_FEED_VERSION_1 = (
+    """
+    CREATE TABLE checkins (
+        number INTEGER PRIMARY KEY,
+        kiosk TEXT NOT NULL,
+        epoch TEXT NOT NULL,
+        seq INTEGER NOT NULL,
+        site TEXT NOT NULL,
+        person_id TEXT NOT NULL,
+        name TEXT,
+        direction TEXT NOT NULL,
+        time TEXT NOT NULL,
+        time_utc TEXT NOT NULL,
+        clock TEXT NOT NULL,
+        score REAL NOT NULL,
+        threshold REAL NOT NULL,
+        model_sha256 TEXT NOT NULL,
+        method TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        chained INTEGER NOT NULL,
+        hash TEXT NOT NULL,
+        payload TEXT NOT NULL,
+        received_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
+        UNIQUE (kiosk, epoch, seq)
+    )
+    """,
+    "CREATE INDEX checkins_by_person ON checkins (person_id, time_utc)",
+    """
+    CREATE TABLE streams (
+        kiosk TEXT NOT NULL,
+        epoch TEXT NOT NULL,
+        seq INTEGER NOT NULL,
+        hash TEXT NOT NULL,
+        PRIMARY KEY (kiosk, epoch)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE troubles (
+        number INTEGER PRIMARY KEY,
+        kind TEXT NOT NULL,
+        kiosk TEXT NOT NULL,
+        epoch TEXT NOT NULL,
+        seq INTEGER NOT NULL,
+        detail TEXT NOT NULL,
+        noticed_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
+        UNIQUE (kind, kiosk, epoch, seq, detail)
+    )
+    """,
+    # How far the text file beside this one is written: the last row in it, and its size then.
+    """
+    CREATE TABLE written (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        number INTEGER NOT NULL,
+        size INTEGER NOT NULL
+    )
+    """,
+    "INSERT INTO written (id, number, size) VALUES (1, 0, 0)",
+)
+
+KIOSK = Schema(0x676C6E63, (_KIOSK_VERSION_1,))  # "glnc"
+FEED = Schema(0x676C6E66, (_FEED_VERSION_1,))  # "glnf"

@@ -1,0 +1,245 @@
+"""Where HR keeps the feed.
+
+A SQLite file with a table ``checkins``, or lines of JSON or CSV beside such a file.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC
+from pathlib import Path
+from typing import Protocol
+
+from sqlite_utils import Database
+
+from glancein.storage.database import open_database, scalar, storage_errors, transaction
+from glancein.storage.schema import FEED
+from glancein.types import Arrival, Head, StreamKey, StreamTrouble
+
+COLUMNS = (
+    "kiosk", "epoch", "seq", "site", "person_id", "name", "direction", "time", "time_utc", "clock",
+    "score", "threshold", "model_sha256", "method", "reason", "chained", "hash",
+)  # fmt: skip
+FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r")
+
+
+class SqliteFeedStore:
+    """Implements the port FeedStore; HR reads the tables ``checkins`` and ``troubles``."""
+
+    def __init__(self, path: Path) -> None:
+        self._database = open_database(path, schema=FEED)
+
+    def heads(self) -> dict[StreamKey, Head]:
+        """The last committed event of every stream."""
+        with self.open() as database:
+            rows = database.execute("SELECT kiosk, epoch, seq, hash FROM streams").fetchall()
+        return {StreamKey(kiosk, epoch): Head(seq, digest) for kiosk, epoch, seq, digest in rows}
+
+    def hash_of(self, key: StreamKey, seq: int) -> str | None:
+        """The hash of one committed event, None if it is not here."""
+        with self.open() as database:
+            found = scalar(
+                database,
+                "SELECT hash FROM checkins WHERE kiosk = :kiosk AND epoch = :epoch AND seq = :seq",
+                {"kiosk": key.kiosk, "epoch": key.epoch, "seq": seq},
+            )
+        return found if isinstance(found, str) else None
+
+    def commit(self, arrivals: Sequence[Arrival], troubles: Sequence[StreamTrouble]) -> None:
+        """Write all of it in one transaction; raises StoreError, and then nothing is written."""
+        with self.open() as database, transaction(database):
+            for arrival in arrivals:
+                _insert(database, arrival)
+            for trouble in troubles:
+                database.execute(
+                    """
+                    INSERT OR IGNORE INTO troubles (kind, kiosk, epoch, seq, detail)
+                    VALUES (:kind, :kiosk, :epoch, :seq, :detail)
+                    """,
+                    {
+                        "kind": trouble.kind.value,
+                        "kiosk": trouble.kiosk,
+                        "epoch": trouble.epoch,
+                        "seq": trouble.seq,
+                        "detail": trouble.detail[:2000].encode(errors="replace").decode(),
+                    },
+                )
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._database.conn.close()
+
+    @contextmanager
+    def open(self) -> Iterator[Database]:
+        """The database behind it; SQLite's errors leave as StoreError."""
+        with storage_errors("the feed's database cannot be read or written"):
+            yield self._database
+
+
+class LinesFeedStore:
+    """Implements the port FeedStore: a line for each event in a text file, and the state in a file beside it.
+
+    ``<file>.state`` is a SqliteFeedStore and is committed first; then the new lines are appended and
+    synced. After a crash between the two, opening the file completes it: no line is missing and none is
+    there twice.
+    """
+
+    def __init__(self, path: Path, *, form: LineForm) -> None:
+        self._path = path
+        self._form = form
+        self._state = SqliteFeedStore(path.with_name(f"{path.name}.state"))
+        try:
+            with storage_errors(f"cannot write {path}"):
+                self._out = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
+            self._complete()
+        except BaseException:
+            self._state.close()
+            raise
+
+    def heads(self) -> dict[StreamKey, Head]:
+        """The last committed event of every stream."""
+        return self._state.heads()
+
+    def hash_of(self, key: StreamKey, seq: int) -> str | None:
+        """The hash of one committed event, None if it is not here."""
+        return self._state.hash_of(key, seq)
+
+    def commit(self, arrivals: Sequence[Arrival], troubles: Sequence[StreamTrouble]) -> None:
+        """Commit the state, then append and sync the lines; raises StoreError."""
+        self._state.commit(arrivals, troubles)
+        if arrivals:
+            self._complete()
+
+    def close(self) -> None:
+        """Let both files go."""
+        self._out.close()
+        self._state.close()
+
+    def _complete(self) -> None:
+        """Bring the text file up to the state."""
+        with self._state.open() as database, storage_errors(f"cannot write {self._path}"):
+            number, size = database.execute("SELECT number, size FROM written").fetchone()
+            rows = list(
+                database.query(
+                    "SELECT * FROM checkins WHERE number > :number ORDER BY number", {"number": number}
+                )
+            )
+            if not rows:
+                return
+            lines = b"".join(self._form.line(row) for row in rows)
+            beginning = b"" if number else self._form.header
+            end = self._append_once(size, beginning + lines)
+            with transaction(database):
+                database.execute(
+                    "UPDATE written SET number = :number, size = :size",
+                    {"number": rows[-1]["number"], "size": end},
+                )
+
+    def _append_once(self, size: int, lines: bytes) -> int:
+        """Append what a crash left out of these lines; returns the file's new size."""
+        end = self._out.seek(0, os.SEEK_END)
+        if size < end < size + len(lines) + 1:
+            self._out.seek(size)
+            if lines.startswith(self._out.read(end - size)):
+                lines = lines[end - size :]
+        self._out.seek(0, os.SEEK_END)
+        self._out.write(lines)
+        os.fsync(self._out.fileno())
+        return self._out.tell()
+
+
+class LineForm(Protocol):
+    """How an event becomes a line."""
+
+    header: bytes
+
+    def line(self, row: Mapping[str, object]) -> bytes:
+        """The line of a row of ``checkins``, with its line end."""
+
+
+class JsonLines:
+    """Each line is the event as it was published."""
+
+    header = b""
+
+    def line(self, row: Mapping[str, object]) -> bytes:
+        """The line of a row of ``checkins``, with its line end."""
+        return str(row["payload"]).encode() + b"\n"
+
+
+class CsvLines:
+    """Comma-separated with a header line (RFC 4180); no cell begins like a formula."""
+
+    header = ",".join(COLUMNS).encode() + b"\r\n"
+
+    def line(self, row: Mapping[str, object]) -> bytes:
+        """The line of a row of ``checkins``, with its line end."""
+        text = io.StringIO()
+        csv.writer(text).writerow([_harmless(row[column]) for column in COLUMNS])
+        return text.getvalue().encode()
+
+
+def jsonl_store(path: Path) -> LinesFeedStore:
+    """A feed store that writes JSON lines."""
+    return LinesFeedStore(path, form=JsonLines())
+
+
+def csv_store(path: Path) -> LinesFeedStore:
+    """A feed store that writes CSV."""
+    return LinesFeedStore(path, form=CsvLines())
+
+
+def _harmless(value: object) -> object:
+    """A spreadsheet would run a cell that begins like a formula (OWASP, CSV injection): quote it."""
+    if isinstance(value, str) and value.startswith(FORMULA_BEGINS):
+        return f"'{value}"
+    return "" if value is None else value
+
+
+def _insert(database: Database, arrival: Arrival) -> None:
+    event, check_in = arrival.event, arrival.event.check_in
+    wall = check_in.moment.wall
+    values = {
+        "kiosk": event.kiosk,
+        "epoch": event.epoch,
+        "seq": event.seq,
+        "site": event.site,
+        "person_id": check_in.person_id,
+        "name": event.name,
+        "direction": check_in.direction.value,
+        "time": wall.isoformat(),
+        "time_utc": wall.astimezone(UTC).isoformat(),
+        "clock": check_in.moment.trust.value,
+        "score": check_in.score_cos,
+        "threshold": check_in.threshold_cos,
+        "model_sha256": check_in.model_sha256,
+        "method": check_in.method,
+        "reason": check_in.reason,
+        "chained": int(arrival.chained),
+        "hash": arrival.hash,
+        "payload": arrival.payload.decode(),
+    }
+    database.execute(_INSERT, values)
+    database.execute(
+        """
+        INSERT INTO streams (kiosk, epoch, seq, hash) VALUES (:kiosk, :epoch, :seq, :hash)
+        ON CONFLICT (kiosk, epoch) DO UPDATE SET seq = excluded.seq, hash = excluded.hash
+        WHERE excluded.seq > streams.seq
+        """,
+        {key: values[key] for key in ("kiosk", "epoch", "seq", "hash")},
+    )
+
+
+_INSERT = """
+INSERT OR IGNORE INTO checkins (
+    kiosk, epoch, seq, site, person_id, name, direction, time, time_utc, clock,
+    score, threshold, model_sha256, method, reason, chained, hash, payload
+) VALUES (
+    :kiosk, :epoch, :seq, :site, :person_id, :name, :direction, :time, :time_utc, :clock,
+    :score, :threshold, :model_sha256, :method, :reason, :chained, :hash, :payload
+)
+"""
