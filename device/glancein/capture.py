@@ -328,4 +328,4 @@ def _checked(pixels: Pixels) -> Pixels:
 
 
 def _silence(timeout_s: float) -> str:
-    return f"no picture for {timeout_s:g} s; see that it is plugged in and not used by another program"
+    return f"no picture for {timeout_s:g} s; see that it is connected and not used by another program"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import cv2
@@ -11,7 +14,7 @@ import numpy as np
 import pytest
 
 from glancein.adapters.camera_opencv import NetworkSource, UsbSource, VideoSource, to_rgb, video_devices
-from glancein.capture import Capture
+from glancein.capture import Capture, CaptureLimits
 from glancein.domain.camera_word import NetworkCamera, UsbCamera, VideoFile, parse_camera
 from glancein.errors import CameraError
 from glancein.ports import Source
@@ -27,6 +30,35 @@ def video(tmp_path: Path) -> Path:
         writer.write(np.full((48, 64, 3), (0, 0, 20 * number), np.uint8))
     writer.release()
     return path
+
+
+class FivePictures(BaseHTTPRequestHandler):
+    """A camera that sends five reddish pictures as motion JPEG and hangs up."""
+
+    def do_GET(self) -> None:
+        """Answer any path."""
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        for number in range(5):
+            _, jpeg = cv2.imencode(".jpg", np.full((48, 64, 3), (20 + number, 40, 160), np.uint8))
+            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {jpeg.size}\r\n\r\n"
+            self.wfile.write(head.encode() + jpeg.tobytes() + b"\r\n")
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its name in the standard library
+        """Say nothing."""
+
+
+@pytest.fixture
+def mjpeg_url() -> Iterator[str]:
+    """The address of a network camera on this machine."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), FivePictures)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/video.mjpg"
+    server.shutdown()
+    server.server_close()
+    thread.join()
 
 
 def test_read_when_the_file_is_a_video(video: Path) -> None:
@@ -132,6 +164,26 @@ def test_open_when_the_camera_is_away(
     said = f"{caught.value!r} {camera.state()} {caplog.text} {printed.out} {printed.err}"
     assert f"127.0.0.1:{port}" in str(caught.value)
     assert "hunter2" not in said
+
+
+def test_capture_when_a_network_camera_hangs_up(mjpeg_url: str) -> None:
+    """Pictures come out of a real HTTP stream, and after the camera hung up out of the next one."""
+    word = parse_camera(mjpeg_url)
+    assert isinstance(word, NetworkCamera)
+    limits = CaptureLimits(first_pause_s=0.01, longest_pause_s=0.01)
+    camera = Capture(lambda: NetworkSource(word), limits=limits)
+
+    reds = []
+    while camera.state().openings < 3:
+        frame = camera.read(10.0)
+        assert frame is not None
+        reds.append(int(frame.pixels[24, 32, 0]) - int(frame.pixels[24, 32, 2]))
+    camera.close()
+
+    assert min(reds) > 50
+    assert camera.state().last_problem == (
+        "has stopped sending pictures; see the network between here and the camera"
+    )
 
 
 @pytest.mark.parametrize("shape", [(6, 8), (6, 8, 1), (6, 8, 3), (6, 8, 4)])

@@ -107,6 +107,7 @@ class HandClock:
         self.now_s = 100.0
 
     def __call__(self) -> float:
+        """The time it was set to."""
         return self.now_s
 
 
@@ -161,7 +162,7 @@ def test_read_when_a_picture_was_read_before(camera: Capture, script: Script) ->
     script.feed(scene(1))
     assert camera.read(PATIENCE_S)
 
-    with pytest.raises(CameraError, match="camera scripted: no picture for 0 s; see that it is plugged in"):
+    with pytest.raises(CameraError, match="camera scripted: no picture for 0 s; see that it is connected"):
         camera.read(0)
 
 

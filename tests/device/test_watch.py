@@ -52,11 +52,19 @@ def test_light_when_a_thumb_is_on_the_lens() -> None:
 
 
 def test_light_when_the_sun_shines_into_the_lens() -> None:
-    """A picture more than half white is burnt out, whatever the rest shows."""
+    """A picture nearly all white is burnt out, whatever the rest shows."""
     sun = np.full((120, 160, 3), 255, np.uint8)
-    sun[:40] = 60
+    sun[:20] = 60
 
     assert light_trouble(sun, LIMITS) is Trouble.BRIGHT
+
+
+def test_light_when_the_wall_behind_is_white() -> None:
+    """A person before a white wall is well lit."""
+    portrait = np.full((120, 160, 3), 255, np.uint8)
+    portrait[:, 40:90] = 120
+
+    assert light_trouble(portrait, LIMITS) is None
 
 
 def test_trouble_when_the_same_bytes_keep_coming() -> None:
