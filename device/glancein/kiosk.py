@@ -22,6 +22,7 @@ _log = logging.getLogger(__name__)
 READ_TIMEOUT_S = 1.0
 ROSTER_LOOK_S = 0.5  # how often the kiosk asks whether somebody was enrolled: hot-added well within 2 s
 STOP_TIMEOUT_S = 5.0
+DRAIN_LOOK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +74,16 @@ class Kiosk:
         self.health = Health()
         self.latest: Sight | None = None
 
-    def run(self, stop: threading.Event) -> None:
-        """Watch until ``stop`` is set or the pictures end; then publish what is left and let everything go."""
+    def run(self, stop: threading.Event, *, drain_s: float = 0.0) -> None:
+        """Watch until ``stop`` is set or the pictures end, then let everything go.
+
+        ``drain_s``: how long to wait at the end for the feed to acknowledge what it has not yet.
+        """
         self._parts.publisher.start()
         try:
             while not stop.is_set() and self._step():
                 pass
+            self._drain(stop, drain_s)
         finally:
             self._parts.camera.close()
             self._parts.publisher.stop(STOP_TIMEOUT_S)
@@ -99,6 +104,11 @@ class Kiosk:
         self.latest = self._parts.pipeline.look(frame, self._gallery, self._limits)
         self._take(self.latest, frame.taken_mono_s)
         return True
+
+    def _drain(self, stop: threading.Event, patience_s: float) -> None:
+        deadline_s = time.monotonic() + patience_s
+        while self._parts.ledger.pending(1) and time.monotonic() < deadline_s and not stop.wait(DRAIN_LOOK_S):
+            self._parts.publisher.wake()
 
     def _take(self, sight: Sight | None, mono_s: float) -> None:
         """Add one sight to the visit and act on a verdict."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from glancein.cli.app import app
+from glancein.cli.app import app, load_commands
 from glancein.errors import GlanceinError
 
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
@@ -13,6 +13,7 @@ INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (0 done, 1 some failed, 2 bad input, 3 store, 4 camera, 5 feed, 6 model)."""
+    load_commands()
     try:
         code = app(args=argv, standalone_mode=False, prog_name="glancein")
     except GlanceinError as err:

@@ -1,0 +1,56 @@
+"""The command tree and the options that every command shares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from glancein import __version__
+
+app = typer.Typer(
+    name="glancein",
+    help="Attendance by a glance: enrol people from one badge photo, run the kiosk, receive the feed.",
+    epilog="Start with: glancein demo. Exit codes: 0 done, 1 some items failed, 2 bad input, 3 database, "
+    "4 camera, 5 feed, 6 model, 130 interrupted.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+DataFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        envvar="GLANCEIN_DATA",
+        help="Folder of the database and settings.toml; the user's data folder by default.",
+        file_okay=False,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
+
+
+@app.callback()
+def common(
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Attendance by a glance: enrol people from one badge photo, run the kiosk, receive the feed."""
+    if version:
+        print(f"glancein {__version__}")
+        raise typer.Exit
+
+
+def load_commands() -> None:
+    """Add every command to the tree; each module registers its own."""
+    from glancein.cli import (  # noqa: PLC0415  # they import this module
+        enrol,
+        look,
+        measure,
+        people,
+        run,
+        trial,
+    )
+
+    assert all((enrol, look, measure, people, run, trial))

@@ -1,0 +1,125 @@
+"""glancein people: list, show, remove, export, import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from glancein import wiring
+from glancein.cli.app import AsJson, DataFolder, app
+from glancein.cli.output import Output, table
+from glancein.domain.person import Person, PersonRecord
+from glancein.errors import InputError
+
+people = typer.Typer(help="The enrolled people.", no_args_is_help=True)
+app.add_typer(people, name="people")
+
+PersonId = Annotated[str, typer.Argument(metavar="ID", help="The person's id, as enrolled.")]
+
+
+@people.command("list")
+def list_people(*, data: DataFolder = None, as_json: AsJson = False) -> None:
+    """List everybody who is enrolled."""
+    home = wiring.open_home(data)
+    everybody = wiring.open_people(home).people()
+    model = wiring.embedder_sha256()
+    rows = [(p.person_id, p.name, f"{p.enrolled_at:%Y-%m-%d %H:%M}", _model_state(p, model)) for p in everybody]
+    Output(as_json).result(
+        [_as_json(p) for p in everybody],
+        lambda console: console.print(table(f"{len(rows)} enrolled", "id", "name", "enrolled", "model", rows=rows)),
+    )
+
+
+@people.command()
+def show(person_id: PersonId, *, data: DataFolder = None, as_json: AsJson = False) -> None:
+    """Show one person: enrolment, quality, history."""
+    record = _record(wiring.open_home(data), person_id)
+    history = [(f"{h.at:%Y-%m-%d %H:%M}", h.what, h.reason) for h in record.history]
+    active = [t for t in record.templates if t.active]
+
+    def tell(console: Console) -> None:
+        console.print(f"{record.person.person_id}  {record.person.name}", markup=False)
+        for template in active:
+            measures = "  ".join(f"{name} {value:.2f}" for name, value in sorted(template.quality.items()))
+            console.print(f"model {template.model_sha256[:12]}  {measures}", markup=False)
+        console.print(table("history", "when", "what", "reason", rows=history))
+
+    document = _as_json(record.person) | {
+        "quality": dict(active[-1].quality) if active else {},
+        "history": [{"at": h.at.isoformat(), "what": h.what, "reason": h.reason} for h in record.history],
+    }
+    Output(as_json).result(document, tell)
+
+
+@people.command()
+def remove(
+    person_id: PersonId,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    data: DataFolder = None,
+) -> None:
+    """Erase a person: template, photo crop and history leave the file. Punches stay; they hold no biometrics."""
+    home = wiring.open_home(data)
+    name = _record(home, person_id).person.name
+    if not yes:
+        typer.confirm(f"Erase {person_id} ({name})?", abort=True)
+    wiring.open_people(home).remove(person_id)
+    print(f"{person_id} is erased; a running kiosk forgets them within a second")
+
+
+@people.command()
+def export(
+    file: Annotated[Path, typer.Argument(dir_okay=False, help="The archive to write.")],
+    *,
+    data: DataFolder = None,
+) -> None:
+    """Write everybody to one archive that another kiosk can import. It holds biometrics: keep it safe."""
+    from glancein.adapters.people_archive import write_archive  # noqa: PLC0415  # only here
+
+    store = wiring.open_people(wiring.open_home(data))
+    records = [record for p in store.people() if (record := store.record_of(p.person_id)) is not None]
+    write_archive(file, records)
+    print(f"{len(records)} people written to {file}")
+
+
+@people.command("import")
+def import_people(
+    file: Annotated[Path, typer.Argument(dir_okay=False, help="An archive from glancein people export.")],
+    *,
+    data: DataFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take over everybody in an archive; who is here already with the same photo stays as they are."""
+    from glancein.adapters.people_archive import read_archive  # noqa: PLC0415  # as above
+
+    outcomes = wiring.open_people(wiring.open_home(data)).restore(read_archive(file))
+    Output(as_json).result(
+        {person: str(outcome) for person, outcome in outcomes.items()},
+        lambda console: console.print(table(f"{len(outcomes)} people", "id", "outcome", rows=outcomes.items())),
+    )
+
+
+def _record(home: wiring.Home, person_id: str) -> PersonRecord:
+    record = wiring.open_people(home).record_of(person_id)
+    if record is None:
+        raise InputError(f"nobody is enrolled as {person_id}: see glancein people list")
+    return record
+
+
+def _model_state(person: Person, model_sha256: str | None) -> str:
+    if model_sha256 is None:
+        return "?"
+    return "current" if model_sha256 in person.models else "stale: re-enrol"
+
+
+def _as_json(person: Person) -> dict[str, object]:
+    return {
+        "id": person.person_id,
+        "name": person.name,
+        "enrolled_at": person.enrolled_at.isoformat(),
+        "photo_sha256": person.photo_sha256,
+        "models": list(person.models),
+    }

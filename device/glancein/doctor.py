@@ -1,0 +1,144 @@
+"""One look at everything a kiosk needs: a line each, with what to do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from glancein import wiring
+from glancein.errors import CameraError, GlanceinError
+from glancein.types import ClockTrust
+from glancein.wiring import Home
+
+LOW_DISK_MB = 500
+HOT_C = 80.0  # a Raspberry Pi throttles from here
+CAMERA_PATIENCE_S = 5.0
+BROKER_PATIENCE_S = 3.0
+THERMAL = Path("/sys/class/thermal/thermal_zone0/temp")
+
+
+class State(StrEnum):
+    """How one thing is."""
+
+    WELL = "ok"
+    WARNING = "warning"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the report; ``advice`` is empty when all is well."""
+
+    what: str
+    state: State
+    said: str
+    advice: str = ""
+
+
+def examine(home: Home, *, camera: str | None = None, broker: str | None = None) -> Iterator[Check]:
+    """Every check in turn; none of them stops the others."""
+    steps: list[tuple[str, Callable[[], Iterator[Check]]]] = [
+        ("models", lambda: _models(home)),
+        ("database", lambda: _database(home)),
+        ("camera", lambda: _camera(camera or home.settings.camera)),
+        ("broker", lambda: _broker(broker or home.settings.broker)),
+        ("clock", _clock),
+        ("disk", lambda: _disk(home.folder)),
+        ("temperature", _temperature),
+    ]
+    for what, step in steps:
+        try:
+            yield from step()
+        except GlanceinError as err:
+            yield Check(what, State.BROKEN, str(err), "put this right first")
+
+
+def _models(home: Home) -> Iterator[Check]:
+    recogniser = wiring.open_recogniser(home.settings)
+    for card, runtime in (
+        (recogniser.finder.card, recogniser.finder.runtime_name),
+        (recogniser.embedder.card, recogniser.embedder.runtime_name),
+    ):
+        yield Check(f"{card.kind}", State.WELL, f"{card.name} {card.sha256[:12]}, {runtime}, golden vectors hold")
+
+
+def _database(home: Home) -> Iterator[Check]:
+    people = wiring.open_people(home)
+    everybody = people.people()
+    model = wiring.embedder_sha256()
+    stale = [p.person_id for p in everybody if model not in p.models]
+    backlog = wiring.open_ledger(home).position().backlog
+    yield Check("database", State.WELL, f"{home.database}: {len(everybody)} people, {backlog} events unacknowledged")
+    if stale:
+        few = ", ".join(stale[:5])
+        yield Check(
+            "templates", State.WARNING, f"{len(stale)} made by another model ({few})", "enrol these photos again"
+        )
+
+
+def _camera(word: str) -> Iterator[Check]:
+    camera = wiring.open_camera(word)
+    try:
+        frame = camera.read(CAMERA_PATIENCE_S)
+    except CameraError as err:
+        yield Check("camera", State.BROKEN, str(err), "plug it in, or choose one with --camera")
+        return
+    finally:
+        camera.close()
+    if frame is None:
+        yield Check("camera", State.BROKEN, f"{word} has no pictures", "choose another with --camera")
+        return
+    height, width = frame.pixels.shape[:2]
+    yield Check("camera", State.WELL, f"{word}: {width} x {height}")
+
+
+def _broker(url: str) -> Iterator[Check]:
+    if url == "embedded":
+        yield Check("broker", State.WARNING, "embedded: for trying out", "name a broker with --broker mqtt://host")
+        return
+    parts = urlsplit(url)
+    try:
+        port = parts.port or (8883 if parts.scheme == "mqtts" else 1883)
+        with socket.create_connection((parts.hostname or "", port), timeout=BROKER_PATIENCE_S):
+            pass
+    except (OSError, ValueError) as err:
+        yield Check("broker", State.BROKEN, f"{parts.hostname}: {err}", "check the name, the port and the network")
+        return
+    yield Check("broker", State.WELL, f"{parts.hostname}:{port} answers")
+
+
+def _clock() -> Iterator[Check]:
+    from glancein.adapters.clock_system import SystemClock  # noqa: PLC0415  # beside its only use
+
+    moment = SystemClock().now()
+    said = f"{moment.wall:%Y-%m-%d %H:%M:%S%z}, {moment.trust}"
+    if moment.trust is ClockTrust.SYNCHRONISED:
+        yield Check("clock", State.WELL, said)
+    else:
+        yield Check("clock", State.WARNING, said, "start a time service such as systemd-timesyncd")
+
+
+def _disk(folder: Path) -> Iterator[Check]:
+    free_mb = shutil.disk_usage(folder).free // 1_000_000
+    if not os.access(folder, os.W_OK):
+        yield Check("disk", State.BROKEN, f"{folder} cannot be written", "check its owner and the card")
+    elif free_mb < LOW_DISK_MB:
+        yield Check("disk", State.WARNING, f"{free_mb} MB free", "free some space")
+    else:
+        yield Check("disk", State.WELL, f"{free_mb} MB free")
+
+
+def _temperature() -> Iterator[Check]:
+    try:
+        celsius = int(THERMAL.read_text(encoding="ascii")) / 1000
+    except (OSError, ValueError):
+        return
+    hot = celsius >= HOT_C
+    advice = "add a heat sink or a fan" if hot else ""
+    yield Check("temperature", State.WARNING if hot else State.WELL, f"{celsius:.0f} degrees Celsius", advice)

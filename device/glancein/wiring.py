@@ -1,0 +1,276 @@
+"""The only module that knows every class: settings -> the parts of a kiosk and of the commands."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, assert_never
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from glancein import settings as table
+from glancein.domain.camera_word import (
+    NetworkCamera,
+    PiCamera,
+    PictureFolder,
+    UsbCamera,
+    VideoFile,
+    parse_camera,
+)
+from glancein.errors import SettingsError
+from glancein.settings import Settings
+from glancein.types import Limits
+
+if TYPE_CHECKING:
+    from datetime import tzinfo
+
+    from glancein.adapters.broker_embedded import EmbeddedBroker
+    from glancein.adapters.embedder_tflite import TfliteEmbedder
+    from glancein.adapters.finder_tflite import TfliteFaceFinder
+    from glancein.adapters.ledger_sqlite import SqliteLedger
+    from glancein.adapters.people_sqlite import SqlitePeople
+    from glancein.adapters.publisher_mqtt import MqttPublisher
+    from glancein.bulk_embed import Reader
+    from glancein.capture import Capture
+    from glancein.kiosk import Kiosk, Rules
+    from glancein.pipeline import Pipeline
+    from glancein.ports import Camera, Screen, Source
+
+DATABASE_FILE = "glancein.sqlite"
+EMBEDDED = "embedded"
+EMBEDDED_PORT = 1883
+LOCAL_TIME = Path("/etc/localtime")
+MODEL_FOLDERS = Path(__file__).parent / "models"
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """One kiosk's data folder and the settings in it."""
+
+    folder: Path
+    settings: Settings
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file with people, templates, events and outbox."""
+        return self.folder / DATABASE_FILE
+
+
+def open_home(folder: Path | None = None) -> Home:
+    """The data folder, made if need be: as given, ``GLANCEIN_DATA``, or the user's own data folder."""
+    import platformdirs  # noqa: PLC0415  # only who has no folder of their own needs it
+
+    where = folder or Path(os.environ.get("GLANCEIN_DATA") or platformdirs.user_data_path("glancein"))
+    try:
+        where.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as err:
+        raise SettingsError(f"the data folder {where} cannot be made: {err.strerror}") from err
+    return Home(where, table.load(where, os.environ))
+
+
+@dataclass(frozen=True, slots=True)
+class Recogniser:
+    """Both networks, opened and proved."""
+
+    finder: TfliteFaceFinder
+    embedder: TfliteEmbedder
+
+    def limits_for(self, people: int, settings: Settings) -> Limits:
+        """Threshold for this many people by the card's calibration, unless the settings fix it."""
+        from glancein.domain.calibrate import limits_for  # noqa: PLC0415  # loads numpy's slower parts
+
+        calibrated = limits_for(self.embedder.card, people, settings.fpir)
+        accept = settings.accept_cos or calibrated.accept_cos
+        return Limits(accept, settings.margin_cos)
+
+
+def open_recogniser(settings: Settings, *, mirror: bool = False) -> Recogniser:
+    """Open both networks. ``mirror`` sums each crop with its mirror image: for enrolment and evaluation.
+
+    Raises ModelError.
+    """
+    from glancein.adapters.embedder_tflite import TfliteEmbedder  # noqa: PLC0415  # loads the runtime
+    from glancein.adapters.finder_tflite import TfliteFaceFinder  # noqa: PLC0415  # as above
+
+    return Recogniser(
+        TfliteFaceFinder(MODEL_FOLDERS / "finder", threads=settings.threads),
+        TfliteEmbedder(MODEL_FOLDERS / "embedder", threads=settings.threads, mirror=mirror),
+    )
+
+
+def open_people(home: Home) -> SqlitePeople:
+    """The enrolled people. Raises StoreError."""
+    from glancein.adapters.people_sqlite import SqlitePeople  # noqa: PLC0415  # loads sqlite-utils
+
+    return SqlitePeople(home.database)
+
+
+def open_ledger(home: Home) -> SqliteLedger:
+    """The record of punches. Raises StoreError."""
+    from glancein.adapters.ledger_sqlite import SqliteLedger  # noqa: PLC0415  # as above
+
+    chosen = home.settings
+    return SqliteLedger(home.database, site=chosen.site, kiosk=chosen.kiosk, names=chosen.names_in_feed)
+
+
+def open_camera(word: str, *, realtime: bool = True, fps: float = 10.0) -> Capture:
+    """A camera by its word, not yet running. Raises InputError for a word that means none."""
+    from glancein.adapters.camera_opencv import video_devices  # noqa: PLC0415  # loads OpenCV
+    from glancein.capture import Capture  # noqa: PLC0415  # loads numpy
+
+    return Capture(_source_maker(word, video_devices(), realtime=realtime, fps=fps))
+
+
+def _source_maker(word: str, devices: list[str], *, realtime: bool, fps: float) -> Callable[[], Source]:
+    from glancein.adapters import camera_folder, camera_opencv, camera_picamera2  # noqa: PLC0415  # OpenCV
+
+    match parse_camera(word, devices=devices):
+        case PiCamera() as pi:
+            return lambda: camera_picamera2.PicameraSource(pi)
+        case UsbCamera() as usb:
+            return lambda: camera_opencv.UsbSource(usb)
+        case NetworkCamera() as network:
+            return lambda: camera_opencv.NetworkSource(network)
+        case VideoFile() as video:
+            return lambda: camera_opencv.VideoSource(video, realtime=realtime)
+        case PictureFolder() as folder:
+            replay = camera_folder.Replay(fps=fps, realtime=realtime)
+            return lambda: camera_folder.FolderSource(folder, replay)
+        case other:
+            assert_never(other)
+
+
+def rules_of(settings: Settings, recogniser: Recogniser) -> Rules:
+    """How a kiosk with these settings decides. Raises SettingsError."""
+    from glancein.domain.attendance import Policy, parse_rule  # noqa: PLC0415  # only a kiosk needs it
+    from glancein.domain.visit import VisitRules  # noqa: PLC0415  # as above
+    from glancein.kiosk import Rules  # noqa: PLC0415  # as above
+
+    return Rules(
+        limits_for=lambda people: recogniser.limits_for(people, settings),
+        visit=VisitRules(
+            agree_n=settings.agreeing_frames,
+            window_s=settings.visit_window_s,
+            patience_s=settings.refuse_after_s,
+            gone_s=settings.leave_after_s,
+        ),
+        policy=Policy(
+            rule=parse_rule(settings.direction),
+            quiet_s=settings.quiet_s,
+            max_shift_h=settings.max_shift_h,
+            zone=time_zone(settings.time_zone),
+        ),
+    )
+
+
+def time_zone(name: str) -> tzinfo:
+    """The named zone, or the machine's with its summer-time rules. Raises SettingsError."""
+    from datetime import UTC  # noqa: PLC0415  # beside its only use
+
+    if not name:
+        try:
+            with LOCAL_TIME.open("rb") as file:
+                return ZoneInfo.from_file(file, key="localtime")
+        except (OSError, ValueError):
+            return UTC
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError) as err:
+        raise SettingsError(f"time_zone = {name!r} is not a known time zone, such as Europe/Berlin") from err
+
+
+def embedder_sha256() -> str | None:
+    """Hash of the shipped embedder, None if its card cannot be read; opens no runtime."""
+    from glancein.errors import ModelError  # noqa: PLC0415  # beside its only use
+    from glancein.model_card import read_card  # noqa: PLC0415  # as above
+
+    try:
+        return read_card(MODEL_FOLDERS / "embedder").sha256
+    except ModelError:
+        return None
+
+
+def open_bulk_reader(settings: Settings, *, trusted: bool = True) -> Reader:
+    """Both networks and a decoder; ``trusted`` decodes in this process, for evaluation over one's own files."""
+    from functools import partial  # noqa: PLC0415  # beside its only use
+
+    from glancein.adapters.image_gate import read_picture  # noqa: PLC0415  # as above
+    from glancein.bulk_embed import Reader  # noqa: PLC0415  # as above
+
+    recogniser = open_recogniser(settings, mirror=True)
+    return Reader(partial(read_picture, trusted=trusted), recogniser.finder, recogniser.embedder)
+
+
+def pipeline_of(recogniser: Recogniser, settings: Settings) -> Pipeline:
+    """Frame -> decision with these networks."""
+    from dataclasses import replace  # noqa: PLC0415  # beside its only use
+
+    from glancein.domain.quality import PROBE_LIMITS  # noqa: PLC0415  # loads numpy
+    from glancein.pipeline import Pipeline  # noqa: PLC0415  # as above
+
+    limits = replace(PROBE_LIMITS, eye_distance_px=settings.min_face_px)
+    return Pipeline(recogniser.finder, recogniser.embedder, limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Feedway:
+    """Where events go: the publisher, and the broker inside this process if there is one."""
+
+    publisher: MqttPublisher
+    broker_url: str
+    embedded: EmbeddedBroker | None
+
+    def close(self) -> None:
+        """End the embedded broker, after the publisher has been stopped."""
+        if self.embedded is not None:
+            self.embedded.stop()
+
+
+def open_feedway(home: Home, ledger: SqliteLedger, *, broker: str, port: int = EMBEDDED_PORT) -> Feedway:
+    """A publisher to the broker named; ``embedded`` starts one on this machine. Raises FeedError, SettingsError."""
+    from glancein.adapters.clock_system import SystemClock  # noqa: PLC0415  # only a kiosk needs these
+    from glancein.adapters.publisher_mqtt import (  # noqa: PLC0415  # loads paho
+        Address,
+        Delivery,
+        MqttPublisher,
+        PublisherRules,
+    )
+    from glancein.mqtt.broker_url import parse_broker_url  # noqa: PLC0415  # as above
+
+    chosen = home.settings
+    embedded = _start_embedded(port) if broker == EMBEDDED else None
+    url = embedded.url if embedded else broker
+    publisher = MqttPublisher(
+        Address(parse_broker_url(url), chosen.site, chosen.kiosk),
+        ledger,
+        clock=SystemClock(time_zone(chosen.time_zone)),
+        rules=PublisherRules(delivery=Delivery(chosen.delivery)),
+    )
+    return Feedway(publisher, url, embedded)
+
+
+def _start_embedded(port: int) -> EmbeddedBroker:
+    from glancein.adapters.broker_embedded import EmbeddedBroker  # noqa: PLC0415  # loads amqtt
+
+    broker = EmbeddedBroker(port)
+    broker.start()
+    return broker
+
+
+def open_kiosk(home: Home, *, camera: Camera, screen: Screen, feedway: Feedway, ledger: SqliteLedger) -> Kiosk:
+    """A kiosk, ready to run. Raises ModelError, StoreError, SettingsError."""
+    from glancein.adapters.clock_system import SystemClock  # noqa: PLC0415  # as above
+    from glancein.kiosk import Kiosk, Parts  # noqa: PLC0415  # as above
+
+    recogniser = open_recogniser(home.settings)
+    parts = Parts(
+        camera=camera,
+        pipeline=pipeline_of(recogniser, home.settings),
+        people=open_people(home),
+        ledger=ledger,
+        publisher=feedway.publisher,
+        clock=SystemClock(time_zone(home.settings.time_zone)),
+        screen=screen,
+    )
+    return Kiosk(parts, rules_of(home.settings, recogniser))
