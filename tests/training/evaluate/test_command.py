@@ -1,0 +1,245 @@
+"""From a file of embeddings to the report, and every way the files can fail to fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("sklearn", reason="needs scikit-learn: pip install glancein[training]")
+pytest.importorskip("matplotlib", reason="needs matplotlib: pip install glancein[training]")
+
+from glancein.errors import InputError
+from glancein_training.evaluate import structure
+from glancein_training.evaluate.command import Request, evaluate, find_padding
+from glancein_training.evaluate.contact_sheet import write_sheet
+from glancein_training.evaluate.faces import Floats, parity_of, read_faces, unit_rows
+from glancein_training.evaluate.pair_list import listed_pairs, read_pair_list
+from glancein_training.evaluate.report import Plan, measure
+from glancein_training.evaluate.verification import all_pairs
+
+QUICK = Plan(galleries=(10, 20), drawings=3, resamples=10, map_people=5)
+
+
+def vectors_of(people: int, each: int, *, seed: int = 0) -> Floats:
+    """Noisy copies of random directions."""
+    rng = np.random.default_rng(seed)
+    centres = np.repeat(rng.normal(size=(people, 24)), each, axis=0)
+    return unit_rows(np.asarray(centres + 0.5 * rng.normal(size=centres.shape), np.float32))
+
+
+def write_embeddings(folder: Path, people: int = 50, each: int = 3) -> Path:
+    """What ``glancein embed`` writes, with one picture that has no face."""
+    path = np.array([f"set/p{k:03d}/p{k:03d}_{j + 1:04d}.png" for k in range(people) for j in range(each)])
+    count = len(path)
+    found = np.ones(count, bool)
+    found[-1] = False
+    np.savez(
+        folder / "faces.npz",
+        path=path,
+        found=found,
+        embedding=vectors_of(people, each),
+        box=np.zeros((count, 4), np.float32),
+        landmarks=np.zeros((count, 5, 2), np.float32),
+        quality=np.ones(count, np.float32),
+    )
+    return folder / "faces.npz"
+
+
+def write_labels(folder: Path, people: int = 50, each: int = 3) -> Path:
+    """A label file with a split and a group."""
+    lines = ["path,identity,split,group"]
+    lines += [
+        f"p{k:03d}/p{k:03d}_{j + 1:04d}.png,{k},{'train' if k < 8 else 'val'},{'x' if k % 3 else 'y'}"
+        for k in range(people)
+        for j in range(each)
+    ]
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder / "labels.csv"
+
+
+def test_report_is_written_whole(tmp_path: Path) -> None:
+    """JSON and HTML hold the same figures, and the page needs no other file."""
+    request = Request(write_embeddings(tmp_path), labels=write_labels(tmp_path), split="val")
+
+    report = evaluate(request, tmp_path / "out", QUICK)
+
+    stored = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert (stored["pictures"], stored["people"], stored["no_face"], stored["padding"]) == (126, 42, 1, 8)
+    value = report.verification.true_accepts["1e-02"].value
+    assert stored["verification"]["true_accepts"]["1e-02"]["value"] == value
+    assert f"{100 * value:.2f} %" in page
+    assert page.count("<img") == 5
+    assert 'src="http' not in page
+    assert {row["group"] for row in stored["groups"]} == {"x", "y"}
+
+
+def test_same_seed_gives_the_same_figures(tmp_path: Path) -> None:
+    """Nothing in the figures depends on when they were measured."""
+    faces = read_faces(write_embeddings(tmp_path))
+
+    assert measure(faces, QUICK) == measure(faces, QUICK)
+
+
+def test_people_are_the_folders_without_labels(tmp_path: Path) -> None:
+    """A folder per person needs no label file."""
+    faces = read_faces(write_embeddings(tmp_path, 4, 2))
+
+    assert faces.people == ("p000", "p001", "p002", "p003")
+
+
+def test_badge_folders_match_by_file_name(tmp_path: Path) -> None:
+    """One folder of badge photos and one of the kiosk: the person is the file's name, groups come by id."""
+    path = np.array(["neutral/001.jpg", "neutral/002.jpg", "smiling/001.jpg", "smiling/002.jpg"])
+    np.savez(tmp_path / "b.npz", path=path, found=np.ones(4, bool), embedding=vectors_of(4, 1))
+    (tmp_path / "people.csv").write_text("id,self_reported_gender\n001,female\n002,male\n", encoding="utf-8")
+
+    faces = read_faces(tmp_path / "b.npz", labels=tmp_path / "people.csv")
+
+    assert faces.people == ("001", "002")
+    assert faces.groups["self_reported_gender"].tolist() == ["female", "male", "female", "male"]
+
+
+def test_halves_share_no_person_and_lose_none(tmp_path: Path) -> None:
+    """Even people choose, odd people report."""
+    faces = read_faces(write_embeddings(tmp_path), labels=write_labels(tmp_path))
+    even, odd = faces.half(0), faces.half(1)
+
+    assert set(even.people).isdisjoint(odd.people)
+    assert len(even) + len(odd) == len(faces)
+    assert all(int(name) % 2 == 0 for name in even.people)
+    assert {parity_of(name) for name in ("anna", "bert", "carl", "dora", "emil")} == {0, 1}
+
+
+def test_other_splits_pad_the_gallery_with_one_picture_each(tmp_path: Path) -> None:
+    """People of the other splits fill large galleries, one template each."""
+    request = Request(write_embeddings(tmp_path), labels=write_labels(tmp_path), split="val")
+    everyone = read_faces(request.embeddings, labels=request.labels)
+
+    padding = find_padding(everyone, request, seed=0)
+
+    assert padding is not None
+    assert len(padding) == len(padding.people) == 8
+
+
+def test_pair_list_in_folds_is_followed(tmp_path: Path) -> None:
+    """LFW's format: the header's folds, genuine lines with two numbers, impostor lines with two people."""
+    lines = ["10\t1"]
+    for k in range(10):
+        lines += [f"p{k:03d}\t1\t2", f"p{k:03d}\t1\tp{k + 10:03d}\t2"]
+    (tmp_path / "pairs.txt").write_text("\n".join(lines), encoding="utf-8")
+    faces = read_faces(write_embeddings(tmp_path))
+
+    pairs = listed_pairs(faces, read_pair_list(tmp_path / "pairs.txt"))
+
+    assert pairs.fold is not None
+    assert pairs.fold.tolist() == np.repeat(np.arange(10), 2).tolist()
+    assert pairs.same.tolist() == [True, False] * 10
+    assert faces.path[pairs.right[1]] == "set/p010/p010_0002.png"
+
+
+def test_listed_pairs_are_all_that_is_judged(tmp_path: Path) -> None:
+    """With a pair list the figures are those pairs' only."""
+    lines = ["10\t1"]
+    for k in range(10):
+        lines += [f"p{k:03d}\t1\t2", f"p{k:03d}\t1\tp{k + 10:03d}\t2"]
+    (tmp_path / "pairs.txt").write_text("\n".join(lines), encoding="utf-8")
+    faces = read_faces(write_embeddings(tmp_path))
+
+    report = measure(faces, QUICK, listed=listed_pairs(faces, read_pair_list(tmp_path / "pairs.txt")))
+
+    assert (report.verification.genuine_pairs, report.verification.impostor_pairs) == (10, 10)
+    assert report.verification.ten_fold is not None
+    assert report.open_set == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("10\t1\nann\t1\t2\n", "promises 10 folds"),
+        ("ann one two\n", "pair 1"),
+        ("", "names no pairs"),
+        ("nobody\t1\t2\np000\t1\tp001\t1\n", "nobody/nobody_0001"),
+    ],
+)
+def test_pair_list_that_does_not_fit_is_named(tmp_path: Path, text: str, said: str) -> None:
+    """A broken pair list says which line or picture is wrong."""
+    (tmp_path / "pairs.txt").write_text(text, encoding="utf-8")
+    request = Request(write_embeddings(tmp_path), pairs=tmp_path / "pairs.txt")
+
+    with pytest.raises(InputError, match=said):
+        evaluate(request, tmp_path / "out", QUICK)
+
+    assert not (tmp_path / "out").exists()
+
+
+def test_wrong_files_are_named(tmp_path: Path) -> None:
+    """A file that is no .npz, or has no embeddings, is refused in one sentence."""
+    (tmp_path / "text.npz").write_text("no zip", encoding="utf-8")
+    np.savez(tmp_path / "empty.npz", path=np.array(["a"]))
+
+    with pytest.raises(InputError, match=r"cannot read .*text.npz"):
+        read_faces(tmp_path / "text.npz")
+    with pytest.raises(InputError, match="no array 'embedding'"):
+        read_faces(tmp_path / "empty.npz")
+    with pytest.raises(InputError, match="cannot read labels"):
+        read_faces(write_embeddings(tmp_path), labels=tmp_path / "missing.csv")
+
+
+def test_unknown_split_or_half_says_what_there_is(tmp_path: Path) -> None:
+    """A choice that leaves nothing names the choices."""
+    embeddings, labels = write_embeddings(tmp_path), write_labels(tmp_path)
+
+    with pytest.raises(InputError, match="train, val"):
+        evaluate(Request(embeddings, labels=labels, split="test"), tmp_path / "out", QUICK)
+    with pytest.raises(InputError, match="even"):
+        evaluate(Request(embeddings, labels=labels, half="left"), tmp_path / "out", QUICK)
+
+
+def test_contact_sheet_shows_the_worst_pairs(tmp_path: Path) -> None:
+    """With the pictures at hand the hardest errors are drawn; a missing picture is named."""
+    faces = read_faces(write_embeddings(tmp_path, 6, 2))
+    for name in faces.path:
+        target = tmp_path / "images" / str(name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 20), "red").save(target)
+
+    write_sheet(tmp_path / "errors.png", faces, all_pairs(faces), tmp_path / "images")
+
+    with Image.open(tmp_path / "errors.png") as sheet:
+        assert sheet.size[0] == 6 * 200
+    with pytest.raises(InputError, match="neither in"):
+        write_sheet(tmp_path / "none.png", faces, all_pairs(faces), tmp_path)
+    assert not (tmp_path / "none.png").exists()
+
+
+def test_cluster_agreement_of_known_partitions() -> None:
+    """Three pairs joined of four, one wrongly: counted by hand."""
+    people = np.array([0, 0, 0, 1, 1])
+    clusters = np.array([0, 0, 1, 1, 1])
+
+    found = structure.agreement("by hand", clusters, people)
+
+    # Joined: (0,1), (2,3), (2,4), (3,4); right among them (0,1), (3,4); wanted: 3 + 1.
+    assert (found.pair_precision, found.pair_recall) == (0.5, 0.5)
+
+
+def test_bytes_keep_directions() -> None:
+    """Rounding to bytes turns a vector by no more than half a step in every dimension can."""
+    vectors = vectors_of(50, 2)
+
+    off = np.linalg.norm(structure.as_bytes(vectors) - vectors, axis=1)
+
+    half_step = np.abs(vectors).max(axis=1) / 127 / 2
+    assert (off <= 1.01 * half_step * np.sqrt(vectors.shape[1])).all()
+
+
+def test_nearest_neighbour_of_separable_people_is_right(tmp_path: Path) -> None:
+    """Only the picture without a face is wrong."""
+    faces = read_faces(write_embeddings(tmp_path))
+
+    assert structure.nearest_neighbours(faces, 1) == pytest.approx(149 / 150, abs=0.03)

@@ -1,0 +1,1 @@
+"""How good a set of embeddings is, whoever made them: one `.npz` in, one report out."""

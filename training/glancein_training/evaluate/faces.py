@@ -1,0 +1,232 @@
+"""Embedded faces with their labels: reads what ``glancein embed`` writes, and the teachers' files."""
+
+from __future__ import annotations
+
+import csv
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glancein.errors import InputError
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Strings = NDArray[np.str_]
+
+# Columns of a label file that describe the picture, not a group of people.
+NOT_A_GROUP = frozenset(
+    {
+        "path",
+        "tar",
+        "identity",
+        "id",
+        "split",
+        "age",
+        "detector_score",
+        "source_px_per_crop_px",
+        "cosine_to_own_identity",
+    }
+)
+MOST_GROUPS = 12  # a column with more values than this is a measurement, not a grouping
+NO_FACE_COS = -1.0  # the score of a pair one side of which has no face: never a match
+
+
+@dataclass(frozen=True, slots=True)
+class Faces:
+    """Embedded pictures in the order of their file. ``identity`` indexes ``people``."""
+
+    path: Strings  # (n,)
+    found: Bools  # (n,) False where no face was found: such a picture never matches
+    vector: Floats  # (n, d) unit rows, zero where not found
+    identity: Ints  # (n,)
+    people: tuple[str, ...]
+    split: Strings  # (n,) "" where the labels name none
+    groups: Mapping[str, Strings] = field(default_factory=dict)  # column name -> (n,)
+    quality: Floats | None = None  # (n,)
+
+    def __len__(self) -> int:
+        return len(self.path)
+
+    def take(self, rows: Ints | Bools) -> Faces:
+        """These rows only, people renumbered."""
+        kept, identity = np.unique(self.identity[rows], return_inverse=True)
+        return replace(
+            self,
+            path=self.path[rows],
+            found=self.found[rows],
+            vector=self.vector[rows],
+            identity=identity.astype(np.int64),
+            people=tuple(self.people[k] for k in kept),
+            split=self.split[rows],
+            groups={name: column[rows] for name, column in self.groups.items()},
+            quality=None if self.quality is None else self.quality[rows],
+        )
+
+    def half(self, parity: int) -> Faces:
+        """The people with even (0) or odd (1) numbers: one half to choose on, the other to report on."""
+        even = np.array([parity_of(name) == parity for name in self.people])
+        return self.take(even[self.identity])
+
+    def sample(self, people: int, *, seed: int) -> Faces:
+        """At most this many people, drawn once."""
+        if len(self.people) <= people:
+            return self
+        drawn = np.random.default_rng(seed).permutation(len(self.people))[:people]
+        return self.take(np.isin(self.identity, drawn))
+
+
+def read_faces(path: Path, *, labels: Path | None = None, identity_from: str = "folder") -> Faces:
+    """Embeddings of one file with identities from ``labels`` or from their paths.
+
+    ``path``: as ``glancein embed`` writes it (path, found, embedding, quality), or a teacher's file (vectors,
+    scale) whose rows follow ``labels``. ``identity_from``: without labels the person is the "folder",
+    the "stem" of its file, or each "picture" is a person. Raises InputError if the files do not fit together.
+    """
+    stored = read_arrays(path)
+    rows = read_labels(labels) if labels else []
+    if "vectors" in stored:
+        return _teacher(stored, rows, path)
+    missing = {"path", "embedding"} - stored.keys()
+    if missing:
+        raise InputError(f"{path} has no array {min(missing)!r}; make it with `glancein embed`")
+    paths = np.array([str(p).replace("\\", "/") for p in stored["path"]])
+    if len(paths) != len(stored["embedding"]):
+        raise InputError(f"{path} holds {len(paths)} paths and {len(stored['embedding'])} embeddings")
+    found = np.asarray(stored.get("found", np.ones(len(paths), bool)), bool)
+    matched = _match(paths, rows, labels) if rows else [_from_path(p, identity_from) for p in paths]
+    kept = np.array([row is not None for row in matched], bool)
+    if not kept.any():
+        raise InputError(f"no picture of {path} is named in {labels}")
+    quality = stored.get("quality")
+    return _assemble(
+        paths[kept],
+        found[kept],
+        np.asarray(stored["embedding"], np.float32)[kept],
+        [row for row in matched if row is not None],
+        quality=None if quality is None else np.asarray(quality, np.float32)[kept],
+    )
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
+    """Every array of one ``.npz``. Raises InputError if it cannot be read."""
+    try:
+        with np.load(path) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, EOFError) as err:
+        raise InputError(f"cannot read {path} as .npz: {err}") from err
+
+
+def read_labels(path: Path) -> list[dict[str, str]]:
+    """Rows of a label file; without identities each picture is a person. Raises InputError if unreadable."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except OSError as err:
+        raise InputError(f"cannot read labels {path}: {err.strerror}") from err
+    if not rows or not {"path", "identity", "id"} & rows[0].keys():
+        raise InputError(f"{path} needs a header with `path` and `identity` (or `id`) and at least one row")
+    return rows
+
+
+def parity_of(person: str) -> int:
+    """0 or 1, the same for ever: the number's parity, or that of the name's checksum."""
+    return int(person) % 2 if person.isdecimal() else zlib.crc32(person.encode()) % 2
+
+
+def cosines(left: Faces, right: Faces) -> Floats:
+    """(n, m) scores of every left picture with every right one; NO_FACE_COS where either has no face."""
+    scores = left.vector @ right.vector.T
+    scores[~left.found] = NO_FACE_COS
+    scores[:, ~right.found] = NO_FACE_COS
+    return np.asarray(scores, np.float32)
+
+
+def unit_rows(vectors: Floats) -> Floats:
+    """Rows scaled to unit length; a zero row stays zero."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, 1e-12), np.float32)
+
+
+def _teacher(stored: Mapping[str, NDArray[np.generic]], rows: list[dict[str, str]], path: Path) -> Faces:
+    vectors = np.asarray(stored["vectors"], np.float32) * np.asarray(stored["scale"], np.float32)[:, None]
+    if len(rows) != len(vectors):
+        raise InputError(
+            f"{path} has {len(vectors)} rows in the order of a labels.csv; give that file with --labels"
+        )
+    paths = np.array([row["path"] for row in rows])
+    return _assemble(paths, np.ones(len(rows), bool), vectors, rows)
+
+
+def _assemble(
+    paths: Strings,
+    found: Bools,
+    vectors: Floats,
+    rows: Sequence[Mapping[str, str]],
+    *,
+    quality: Floats | None = None,
+) -> Faces:
+    finite = np.isfinite(vectors).all(axis=1) & (np.abs(vectors).sum(axis=1) > 0)
+    usable = found & finite
+    people, identity = np.unique(
+        [row.get("identity") or row.get("id") or row["path"] for row in rows], return_inverse=True
+    )
+    return Faces(
+        path=paths,
+        found=usable,
+        vector=unit_rows(np.where(usable[:, None], vectors, 0)),
+        identity=identity.astype(np.int64),
+        people=tuple(str(name) for name in people),
+        split=np.array([row.get("split", "") for row in rows]),
+        groups=_groups(rows),
+        quality=quality,
+    )
+
+
+def _groups(rows: Sequence[Mapping[str, str]]) -> dict[str, Strings]:
+    columns = {
+        name: np.array([row.get(name) or "" for row in rows]) for name in rows[0] if name not in NOT_A_GROUP
+    }
+    return {name: column for name, column in columns.items() if 1 < len(np.unique(column)) <= MOST_GROUPS}
+
+
+def _from_path(path: str, identity_from: str) -> dict[str, str]:
+    folder = path.rpartition("/")[0].rpartition("/")[2]
+    match identity_from:
+        case "folder":
+            return {"identity": folder or _stem(path)}
+        case "stem":
+            return {"identity": _stem(path)}
+        case "picture":
+            return {"identity": path}
+    raise InputError(f"--identity-from is folder, stem or picture, not {identity_from!r}")
+
+
+def _stem(path: str) -> str:
+    return path.rpartition("/")[2].rpartition(".")[0] or path
+
+
+def _match(paths: Strings, rows: list[dict[str, str]], labels: Path | None) -> list[dict[str, str] | None]:
+    """The label row of each picture: by the longest tail of its path, or by id as file or folder name."""
+    if "path" not in rows[0]:
+        by_id = {row.get("id") or row["identity"]: row for row in rows}
+        return [
+            by_id.get(_stem(p)) or by_id.get(p.rpartition("/")[0].rpartition("/")[2]) for p in paths.tolist()
+        ]
+    by_path = {row["path"]: row for row in rows}
+    if len(by_path) < len(rows):
+        raise InputError(f"{labels} names a path twice")
+    return [_longest_tail(p, by_path) for p in paths.tolist()]
+
+
+def _longest_tail(path: str, by_path: Mapping[str, dict[str, str]]) -> dict[str, str] | None:
+    parts = path.split("/")
+    for start in range(len(parts)):
+        row = by_path.get("/".join(parts[start:]))
+        if row is not None:
+            return row
+    return None

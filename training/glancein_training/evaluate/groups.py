@@ -1,0 +1,61 @@
+"""Rates for each group of people at one common threshold, where labels exist."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from glancein_training.evaluate.bootstrap import Estimate, Weights, estimate, person_weights
+from glancein_training.evaluate.faces import Bools, Faces, Ints
+from glancein_training.evaluate.verification import Pairs
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRates:
+    """One group at the threshold of the whole: false matches between its members, their true accepts."""
+
+    column: str
+    group: str
+    people: int
+    false_match: Estimate
+    true_accept: Estimate
+
+
+def rates_by_group(
+    faces: Faces, pairs: Pairs, limit_cos: float, *, resamples: int, seed: int
+) -> list[GroupRates]:
+    """Every group of every label column; a person belongs where their first picture says."""
+    weights = person_weights(len(faces.people), resamples, seed=seed)
+    _, first_row = np.unique(faces.identity, return_index=True)
+    out = []
+    for column, values in faces.groups.items():
+        group_of = values[first_row]  # (people,)
+        for group in sorted(set(group_of.tolist()) - {""}):
+            member = group_of == group
+            inside = member[pairs.first] & member[pairs.second]
+            out.append(
+                GroupRates(
+                    column=column,
+                    group=group,
+                    people=int(member.sum()),
+                    false_match=_share_above(pairs, inside & ~pairs.same, limit_cos, weights),
+                    true_accept=_share_above(pairs, inside & pairs.same, limit_cos, weights),
+                )
+            )
+    return out
+
+
+def _share_above(pairs: Pairs, chosen: Bools, limit_cos: float, weights: Weights) -> Estimate:
+    if not chosen.any():
+        return Estimate(float("nan"))
+    first, second, same = pairs.first[chosen], pairs.second[chosen], pairs.same[chosen]
+    above = pairs.score_cos[chosen] > limit_cos
+    sampled = [_weighted_share(above, first, second, same, weight) for weight in weights]
+    return estimate(float(above.mean()), sampled)
+
+
+def _weighted_share(above: Bools, first: Ints, second: Ints, same: Bools, weight: Weights) -> float:
+    counts = np.where(same, weight[first], weight[first] * weight[second])
+    total = counts.sum()
+    return float((counts * above).sum() / total) if total else float("nan")

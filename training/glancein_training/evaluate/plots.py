@@ -1,0 +1,107 @@
+"""The report's pictures, as SVG or PNG text that stands inside the page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from glancein_training.evaluate.calibration import Limit
+from glancein_training.evaluate.faces import Floats, Ints
+from glancein_training.evaluate.verification import Pairs, roc, thresholds_at, val_far
+
+SIZE_INCHES = (6.0, 4.0)
+
+
+def picture(figure: Figure, *, as_png: bool = False) -> str:
+    """The figure as an HTML image element with its data inside."""
+    buffer = io.BytesIO()
+    # A fixed salt and no date: the same figures give the same file.
+    with mpl.rc_context({"svg.hashsalt": "glancein"}):
+        figure.savefig(
+            buffer, format="png" if as_png else "svg", dpi=110, metadata=None if as_png else {"Date": None}
+        )
+    kind = "png" if as_png else "svg+xml"
+    return f'<img alt="" src="data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+
+
+def roc_plot(named: Sequence[tuple[str, Pairs]]) -> Figure:
+    """True against false accept rate, logarithmic; one curve for each set of pairs."""
+    figure, axes = _axes("false accept rate", "true accept rate")
+    for name, pairs in named:
+        axes.semilogx(*roc(pairs), label=name)
+    axes.legend(loc="lower right")
+    return figure
+
+
+def distance_plot(pairs: Pairs) -> Figure:
+    """VAL(d) and FAR(d) over the squared L2 distance."""
+    figure, axes = _axes("squared L2 distance d", "rate")
+    distances = np.linspace(0, 4, 200)
+    val, far = val_far(pairs, distances)
+    axes.plot(distances, val, label="VAL(d)")
+    axes.plot(distances, far, label="FAR(d)")
+    axes.legend()
+    return figure
+
+
+def histogram(pairs: Pairs) -> Figure:
+    """Scores of genuine and impostor pairs with the threshold of FAR 1e-3."""
+    figure, axes = _axes("cosine", "share of pairs (log)")
+    edges = np.linspace(-1, 1, 101).tolist()
+    for name, scores in (("genuine", pairs.genuine()), ("impostor", pairs.impostor())):
+        axes.hist(scores, edges, weights=np.full(len(scores), 1 / len(scores)), alpha=0.6, label=name)
+    axes.axvline(float(thresholds_at(pairs.impostor(), (1e-3,))[0]), color="black", lw=1, label="FAR 1e-3")
+    axes.set_yscale("log")
+    axes.legend()
+    return figure
+
+
+def limits_plot(limits: Sequence[Limit]) -> Figure:
+    """Threshold by gallery size for every wanted rate, intervals shaded."""
+    figure, axes = _axes("people enrolled", "threshold (cosine)")
+    for rate in sorted({limit.rate for limit in limits}):
+        some = [limit for limit in limits if limit.rate == rate]
+        sizes = [limit.gallery for limit in some]
+        axes.semilogx(
+            sizes, [limit.measured_cos.value for limit in some], marker="o", label=f"FPIR {100 * rate:g} %"
+        )
+        ends = [(limit.measured_cos.low, limit.measured_cos.high) for limit in some]
+        low = [np.nan if a is None else a for a, _ in ends]
+        high = [np.nan if b is None else b for _, b in ends]
+        axes.fill_between(sizes, low, high, alpha=0.2)
+    axes.legend()
+    return figure
+
+
+def map_plot(positions: Floats, people: Ints) -> Figure:
+    """The t-SNE map, a colour for each person."""
+    figure = Figure(SIZE_INCHES, layout="constrained")
+    axes = figure.subplots()
+    axes.scatter(positions[:, 0], positions[:, 1], c=people, cmap="nipy_spectral", s=8)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    return figure
+
+
+def curves_plot(label: str, values: Sequence[float], curves: Sequence[tuple[str, Sequence[float]]]) -> Figure:
+    """A rate over one disturbance, one line for each network."""
+    figure, axes = _axes(label, "true accept rate")
+    for name, rates in curves:
+        axes.plot(values, rates, marker="o", label=name)
+    axes.legend()
+    return figure
+
+
+def _axes(x: str, y: str) -> tuple[Figure, Axes]:
+    figure = Figure(SIZE_INCHES, layout="constrained")
+    axes = figure.subplots()
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(visible=True, alpha=0.3)
+    return figure, axes

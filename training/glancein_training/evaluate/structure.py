@@ -1,0 +1,102 @@
+"""The embedding space without thresholds: nearest neighbours, clusters, smaller templates, a map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.cluster import AgglomerativeClustering, KMeans  # type: ignore[import-untyped]  # it ships none
+from sklearn.decomposition import TruncatedSVD  # type: ignore[import-untyped]  # it ships none
+from sklearn.manifold import TSNE  # type: ignore[import-untyped]  # it ships none
+from sklearn.metrics import adjusted_rand_score, pair_confusion_matrix  # type: ignore[import-untyped]  # it ships none
+
+from glancein_training.evaluate.faces import Faces, Floats, Ints, cosines, unit_rows
+from glancein_training.evaluate.verification import all_pairs, true_accepts_at
+
+
+@dataclass(frozen=True, slots=True)
+class Clustering:
+    """How well clusters and people agree."""
+
+    method: str
+    clusters: int
+    adjusted_rand: float
+    pair_precision: float
+    pair_recall: float
+    pair_f: float
+
+
+def nearest_neighbours(faces: Faces, neighbours: int) -> float:
+    """Share of pictures whose ``neighbours`` nearest others vote for their person; ties go to the nearer.
+
+    Leave one out; a picture without a face counts as wrong.
+    """
+    scores = cosines(faces, faces)
+    np.fill_diagonal(scores, -2)
+    nearest = np.argsort(-scores, axis=1, kind="stable")[:, :neighbours]
+    right = [_vote(row) == own for row, own in zip(faces.identity[nearest], faces.identity, strict=True)]
+    return float(np.mean(np.array(right) & faces.found))
+
+
+def _vote(people: Ints) -> int:
+    names, first, count = np.unique(people, return_index=True, return_counts=True)
+    return int(names[np.lexsort((first, -count))[0]])
+
+
+def cluster(faces: Faces, *, limit_cos: float, seed: int) -> list[Clustering]:
+    """k-means told the number of people, and average-link agglomerative clustering cut at ``limit_cos``."""
+    seen = faces.take(faces.found)
+    means = KMeans(len(seen.people), n_init=1, random_state=seed).fit_predict(seen.vector)
+    tree = AgglomerativeClustering(None, metric="cosine", linkage="average", distance_threshold=1 - limit_cos)
+    return [
+        agreement("k-means", means, seen.identity),
+        agreement("agglomerative", tree.fit_predict(seen.vector), seen.identity),
+    ]
+
+
+def agreement(method: str, clusters: Ints, people: Ints) -> Clustering:
+    """Adjusted Rand index (Hubert and Arabie 1985) and pairwise precision, recall and F."""
+    (_, false_join), (false_split, joined) = pair_confusion_matrix(people, clusters)
+    precision = joined / max(joined + false_join, 1)
+    recall = joined / max(joined + false_split, 1)
+    return Clustering(
+        method=method,
+        clusters=len(np.unique(clusters)),
+        adjusted_rand=float(adjusted_rand_score(people, clusters)),
+        pair_precision=float(precision),
+        pair_recall=float(recall),
+        pair_f=float(2 * precision * recall / max(precision + recall, 1e-12)),
+    )
+
+
+def as_bytes(vectors: Floats) -> Floats:
+    """Unit rows (n, d) after storage in d signed bytes; the scale cancels in the cosine and is not stored."""
+    largest = np.abs(vectors).max(axis=1, keepdims=True)
+    return unit_rows(np.rint(vectors * (127 / np.maximum(largest, 1e-12))).astype(np.float32))
+
+
+def smaller(vectors: Floats, width: int, *, seed: int) -> Floats:
+    """Unit rows on their first ``width`` uncentred principal axes."""
+    return unit_rows(np.asarray(TruncatedSVD(width, random_state=seed).fit_transform(vectors), np.float32))
+
+
+def template_sizes(faces: Faces, rate: float, *, seed: int) -> dict[str, float]:
+    """True accepts at one false accept rate for templates as floats, as bytes, and with fewer dimensions."""
+    width = faces.vector.shape[1]
+    variants = {f"{width} floats": faces.vector, f"{width} bytes": as_bytes(faces.vector)}
+    for fewer in (64, 32):
+        if fewer < min(width, len(faces)):
+            variants[f"{fewer} bytes (principal axes)"] = as_bytes(smaller(faces.vector, fewer, seed=seed))
+    return {
+        name: float(true_accepts_at(all_pairs(replace(faces, vector=v)), (rate,))[0])
+        for name, v in variants.items()
+    }
+
+
+def map_of(faces: Faces, *, people: int, seed: int) -> tuple[NDArray[np.float32], Ints]:
+    """t-SNE (van der Maaten and Hinton 2008) of some people's pictures: positions (n, 2) and person (n,)."""
+    some = faces.take(faces.found).sample(people, seed=seed)
+    perplexity = min(10.0, max(2.0, (len(some) - 1) / 3))
+    flat = TSNE(2, metric="cosine", init="random", perplexity=perplexity, random_state=seed)
+    return np.asarray(flat.fit_transform(some.vector), np.float32), some.identity
