@@ -14,7 +14,7 @@ from glancein.domain.advice import advise
 from glancein.domain.attendance import Policy, Recognised, next_event
 from glancein.domain.gallery import Gallery, gather
 from glancein.errors import CameraError, NotRecorded, StoreError
-from glancein.pipeline import Pipeline, Sight
+from glancein.pipeline import Eye, Sight
 from glancein.ports import Camera, Clock, Ledger, People, Publisher, Screen
 from glancein.types import Accepted, Limits, Reason, Rejected
 
@@ -30,7 +30,7 @@ class Parts:
     """Everything a kiosk is made of."""
 
     camera: Camera
-    pipeline: Pipeline
+    eye: Eye
     people: People
     ledger: Ledger
     publisher: Publisher
@@ -101,7 +101,7 @@ class Kiosk:
             return False
         self._note_camera(None)
         self.health.frames += 1
-        self.latest = self._parts.pipeline.look(frame, self._gallery, self._limits)
+        self.latest = self._parts.eye.look(frame, self._gallery, self._limits)
         self._take(self.latest, frame.taken_mono_s)
         return True
 
@@ -124,7 +124,7 @@ class Kiosk:
 
     def _punch(self, accepted: Accepted) -> None:
         """Record what the rules make of a recognition; only a committed event is shown as done."""
-        model = self._parts.pipeline.embedder.model_sha256
+        model = self._parts.eye.model_sha256
         who = Recognised(accepted.person_id, accepted.score_cos, self._limits.accept_cos, model)
         try:
             last = self._parts.ledger.last_of(accepted.person_id)
@@ -155,7 +155,7 @@ class Kiosk:
             version = self._parts.people.version()
             if version == self._roster_version:
                 return
-            self._gallery = gather(self._parts.people.templates(self._parts.pipeline.embedder.model_sha256))
+            self._gallery = gather(self._parts.people.templates(self._parts.eye.model_sha256))
         except StoreError as err:
             # The people already in memory go on being recognised.
             self._note_roster(str(err))

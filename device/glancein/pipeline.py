@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from glancein.domain import align, quality
 from glancein.domain.decide import decide
@@ -24,13 +25,29 @@ class Sight:
     decision: Decision | None  # None: nobody is there
 
 
+class Eye(Protocol):
+    """What the kiosk needs of a pipeline."""
+
+    @property
+    def model_sha256(self) -> str:
+        """Hash of the model whose templates it compares with."""
+
+    def look(self, frame: Frame, gallery: Gallery, limits: Limits) -> Sight:
+        """Decide who stands in front of the kiosk in this frame."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """The recogniser: a finder, an embedder and the limits of quality they need."""
+    """Implements Eye: a finder, an embedder and the limits of quality they need."""
 
     finder: FaceFinder
     embedder: Embedder
     probe_limits: quality.QualityLimits
+
+    @property
+    def model_sha256(self) -> str:
+        """Hash of the embedder's model."""
+        return self.embedder.model_sha256
 
     def look(self, frame: Frame, gallery: Gallery, limits: Limits) -> Sight:
         """Decide who stands in front of the kiosk in this frame."""

@@ -209,7 +209,7 @@ def pipeline_of(recogniser: Recogniser, settings: Settings) -> Pipeline:
     from glancein.domain.quality import PROBE_LIMITS  # noqa: PLC0415  # loads numpy
     from glancein.pipeline import Pipeline  # noqa: PLC0415  # as above
 
-    limits = replace(PROBE_LIMITS, eye_distance_px=settings.min_face_px)
+    limits = replace(PROBE_LIMITS, min_eye_px=settings.min_face_px)
     return Pipeline(recogniser.finder, recogniser.embedder, limits)
 
 
@@ -266,7 +266,7 @@ def open_kiosk(home: Home, *, camera: Camera, screen: Screen, feedway: Feedway, 
     recogniser = open_recogniser(home.settings)
     parts = Parts(
         camera=camera,
-        pipeline=pipeline_of(recogniser, home.settings),
+        eye=pipeline_of(recogniser, home.settings),
         people=open_people(home),
         ledger=ledger,
         publisher=feedway.publisher,

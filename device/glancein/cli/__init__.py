@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+import typer
+
 from glancein.cli.app import app, load_commands
 from glancein.errors import GlanceinError
 
@@ -27,15 +29,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _usage(err: Exception) -> int:
-    """A wrong option, in one line; anything else is a fault of ours and keeps its traceback."""
-    import click  # noqa: PLC0415  # typer has loaded it by now
+    """A wrong option, in one line; anything else is a fault of ours and keeps its traceback.
 
-    match err:
-        case click.exceptions.Exit():
-            return err.exit_code
-        case click.Abort():
-            return INTERRUPTED
-        case click.ClickException():
-            print(f"glancein: {err.format_message()} (see glancein --help)", file=sys.stderr)
-            return err.exit_code
+    Told by shape: typer carries its own copy of click from 0.20 on and used the real one before.
+    """
+    message = getattr(err, "format_message", None)
+    if message is not None:
+        if message():  # empty when a group was called without a command and showed its help
+            print(f"glancein: {message()} (see glancein --help)", file=sys.stderr)
+        return int(getattr(err, "exit_code", 2))
+    if isinstance(err, typer.Abort):
+        return INTERRUPTED
     raise err

@@ -31,15 +31,24 @@ DataFolder = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 
 
+def _print_version(*, wanted: bool) -> None:
+    if wanted:
+        print(f"glancein {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def common(
     *,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and exit.", is_eager=True,
+            callback=lambda wanted: _print_version(wanted=wanted),
+        ),
+    ] = False,
 ) -> None:
     """Attendance by a glance: enrol people from one badge photo, run the kiosk, receive the feed."""
-    if version:
-        print(f"glancein {__version__}")
-        raise typer.Exit
 
 
 def load_commands() -> None:
