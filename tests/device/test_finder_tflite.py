@@ -1,0 +1,209 @@
+"""The finder's adapter over a network that sees one bright card: windows, following, refining, searching."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from glancein.adapters import finder_tflite
+from glancein.adapters.bundle_folder import Bundle
+from glancein.adapters.finder_tflite import TfliteFaceFinder
+from glancein.adapters.tflite_runtime import Int8s, TensorSpec
+from glancein.errors import ModelError
+from glancein.model_card import Finding, InputSpec, ModelCard
+from glancein.types import Box, Pixels
+
+WIDTH, HEIGHT = 256, 192
+MODEL = Path(__file__).parents[2] / "device/glancein/models/finder"
+SCALES = {1: 0.1, 4: 0.1, 10: 0.05}
+
+
+@dataclass(slots=True)
+class BrightCard:
+    """A network whose only face is a bright rectangle, lighter in its upper half, 12 to 160 px wide."""
+
+    runs: int = 0
+    input: TensorSpec = TensorSpec("input", (1, HEIGHT, WIDTH, 3), 1 / 128, 0, "int8")
+    outputs: tuple[TensorSpec, ...] = tuple(
+        TensorSpec(
+            f"{channels}_{stride}",
+            (1, HEIGHT // stride, WIDTH // stride, channels),
+            SCALES[channels],
+            0,
+            "int8",
+        )
+        for stride in (16, 8)
+        for channels in (10, 1, 4)
+    )
+
+    def run(self, picture: Int8s) -> list[Int8s]:
+        """Stride 8 answers, stride 16 is silent."""
+        self.runs += 1
+        found = [np.zeros(spec.shape, np.int8) for spec in self.outputs]
+        for index in (1, 4):
+            found[index][:] = -100
+        values = picture[0, :, :, 1].astype(np.int16) + 128
+        rows, columns = np.nonzero(values > 180)
+        if not len(rows):
+            return found
+        left, right, top, bottom = columns.min(), columns.max() + 1, rows.min(), rows.max() + 1
+        middle = (top + bottom) // 2
+        upright = values[top:middle, left:right].mean() > values[middle:bottom, left:right].mean() + 10
+        if not upright or not 12 <= right - left <= 160:
+            return found
+        row, column = (top + bottom) // 16, (left + right) // 16
+        x, y = column * 8 + 4, row * 8 + 4
+        points = np.array(
+            [
+                [left, top],
+                [right, top],
+                [(left + right) / 2, (top + bottom) / 2],
+                [left, bottom],
+                [right, bottom],
+            ]
+        )
+        found[3][0, row, column] = np.rint((points - [x, y]) / 8 / 0.05).ravel().clip(-128, 127)
+        found[4][0, row, column] = 40
+        found[5][0, row, column] = np.rint(np.array([x - left, y - top, right - x, bottom - y]) / 8 / 0.1)
+        return found
+
+
+def card(**changes: object) -> ModelCard:
+    """A finder's card."""
+    plain = ModelCard(
+        kind="finder", name="bright", file="model.tflite", sha256="0" * 64, size_bytes=1,
+        input=InputSpec(HEIGHT, WIDTH, 1 / 128, 0), outputs=(), licence="-", data_note="-", training_command="",
+        git_commit="", finding=Finding(0.5, 0.01),
+    )  # fmt: skip
+    return replace(plain, **changes)  # type: ignore[arg-type]  # whatever the test says
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> BrightCard:
+    """Every bundle opens as this network."""
+    bright = BrightCard()
+    monkeypatch.setattr(finder_tflite, "open_bundle", lambda *_args, **_more: Bundle(card(), bright))  # type: ignore[arg-type]  # a fake
+    return bright
+
+
+def picture(box: Box, *, width: int = 640, height: int = 480) -> Pixels:
+    """A dark picture with one upright bright card."""
+    pixels = np.full((height, width, 3), 40, np.uint8)
+    left, top, right, bottom = (
+        round(v) for v in (box.left, box.top, box.left + box.width, box.top + box.height)
+    )
+    pixels[top : (top + bottom) // 2, left:right] = 250
+    pixels[(top + bottom) // 2 : bottom, left:right] = 200
+    return pixels
+
+
+def assert_at(found: Box, true: Box, *, within_px: float) -> None:
+    """The edges agree."""
+    for name in ("left", "top", "width", "height"):
+        assert getattr(found, name) == pytest.approx(getattr(true, name), abs=within_px), name
+
+
+@pytest.mark.parametrize(("width", "height"), [(640, 480), (1280, 720), (1920, 1080), (200, 400), (256, 192)])
+def test_find_answers_in_pixels_of_the_picture(network: BrightCard, width: int, height: int) -> None:
+    """Whatever the camera's size, one pass finds the face where it is."""
+    true = Box(width * 0.4, height * 0.3, width * 0.2, height * 0.2)
+
+    (face,) = TfliteFaceFinder(Path("bundle")).find(picture(true, width=width, height=height))
+
+    step_px = max(width / WIDTH, height / HEIGHT)
+    assert_at(face.box, true, within_px=2.5 * step_px)
+    np.testing.assert_allclose(face.landmarks[0], [face.box.left, face.box.top], atol=step_px)
+    assert network.runs == 1
+
+
+def test_nothing_bright_is_no_face(network: BrightCard) -> None:
+    """An empty frame gives an empty list."""
+    assert TfliteFaceFinder(Path("bundle")).find(np.zeros((480, 640, 3), np.uint8)) == []
+    assert network.runs == 1
+
+
+def test_following_sees_the_face_larger_in_one_pass(network: BrightCard) -> None:
+    """Around the last box one pass suffices, and it is finer than the whole picture's."""
+    true = Box(300, 200, 60, 80)
+
+    (face,) = TfliteFaceFinder(Path("bundle")).find_near(picture(true), Box(310, 190, 62, 78))
+
+    assert network.runs == 1
+    assert_at(face.box, true, within_px=1.5)
+
+
+def test_following_falls_back_to_the_whole_picture(network: BrightCard) -> None:
+    """A face that jumped away is found by the second pass."""
+    true = Box(40, 40, 60, 80)
+
+    (face,) = TfliteFaceFinder(Path("bundle")).find_near(picture(true), Box(500, 380, 60, 80))
+
+    assert network.runs == 2
+    assert_at(face.box, true, within_px=6)
+
+
+@pytest.mark.parametrize("box", [Box(-500, -500, 60, 80), Box(5000, 100, 60, 80), Box(600, 470, 1, 1)])
+def test_following_a_box_beside_the_picture_searches_it_all(network: BrightCard, box: Box) -> None:
+    """A last box that makes no sense costs nothing but time."""
+    assert len(TfliteFaceFinder(Path("bundle")).find_near(picture(Box(100, 100, 60, 80)), box)) == 1
+    assert network.runs <= 2
+
+
+def test_refined_face_keeps_its_score_and_gains_precision(network: BrightCard) -> None:
+    """The second look moves the landmarks, not the score."""
+    true = Box(900, 500, 90, 120)
+    pixels = picture(true, width=1920, height=1080)
+    finder = TfliteFaceFinder(Path("bundle"))
+    (rough,) = finder.find(pixels)
+
+    fine = finder.refine(pixels, rough)
+
+    assert fine.score == rough.score
+    assert_at(fine.box, true, within_px=2)
+    assert network.runs == 2
+
+
+def test_refining_a_lost_face_gives_it_back(network: BrightCard) -> None:
+    """Where the second look sees nothing, the first stands."""
+    finder = TfliteFaceFinder(Path("bundle"))
+    (face,) = finder.find(picture(Box(300, 200, 60, 80)))
+
+    assert finder.refine(np.zeros((480, 640, 3), np.uint8), face) is face
+    assert network.runs == 2
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_search_finds_a_small_portrait_at_any_quarter_turn(network: BrightCard, turns: int) -> None:
+    """A portrait of 60 px on a card of 1000 px: one face, its first landmark at the portrait's own corner."""
+    true = Box(150, 300, 60, 80)
+    pixels = np.ascontiguousarray(np.rot90(picture(true, width=1000, height=640), turns))
+
+    (face,) = TfliteFaceFinder(Path("bundle")).search(pixels)
+
+    corner = {0: (150, 300), 1: (300, 999 - 150), 2: (999 - 150, 639 - 300), 3: (639 - 300, 150)}[turns]
+    np.testing.assert_allclose(face.landmarks[0], corner, atol=3)
+    sides = (60, 80) if turns % 2 == 0 else (80, 60)
+    assert (face.box.width, face.box.height) == pytest.approx(sides, abs=3)
+    assert network.runs > 4
+
+
+def test_bundle_without_threshold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A card that does not say from which score on a box is a face is no finder's."""
+    bundle = Bundle(card(finding=None), BrightCard())  # type: ignore[arg-type]  # a fake
+    monkeypatch.setattr(finder_tflite, "open_bundle", lambda *_args, **_more: bundle)
+
+    with pytest.raises(ModelError, match="score threshold"):
+        TfliteFaceFinder(Path("bundle"))
+
+
+def test_model_with_other_outputs_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every grid needs score, box and landmarks."""
+    bright = BrightCard()
+    bright.outputs = bright.outputs[:5]
+    monkeypatch.setattr(finder_tflite, "open_bundle", lambda *_args, **_more: Bundle(card(), bright))  # type: ignore[arg-type]  # a fake
+
+    with pytest.raises(ModelError, match="score, box and landmarks"):
+        TfliteFaceFinder(Path("bundle"))

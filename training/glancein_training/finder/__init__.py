@@ -1,0 +1,1 @@
+"""The face finder's laboratory: data, augmentation, network, training and evaluation."""

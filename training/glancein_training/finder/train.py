@@ -1,0 +1,269 @@
+"""Train the finder: warm-up, a stable rate, then a decay; stop and resume at will.
+
+Scene number k is drawn from a generator seeded with (seed, k): a resumed run sees what an uninterrupted one
+does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from glancein_training.finder import data, measures, predict
+from glancein_training.finder.disturb import Strength, disturb
+from glancein_training.finder.network import FAMILY, STRIDES, Finder
+from glancein_training.finder.scenes import Choice, compose
+from glancein_training.finder.targets import Target, Weights, loss, make_target
+from glancein_training.networks import to_network_floats
+
+Losses = NDArray[np.float64]  # (3,) of score, box, landmarks
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything a run depends on; saved beside its weights."""
+
+    network: str = "finder-38"
+    data: str = "../shared/data/finder"
+    width_px: int = 256
+    height_px: int = 192
+    batch: int = 32
+    rate: float = 3e-3
+    weight_decay: float = 1e-4
+    warm_up_scenes: int = 3_000
+    decay_scenes: int = 40_000
+    average_decay: float = 0.998
+    seed: int = 1
+    choice: Choice = field(default_factory=Choice)
+    strength: Strength = field(default_factory=Strength)
+    weights: Weights = field(default_factory=Weights)
+
+
+@dataclass(slots=True)
+class State:
+    """What a checkpoint holds beside the configuration."""
+
+    network: Finder
+    average: Finder
+    optimiser: torch.optim.Optimizer
+    scenes: int = 0
+    decay_from: int | None = None
+
+
+class Scenes(Dataset[tuple[Tensor, tuple[Target, ...]]]):
+    """Batch k of the endless stream of scenes."""
+
+    def __init__(self, pictures: Sequence[data.Picture], config: Config) -> None:
+        self.pictures = pictures
+        self.config = config
+
+    def __getitem__(self, first: int) -> tuple[Tensor, tuple[Target, ...]]:
+        """The batch that begins with scene number ``first``."""
+        config = self.config
+        scenes, disturbed = [], []
+        for number in range(first, first + config.batch):
+            rng = np.random.default_rng([config.seed, number])
+            cv2_seed(number)
+            scene = compose(self.pictures, rng, config.choice, width=config.width_px, height=config.height_px)
+            scenes.append(scene)
+            disturbed.append(disturb(scene.pixels, rng, config.strength))
+        pixels = torch.from_numpy(np.stack(disturbed)).permute(0, 3, 1, 2)
+        return pixels, tuple(make_target(scenes, stride) for stride in STRIDES)
+
+
+def cv2_seed(number: int) -> None:
+    """OpenCV draws its noise from a generator of its own."""
+    import cv2  # noqa: PLC0415  # one call
+
+    cv2.setNumThreads(0)
+
+    cv2.setRNGSeed(number % 2**31)
+
+
+def rate_at(scenes: int, config: Config, decay_from: int | None) -> float:
+    """Share of the full learning rate after so many scenes: warm-up, stable, then down to a hundredth."""
+    warm = min(1.0, (scenes + config.batch) / config.warm_up_scenes)
+    if decay_from is None:
+        return warm
+    done = min(1.0, (scenes - decay_from) / max(1, config.decay_scenes))
+    return warm * max(0.01, 1 - done)
+
+
+def build(config: Config) -> State:
+    """Fresh networks and optimiser."""
+    torch.manual_seed(config.seed)
+    network = Finder(FAMILY[config.network]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+    average = Finder(FAMILY[config.network]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as above
+    average.load_state_dict(network.state_dict())
+    groups = [
+        {"params": [p for p in network.parameters() if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return State(network, average, torch.optim.AdamW(groups, lr=config.rate))
+
+
+@torch.no_grad()
+def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move the running average of the weights one step towards the network."""
+    for mean, now in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(now, 1 - decay)
+        else:
+            mean.copy_(now)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run or resume a training."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("out", type=Path, help="folder of the run: checkpoint.pt, config.json, curve.csv")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=JSON", help="one setting of Config"
+    )
+    parser.add_argument(
+        "--choice", action="append", default=[], metavar="NAME=JSON", help="one setting of Choice"
+    )
+    parser.add_argument("--minutes", type=float, default=1e9, help="stop after this long, with a checkpoint")
+    parser.add_argument("--decay", action="store_true", help="start the decay from the latest checkpoint")
+    parser.add_argument("--decay-after", type=float, default=1e9, help="start the decay after these minutes")
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw scenes")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="threads of the network; more than free cores is slower"
+    )
+    args = parser.parse_args(argv)
+    torch.set_num_threads(args.threads)
+    config = replace(Config(), **settings(args.set))
+    config = replace(config, choice=replace(config.choice, **settings(args.choice)))
+    run(
+        config,
+        args.out,
+        minutes=args.minutes,
+        decay_after=0.0 if args.decay else args.decay_after,
+        workers=args.workers,
+    )
+    return 0
+
+
+def settings(items: Sequence[str]) -> dict[str, object]:
+    """``NAME=JSON`` pairs."""
+    return {name: json.loads(value) for name, value in (item.split("=", 1) for item in items)}
+
+
+def run(config: Config, out: Path, *, minutes: float, decay_after: float, workers: int) -> None:
+    """Train until the decay is over or the time is up."""
+    state = build(config)
+    checkpoint = out / "checkpoint.pt"
+    out.mkdir(parents=True, exist_ok=True)
+    if checkpoint.exists():
+        restore(state, checkpoint)
+    (out / "config.json").write_text(json.dumps(asdict(config), indent=1), encoding="utf-8")
+    pictures = data.load(Path(config.data), "train")
+    held_back = data.load(Path(config.data), "val")
+    stream = batches(Scenes(pictures, config), state.scenes, workers)
+    started = noted = time.monotonic()
+    seen, sums = 0, np.zeros(3)
+    while time.monotonic() - started < 60 * minutes:
+        if state.decay_from is None and time.monotonic() - started >= 60 * decay_after:
+            state.decay_from = state.scenes
+        pixels, targets = next(stream)
+        share = rate_at(state.scenes, config, state.decay_from)
+        for group in state.optimiser.param_groups:
+            group["lr"] = config.rate * share
+        state.network.train()
+        outputs = state.network(to_network_floats(pixels).contiguous(memory_format=torch.channels_last))
+        parts = loss(outputs, targets, config.weights)
+        state.optimiser.zero_grad()
+        torch.stack(parts).sum().backward()
+        nn.utils.clip_grad_norm_(state.network.parameters(), 10.0)
+        state.optimiser.step()
+        follow(
+            state.average, state.network, min(config.average_decay, 1 - 1 / (1 + state.scenes / config.batch))
+        )
+        state.scenes += config.batch
+        seen += config.batch
+        sums += [part.item() for part in parts]
+        over = state.decay_from is not None and state.scenes - state.decay_from >= config.decay_scenes
+        if seen >= 6_400 or over:
+            note(out, held_back, state, sums * config.batch / seen, seen / (time.monotonic() - noted))
+            save(state, checkpoint, config)
+            seen, sums, noted = 0, np.zeros(3), time.monotonic()
+        if over:
+            break
+    save(state, checkpoint, config)
+
+
+def batches(scenes: Scenes, first: int, workers: int) -> Iterator[tuple[Tensor, tuple[Target, ...]]]:
+    """The endless stream of batches from scene number ``first`` on."""
+    numbers = range(first, 1_000_000_000, scenes.config.batch)
+    loader: DataLoader[tuple[Tensor, tuple[Target, ...]]] = DataLoader(
+        scenes, sampler=numbers, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None
+    )
+    return iter(loader)
+
+
+def note(out: Path, held_back: Sequence[data.Picture], state: State, losses: Losses, speed: float) -> None:
+    """One line of the curve: losses, recall and landmark error on the held-back pictures, speed."""
+    found = predict.find_all(state.average, held_back)
+    report = measures.measure(found, [picture.labels for picture in held_back])
+    line = {
+        "scenes": state.scenes,
+        **{
+            name: round(float(value), 4)
+            for name, value in zip(("score", "box", "landmarks"), losses, strict=True)
+        },
+        **report.brief(),
+        "scenes_per_s": round(speed, 1),
+        "rate": state.optimiser.param_groups[0]["lr"],
+    }
+    path = out / "curve.csv"
+    fresh = not path.exists()
+    with path.open("a", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(line))
+        if fresh:
+            writer.writeheader()
+        writer.writerow(line)
+    print(json.dumps(line), flush=True)
+
+
+def save(state: State, path: Path, config: Config) -> None:
+    """Write the checkpoint whole or not at all."""
+    part = path.with_suffix(".part")
+    torch.save(
+        {
+            "network": config.network,
+            "weights": state.network.state_dict(),
+            "average": state.average.state_dict(),
+            "optimiser": state.optimiser.state_dict(),
+            "scenes": state.scenes,
+            "decay_from": state.decay_from,
+            "config": asdict(config),
+        },
+        part,
+    )
+    part.replace(path)
+
+
+def restore(state: State, path: Path) -> None:
+    """Continue from a checkpoint."""
+    stored = torch.load(path, weights_only=True)
+    state.network.load_state_dict(stored["weights"])
+    state.average.load_state_dict(stored["average"])
+    state.optimiser.load_state_dict(stored["optimiser"])
+    state.scenes = stored["scenes"]
+    state.decay_from = stored["decay_from"]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
