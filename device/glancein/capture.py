@@ -93,7 +93,8 @@ class Capture:
     def read(self, timeout_s: float) -> Frame | None:
         """The next picture not read before; None once a recording has ended.
 
-        Raises CameraError, saying why there is none, after ``timeout_s`` or at once if there can be no more.
+        Raises CameraError, saying why there is none, after ``timeout_s``; a recording that fails says so at
+        once, and has ended after that.
         """
         deadline = time.monotonic() + timeout_s
         with self._news:
@@ -107,6 +108,7 @@ class Capture:
                     return None
                 left_s = deadline - time.monotonic()
                 if self._failed or left_s <= 0:
+                    self._ended = self._failed
                     raise CameraError(f"camera {self._facts.name}: {self._problem or _silence(timeout_s)}")
                 self._news.wait(min(left_s, _LOOK_AGAIN_S))
 
