@@ -2,8 +2,9 @@
 
 A visit begins with a face and ends when no face was seen for ``gone_s``. Each frame is a vote. A person is
 accepted when at least ``agree_n`` frames of the last ``window_s`` say so and they outnumber all frames that
-say otherwise (someone else, unknown, ambiguous): a tie is nobody. Frames that were merely bad pictures
-(blurred, dark) count for nobody and against nobody. Each visit says a person's name once, and says no once.
+say otherwise: unknown and ambiguous ones count once, those that name someone else twice. A tie is nobody.
+Frames that were merely bad pictures (blurred, dark) count for nobody and against nobody. Each visit says a
+person's name once, and says no once.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ Verdict = Accepted | Rejected
 
 # These say "this face is not that person"; every other refusal only says that the picture was bad.
 AGAINST = frozenset({Reason.UNKNOWN, Reason.AMBIGUOUS, Reason.EMPTY_GALLERY, Reason.NO_AGREEMENT})
+
+# Frames that flicker between two colleagues have a majority of one at times; that is not agreement.
+OTHER_NAME_WEIGHT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +122,8 @@ def _winner(visit: Visit, rules: VisitRules) -> Accepted | None:
     if not names:
         return None
     person_id, agreeing = names.most_common(1)[0]
-    against = sum(names.values()) - agreeing + sum(_names_nobody(vote.decision) for vote in visit.votes)
+    nobody = sum(_names_nobody(vote.decision) for vote in visit.votes)
+    against = OTHER_NAME_WEIGHT * (sum(names.values()) - agreeing) + nobody
     if agreeing < rules.agree_n or agreeing <= against:
         return None
     return max(

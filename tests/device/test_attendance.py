@@ -1,0 +1,163 @@
+"""The rules that make punches out of recognitions."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.device.punches import MODEL, NOON, check_in, event, moment
+
+from glancein.domain.attendance import (
+    Alternate,
+    Change,
+    DirectionRule,
+    Fixed,
+    Policy,
+    Recognised,
+    Schedule,
+    next_event,
+    parse_rule,
+)
+from glancein.errors import SettingsError
+from glancein.types import CheckIn, ClockTrust, Direction, Moment
+
+ADA = Recognised("E1", 0.62, 0.41, MODEL)
+IN, OUT = Direction.IN, Direction.OUT
+
+
+def punch(at: Moment, last: CheckIn | None = None, policy: Policy | None = None) -> CheckIn | None:
+    """What the rules say, with the last punch as a recorded event."""
+    return next_event(ADA, at, last=None if last is None else event(punch=last), policy=policy or Policy())
+
+
+def direction(at: Moment, last: CheckIn | None = None, policy: Policy | None = None) -> Direction | None:
+    """Which way the punch goes, None without one."""
+    made = punch(at, last, policy)
+    return None if made is None else made.direction
+
+
+def test_first_punch_is_in_and_carries_all_that_was_measured() -> None:
+    """A punch holds the person, the moment, score, threshold, model, method and reason."""
+    made = punch(moment())
+
+    assert made == CheckIn("E1", IN, moment(), 0.62, 0.41, MODEL, "face", "recognised")
+
+
+def test_punches_alternate_when_nothing_else_is_asked() -> None:
+    """In, then out, then in."""
+    assert direction(moment(3600), check_in(direction=IN)) is OUT
+    assert direction(moment(7200), check_in(at=moment(3600), direction=OUT)) is IN
+
+
+@pytest.mark.parametrize(("after_s", "recorded"), [(0, False), (119.9, False), (120, True)])
+def test_second_look_inside_quiet_period_is_not_a_new_event(after_s: float, *, recorded: bool) -> None:
+    """The quiet period ends exactly when it says."""
+    assert (punch(moment(after_s), check_in()) is not None) is recorded
+
+
+@given(step=st.timedeltas(timedelta(days=-90), timedelta(days=900)), after_s=st.floats(0, 1000))
+def test_wall_clock_steps_do_not_touch_debounce_within_a_boot(step: timedelta, after_s: float) -> None:
+    """Whatever the wall clock does, the quiet period is counted on the monotonic clock."""
+    stepped = moment(after_s, wall=NOON + step)
+
+    assert (punch(stepped, check_in()) is None) is (after_s < 120)
+
+
+@pytest.mark.parametrize(("after_s", "recorded"), [(60, False), (121, True), (-3600, True)])
+def test_debounce_across_boots_uses_the_wall_clock(after_s: float, *, recorded: bool) -> None:
+    """After a restart the wall clock counts; one that ran backwards silences nobody."""
+    later = moment(boot="boot-2", wall=NOON + timedelta(seconds=after_s))
+
+    assert (punch(later, check_in()) is not None) is recorded
+
+
+def test_unset_clock_after_a_restart_silences_nobody() -> None:
+    """A clock that was never set cannot tell how long ago something was."""
+    unset = moment(boot="boot-2", wall=NOON + timedelta(seconds=5), trust=ClockTrust.UNSYNCHRONISED)
+
+    assert punch(unset, check_in()) is not None
+
+
+def test_night_shift_ends_with_out_after_midnight() -> None:
+    """In at 22:00 and out at 06:00 the next day is one shift."""
+    evening = moment(wall=datetime(2026, 3, 2, 22, 0, tzinfo=UTC))
+    morning = moment(8 * 3600, wall=datetime(2026, 3, 3, 6, 0, tzinfo=UTC))
+
+    assert direction(morning, check_in(at=evening, direction=IN)) is OUT
+
+
+@pytest.mark.parametrize(("hours", "expected"), [(15.9, OUT), (16.1, IN), (24, IN)])
+def test_forgotten_check_out_makes_the_next_punch_in(hours: float, expected: Direction) -> None:
+    """A shift longer than the limit was not ended by this punch."""
+    assert direction(moment(hours * 3600), check_in(direction=IN)) is expected
+
+
+@pytest.mark.parametrize("way", [IN, OUT])
+def test_fixed_kiosk_always_punches_one_way(way: Direction) -> None:
+    """A kiosk at the entrance never records an exit, nor the other way round."""
+    policy = Policy(rule=Fixed(way))
+
+    assert direction(moment(), None, policy) is way
+    assert direction(moment(3600), check_in(direction=way), policy) is way
+
+
+@pytest.mark.parametrize(
+    ("hour", "minute", "expected"),
+    [(0, 30, OUT), (4, 59, OUT), (5, 0, IN), (10, 59, IN), (15, 0, OUT), (23, 59, OUT)],
+)
+def test_schedule_gives_the_direction_by_local_time_of_day(
+    hour: int, minute: int, expected: Direction
+) -> None:
+    """The last change before now holds, also over midnight, in the kiosk's own time zone."""
+    seoul = ZoneInfo("Asia/Seoul")
+    policy = Policy(rule=parse_rule("05:00=in, 15:00=out"), zone=seoul)
+    at = moment(wall=datetime(2026, 3, 2, hour, minute, tzinfo=seoul).astimezone(UTC))
+
+    assert direction(at, None, policy) is expected
+
+
+def test_schedule_can_alternate_for_a_while() -> None:
+    """Over lunch, a schedule may leave the direction to the last punch."""
+    policy = Policy(rule=parse_rule("05:00=in,11:00=alternate,14:00=out"))
+
+    assert direction(moment(3600), check_in(at=moment(-7200), direction=IN), policy) is OUT
+    assert direction(moment(3600), check_in(at=moment(-7200), direction=OUT), policy) is IN
+
+
+def test_schedule_follows_daylight_saving_time() -> None:
+    """At 02:30 UTC it is 03:30 in Berlin in winter and 04:30 in summer."""
+    policy = Policy(rule=parse_rule("04:00=in,12:00=out"), zone=ZoneInfo("Europe/Berlin"))
+    winter = moment(wall=datetime(2026, 3, 28, 2, 30, tzinfo=UTC))
+    summer = moment(wall=datetime(2026, 3, 29, 2, 30, tzinfo=UTC))
+
+    assert direction(winter, None, policy) is OUT
+    assert direction(summer, None, policy) is IN
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("alternate", Alternate()),
+        ("IN", Fixed(IN)),
+        (" out ", Fixed(OUT)),
+        (
+            "15:00=out,05:00=in",
+            Schedule((Change(datetime(1, 1, 1, 5).time(), IN), Change(datetime(1, 1, 1, 15).time(), OUT))),  # noqa: DTZ001
+        ),
+    ],
+)
+def test_rule_is_read_from_settings(text: str, rule: DirectionRule) -> None:
+    """All forms of the setting are understood, in any order and case."""
+    assert parse_rule(text) == rule
+
+
+@pytest.mark.parametrize(
+    "text", ["", "sideways", "25:00=in", "05:00=up", "05:00", "05:00=in,05:00=out", "05:00=in,"]
+)
+def test_wrong_rule_is_refused_in_words(text: str) -> None:
+    """A schedule that cannot be read says which part and what to write."""
+    with pytest.raises(SettingsError, match=r"direction|schedule"):
+        parse_rule(text)
