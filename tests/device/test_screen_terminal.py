@@ -9,9 +9,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from rich.console import Console
 
-from glancein.adapters.screen_terminal import TerminalScreen
+from glancein.adapters.screen_terminal import SteadyConsole, TerminalScreen
 from glancein.ports import Screen
 from glancein.types import CheckIn, ClockTrust, Direction, Event, Moment, Reason
 
@@ -42,12 +41,12 @@ def tty() -> io.StringIO:
 
 
 def piped(pipe: io.StringIO, *, as_json: bool = False) -> Screen:
-    return TerminalScreen(Console(file=pipe, width=40), as_json=as_json, zone=BERLIN)
+    return TerminalScreen(SteadyConsole(file=pipe, width=40), as_json=as_json, zone=BERLIN)
 
 
 def on_terminal(tty: io.StringIO) -> Screen:
     return TerminalScreen(
-        Console(file=tty, force_terminal=True, width=80, color_system="standard"), zone=BERLIN
+        SteadyConsole(file=tty, force_terminal=True, width=80, color_system="standard"), zone=BERLIN
     )
 
 
@@ -160,7 +159,7 @@ def test_panel_when_the_terminal_speaks_ascii() -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii", write_through=True)
 
-    TerminalScreen(Console(file=stream, force_terminal=True, width=80)).show_recorded(EVENT, "Zoë")
+    TerminalScreen(SteadyConsole(file=stream, force_terminal=True, width=80)).show_recorded(EVENT, "Zoë")
 
     assert b"Zo?" in raw.getvalue()
 
@@ -169,7 +168,7 @@ def test_panel_when_the_terminal_speaks_ascii() -> None:
 def test_screen_when_the_reader_is_gone(caplog: pytest.LogCaptureFixture, *, terminal: bool) -> None:
     """A closed pipe or terminal never stops the kiosk; it is logged once."""
     gone = ClosedPipe()
-    screen = TerminalScreen(Console(file=gone, force_terminal=terminal))
+    screen = TerminalScreen(SteadyConsole(file=gone, force_terminal=terminal))
 
     with caplog.at_level(logging.WARNING):
         screen.show_recorded(EVENT, None)

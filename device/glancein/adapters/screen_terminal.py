@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 from datetime import tzinfo
 
 from rich.align import Align
@@ -21,6 +23,14 @@ _CLOCK_UNSET = "The clock of this kiosk is not set; HR is told so."
 _PANEL_CHARS = 64
 
 
+class SteadyConsole(Console):
+    """A console that raises when its reader is gone; rich's own ends the program (since 13.8)."""
+
+    def on_broken_pipe(self) -> None:
+        """Called by rich in place of the BrokenPipeError it caught."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
 class TerminalScreen:
     """Shows panels on a terminal, else a line for each showing; ``as_json`` makes the lines JSON.
 
@@ -30,9 +40,9 @@ class TerminalScreen:
     """
 
     def __init__(
-        self, console: Console | None = None, *, as_json: bool = False, zone: tzinfo | None = None
+        self, console: SteadyConsole | None = None, *, as_json: bool = False, zone: tzinfo | None = None
     ) -> None:
-        self._console = console or Console()
+        self._console = console or SteadyConsole()
         self._as_json = as_json
         self._zone = zone
         self._gone = False
@@ -88,9 +98,9 @@ class TerminalScreen:
                 # ASCII: whatever the encoding of the pipe, the line can be written.
                 self._write(json.dumps(document, allow_nan=False))
             elif self._console.is_terminal:
-                with self._console.capture() as drawn:
-                    self._console.print(panel)
-                self._write(drawn.get() + ("\a" if bell else ""), end="")
+                self._console.print(panel)
+                if bell:
+                    self._console.bell()
             else:
                 self._write(self._printable(line))
         except (OSError, ValueError) as err:  # ValueError: the stream is closed
@@ -98,9 +108,9 @@ class TerminalScreen:
                 _log.warning("the terminal cannot be written to (%s); the kiosk goes on without", err)
             self._gone = True
 
-    def _write(self, text: str, *, end: str = "\n") -> None:
-        """Not with rich, which ends the program when the reader of a pipe is gone."""
-        self._console.file.write(text + end)
+    def _write(self, line: str) -> None:
+        """Not through rich, which would break the line at the width it takes a pipe to have."""
+        self._console.file.write(line + "\n")
         self._console.file.flush()
 
     def _panel(self, headline: str, notes: list[str], style: str) -> Panel:
