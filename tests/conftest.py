@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder of development data; the test is skipped where it is absent."""
-    folder = Path(os.environ.get("GLANCEIN_DATA", ROOT.parent / "shared" / "data"))
+    folder = Path(os.environ.get("GLANCEIN_DEV_DATA", ROOT.parent / "shared" / "data"))
     if not (folder / "README.md").exists():
         pytest.skip(f"no development data in {folder}")
     return folder
