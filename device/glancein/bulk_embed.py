@@ -57,7 +57,9 @@ def list_pictures(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def embed_all(paths: Sequence[Path], *, open_reader: Callable[[], Reader], processes: int = 2) -> Iterator[Row]:
+def embed_all(
+    paths: Sequence[Path], *, open_reader: Callable[[], Reader], processes: int = 2
+) -> Iterator[Row]:
     """Rows in the order of ``paths``. ``open_reader`` runs once in each process and must be picklable."""
     if processes == 1 or len(paths) == 1:
         reader = open_reader()
@@ -82,7 +84,7 @@ def embed_one(path: Path, reader: Reader) -> Row:
     face = reader.finder.refine(pixels, main_face(faces, pixels.shape[1], pixels.shape[0]))
     crop = align.crop(pixels, face.landmarks)
     box = np.float32([face.box.left, face.box.top, face.box.width, face.box.height])
-    overall = quality.check(crop, face, quality.PROBE_LIMITS).overall
+    overall = quality.check(crop, face, quality.PROBE).overall
     return Row(str(path), None, reader.embedder.embed([crop])[0], box, face.landmarks, overall)
 
 

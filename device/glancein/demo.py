@@ -143,7 +143,9 @@ def _failures(rows: list[FeedRow], screen: _DemoScreen, backlog: int) -> list[st
     """Everything that is not as the demo promises."""
     failures = []
     if [row.person_id for row in rows] != [ENROLLED_ID]:
-        failures.append(f"the feed should hold one check-in of {ENROLLED_ID}, not {[r.person_id for r in rows]}")
+        failures.append(
+            f"the feed should hold one check-in of {ENROLLED_ID}, not {[r.person_id for r in rows]}"
+        )
     strangers = screen.refusals.get(Reason.UNKNOWN, 0)
     if strangers != len(STRANGERS):
         told = ADVICE[Reason.UNKNOWN]

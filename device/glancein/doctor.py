@@ -65,7 +65,9 @@ def _models(home: Home) -> Iterator[Check]:
         (recogniser.finder.card, recogniser.finder.runtime_name),
         (recogniser.embedder.card, recogniser.embedder.runtime_name),
     ):
-        yield Check(f"{card.kind}", State.WELL, f"{card.name} {card.sha256[:12]}, {runtime}, golden vectors hold")
+        yield Check(
+            f"{card.kind}", State.WELL, f"{card.name} {card.sha256[:12]}, {runtime}, golden vectors hold"
+        )
 
 
 def _database(home: Home) -> Iterator[Check]:
@@ -74,11 +76,16 @@ def _database(home: Home) -> Iterator[Check]:
     model = wiring.embedder_sha256()
     stale = [p.person_id for p in everybody if model not in p.models]
     backlog = wiring.open_ledger(home).position().backlog
-    yield Check("database", State.WELL, f"{home.database}: {len(everybody)} people, {backlog} events unacknowledged")
+    yield Check(
+        "database", State.WELL, f"{home.database}: {len(everybody)} people, {backlog} events unacknowledged"
+    )
     if stale:
         few = ", ".join(stale[:5])
         yield Check(
-            "templates", State.WARNING, f"{len(stale)} made by another model ({few})", "enrol these photos again"
+            "templates",
+            State.WARNING,
+            f"{len(stale)} made by another model ({few})",
+            "enrol these photos again",
         )
 
 
@@ -100,7 +107,9 @@ def _camera(word: str) -> Iterator[Check]:
 
 def _broker(url: str) -> Iterator[Check]:
     if url == "embedded":
-        yield Check("broker", State.WARNING, "embedded: for trying out", "name a broker with --broker mqtt://host")
+        yield Check(
+            "broker", State.WARNING, "embedded: for trying out", "name a broker with --broker mqtt://host"
+        )
         return
     parts = urlsplit(url)
     try:
@@ -108,7 +117,9 @@ def _broker(url: str) -> Iterator[Check]:
         with socket.create_connection((parts.hostname or "", port), timeout=BROKER_PATIENCE_S):
             pass
     except (OSError, ValueError) as err:
-        yield Check("broker", State.BROKEN, f"{parts.hostname}: {err}", "check the name, the port and the network")
+        yield Check(
+            "broker", State.BROKEN, f"{parts.hostname}: {err}", "check the name, the port and the network"
+        )
         return
     yield Check("broker", State.WELL, f"{parts.hostname}:{port} answers")
 

@@ -137,7 +137,7 @@ class Kiosk:
             event = self._parts.ledger.record(check_in)
         except (NotRecorded, StoreError) as err:
             self.health.not_recorded += 1
-            _log.error("a check-in was not recorded: %s", err)  # noqa: TRY400  # the sentence says it all
+            _log.error("a check-in was not recorded: %s", err)  # the sentence says it all
             self._visit = visits.Visit()  # the next frames try again
             self._parts.screen.show_not_recorded(str(err))
             return

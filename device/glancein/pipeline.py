@@ -11,7 +11,7 @@ from glancein.domain.gallery import Gallery
 from glancein.ports import Embedder, FaceFinder
 from glancein.types import Decision, Face, Frame, Limits, Quality, Reason, Rejected
 
-# Two faces closer in size than this both stand in front of the kiosk; a much smaller one is somebody passing behind.
+# Two faces closer in size than this both stand in front of the kiosk; a much smaller one passes behind.
 RIVAL_SHARE = 0.6
 
 
@@ -59,7 +59,7 @@ class Pipeline:
             return Sight(frame, nearest, None, Rejected(Reason.SEVERAL_FACES))
         nearest = self.finder.refine(frame.pixels, nearest)
         crop = align.crop(frame.pixels, nearest.landmarks)
-        seen = quality.check(crop, nearest, self.probe_limits)
+        seen = quality.check(crop, nearest, self.probe_limits, picture_px=frame.pixels.shape[:2])
         if seen.findings:
             return Sight(frame, nearest, seen, Rejected(seen.findings[0].reason, findings=seen.findings))
         embedding = self.embedder.embed([crop])[0]

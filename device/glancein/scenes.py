@@ -76,7 +76,7 @@ def place(name: str, pose: Pose | None = None) -> Pixels:
     matrix = cv2.getRotationMatrix2D(centre, pose.tilt_deg, fit)
     matrix[0, 2] += width / 2 - centre[0] + pose.shift_x_px
     matrix[1, 2] += height / 2 - centre[1] + pose.shift_y_px
-    source = cv2.GaussianBlur(portrait, (0, 0), 0.4 / fit) if fit < 0.8 else portrait  # noqa: PLR2004  # no aliasing
+    source = cv2.GaussianBlur(portrait, (0, 0), 0.4 / fit) if fit < 0.8 else portrait  # no aliasing
     placed = cv2.warpAffine(source, matrix, (width, height), borderValue=(WALL_GREY,) * 3)
     return np.asarray(np.clip(placed * pose.gain, 0, 255), np.uint8)
 

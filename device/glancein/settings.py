@@ -1,6 +1,6 @@
-"""One table of settings: name, type, default, range, help. Loaded once into a frozen value; an unknown key is an error.
+"""One table of settings: name, type, default, range, help; loaded once, an unknown key is an error.
 
-Sources, later ones win: the defaults, ``settings.toml`` in the data folder, ``GLANCEIN_<NAME>`` in the environment.
+Later sources win: defaults, ``settings.toml`` in the data folder, ``GLANCEIN_<NAME>`` in the environment.
 """
 
 from __future__ import annotations
@@ -32,23 +32,40 @@ class Settings:
     accept_cos: float = _setting(
         0.0, "fixed cosine threshold; 0 takes the calibrated one of the model card", low=0.0, high=1.0
     )
-    margin_cos: float = _setting(0.05, "lead over the runner-up below which a face is ambiguous", low=0.0, high=1.0)
+    margin_cos: float = _setting(
+        0.05, "lead over the runner-up below which a face is ambiguous", low=0.0, high=1.0
+    )
     duplicate_cos: float = _setting(
-        0.0, "cosine from which a new person counts as enrolled already; 0 takes the threshold", low=0.0, high=1.0
+        0.0,
+        "cosine from which a new person counts as enrolled already; 0 takes the threshold",
+        low=0.0,
+        high=1.0,
     )
     agreeing_frames: int = _setting(3, "frames that must name the same person", low=1, high=30)
     visit_window_s: float = _setting(3.0, "seconds within which those frames must fall", low=0.2, high=60.0)
-    refuse_after_s: float = _setting(2.0, "seconds a face may stay unknown before it is told so", low=0.2, high=60.0)
-    leave_after_s: float = _setting(1.0, "seconds without a face after which a visit is over", low=0.1, high=60.0)
-    quiet_s: float = _setting(120.0, "seconds in which a second look is not a second punch", low=0.0, high=86_400.0)
-    max_shift_h: float = _setting(16.0, "hours after which an open check-in was forgotten", low=1.0, high=48.0)
+    refuse_after_s: float = _setting(
+        2.0, "seconds a face may stay unknown before it is told so", low=0.2, high=60.0
+    )
+    leave_after_s: float = _setting(
+        1.0, "seconds without a face after which a visit is over", low=0.1, high=60.0
+    )
+    quiet_s: float = _setting(
+        120.0, "seconds in which a second look is not a second punch", low=0.0, high=86_400.0
+    )
+    max_shift_h: float = _setting(
+        16.0, "hours after which an open check-in was forgotten", low=1.0, high=48.0
+    )
     direction: str = _setting(
         "alternate", "alternate, in, out, or times of day such as 05:00=in,11:00=alternate,15:00=out"
     )
     time_zone: str = _setting("", "IANA name such as Asia/Seoul; empty takes the machine's")
-    min_face_px: int = _setting(32, "pixels between the eyes below which a kiosk face is too far", low=10, high=400)
+    min_face_px: int = _setting(
+        32, "pixels between the eyes below which a kiosk face is too far", low=10, high=400
+    )
     names_in_feed: bool = _setting(default=False, explain="write people's names into events")
-    delivery: str = _setting("consumer", "what takes an event out of the outbox", choices=("consumer", "puback"))
+    delivery: str = _setting(
+        "consumer", "what takes an event out of the outbox", choices=("consumer", "puback")
+    )
     broker: str = _setting("embedded", "embedded, or mqtt://host[:port], mqtts://user:password@host")
     camera: str = _setting("usb:0", "picamera2, usb:N, rtsp://…, a video file or a folder of pictures")
     threads: int = _setting(1, "threads of each network", low=1, high=16)
@@ -86,7 +103,9 @@ def _read_file(path: Path) -> dict[str, object]:
         raise SettingsError(f"{path} cannot be read: {err.strerror}") from err
 
 
-def _convert(name: str, value: object, entry: Any) -> object:  # Any: dataclasses.Field is generic in a hidden type
+def _convert(
+    name: str, value: object, entry: Any
+) -> object:  # Any: dataclasses.Field is generic in a hidden type
     rule = entry.metadata
     try:
         converted = _as_kind(entry.type, value)

@@ -192,7 +192,7 @@ def embedder_sha256() -> str | None:
 
 
 def open_bulk_reader(settings: Settings, *, trusted: bool = True) -> Reader:
-    """Both networks and a decoder; ``trusted`` decodes in this process, for evaluation over one's own files."""
+    """Both networks and a decoder; ``trusted`` decodes in this process, for one's own files."""
     from functools import partial  # noqa: PLC0415  # beside its only use
 
     from glancein.adapters.image_gate import read_picture  # noqa: PLC0415  # as above
@@ -206,10 +206,10 @@ def pipeline_of(recogniser: Recogniser, settings: Settings) -> Pipeline:
     """Frame -> decision with these networks."""
     from dataclasses import replace  # noqa: PLC0415  # beside its only use
 
-    from glancein.domain.quality import PROBE_LIMITS  # noqa: PLC0415  # loads numpy
+    from glancein.domain.quality import PROBE  # noqa: PLC0415  # loads numpy
     from glancein.pipeline import Pipeline  # noqa: PLC0415  # as above
 
-    limits = replace(PROBE_LIMITS, min_eye_px=settings.min_face_px)
+    limits = replace(PROBE, min_eye_px=settings.min_face_px)
     return Pipeline(recogniser.finder, recogniser.embedder, limits)
 
 
@@ -228,7 +228,7 @@ class Feedway:
 
 
 def open_feedway(home: Home, ledger: SqliteLedger, *, broker: str, port: int = EMBEDDED_PORT) -> Feedway:
-    """A publisher to the broker named; ``embedded`` starts one on this machine. Raises FeedError, SettingsError."""
+    """A publisher to the broker named; ``embedded`` starts one here. Raises FeedError, SettingsError."""
     from glancein.adapters.clock_system import SystemClock  # noqa: PLC0415  # only a kiosk needs these
     from glancein.adapters.publisher_mqtt import (  # noqa: PLC0415  # loads paho
         Address,
@@ -258,7 +258,9 @@ def _start_embedded(port: int) -> EmbeddedBroker:
     return broker
 
 
-def open_kiosk(home: Home, *, camera: Camera, screen: Screen, feedway: Feedway, ledger: SqliteLedger) -> Kiosk:
+def open_kiosk(
+    home: Home, *, camera: Camera, screen: Screen, feedway: Feedway, ledger: SqliteLedger
+) -> Kiosk:
     """A kiosk, ready to run. Raises ModelError, StoreError, SettingsError."""
     from glancein.adapters.clock_system import SystemClock  # noqa: PLC0415  # as above
     from glancein.kiosk import Kiosk, Parts  # noqa: PLC0415  # as above

@@ -43,7 +43,9 @@ def test_rank_when_compared_with_a_plain_loop(people: int, each: int, k: int, se
 def test_rank_when_one_person_has_many_templates() -> None:
     """A person with a hundred templates does not push the runner-up out of the ranking."""
     crowd, other = unit_vectors(1, 1)[0], unit_vectors(1, 2)[0]
-    gallery = gather([*(Template("crowd", crowd, MODEL) for _ in range(100)), Template("other", other, MODEL)])
+    gallery = gather(
+        [*(Template("crowd", crowd, MODEL) for _ in range(100)), Template("other", other, MODEL)]
+    )
 
     assert [c.person_id for c in gallery.rank(crowd)] == ["crowd", "other"]
 

@@ -1,4 +1,4 @@
-"""The command line: one module for each group of commands; heavy modules are imported by the command that needs them."""
+"""The command line: one module for each group of commands; each imports heavy modules when it runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code (0 done, 1 some failed, 2 bad input, 3 store, 4 camera, 5 feed, 6 model)."""
+    """Run one command; returns the exit code, as ``glancein --help`` lists them."""
     load_commands()
     try:
         code = app(args=argv, standalone_mode=False, prog_name="glancein")
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return err.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
-    except Exception as err:
+    except Exception as err:  # noqa: BLE001  # the top of the program; what is not a usage error goes on
         return _usage(err)
     return code if isinstance(code, int) else 0
 

@@ -37,7 +37,9 @@ def identify(pictures: Pictures, *, data: DataFolder = None, as_json: AsJson = F
         try:
             sight = pipeline.look(Frame(read_picture(picture), 0.0), gallery, limits)
         except PhotoError as err:
-            answers.append({"picture": str(picture), "person": None, "reason": err.reason, "message": str(err)})
+            answers.append(
+                {"picture": str(picture), "person": None, "reason": err.reason, "message": str(err)}
+            )
             continue
         quality = sight.quality.overall if sight.quality else None
         answers.append({"picture": str(picture), **_answer(sight.decision), "quality": quality})
@@ -75,7 +77,7 @@ def verify(
     Output(as_json).result(
         {"same": same, "score": score, "threshold": limit},
         lambda console: console.print(
-            f"{'the same person' if same else 'not the same person'}: cosine {score:.3f}, threshold {limit:.3f}"
+            f"{'' if same else 'not '}the same person: cosine {score:.3f}, threshold {limit:.3f}"
         ),
     )
 
@@ -116,7 +118,7 @@ def embed(
     missed = [row for row in rows if not row.found]
     for row in missed[:20]:
         print(f"{row.path}: {row.problem}", file=sys.stderr)
-    if len(missed) > 20:  # noqa: PLR2004  # a screenful
+    if len(missed) > 20:  # a screenful
         print(f"and {len(missed) - 20} more without a face", file=sys.stderr)
 
     def tell(console: Console) -> None:

@@ -19,12 +19,19 @@ SOMETHING_BROKEN = 1
 @app.command()
 def doctor(
     *,
-    camera: Annotated[str | None, typer.Option(help="Camera to try instead of the one in the settings.")] = None,
-    broker: Annotated[str | None, typer.Option(help="Broker to try instead of the one in the settings.")] = None,
+    camera: Annotated[
+        str | None, typer.Option(help="Camera to try instead of the one in the settings.")
+    ] = None,
+    broker: Annotated[
+        str | None, typer.Option(help="Broker to try instead of the one in the settings.")
+    ] = None,
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check models, database, camera, broker, clock and disk; say what to do. Exit code 1 if something is broken."""
+    """Check models, database, camera, broker, clock and disk; say what to do.
+
+    Exit code 1 if something is broken.
+    """
     from glancein.doctor import State, examine  # noqa: PLC0415  # only here
 
     checks = list(examine(wiring.open_home(data), camera=camera, broker=broker))

@@ -26,10 +26,14 @@ def list_people(*, data: DataFolder = None, as_json: AsJson = False) -> None:
     home = wiring.open_home(data)
     everybody = wiring.open_people(home).people()
     model = wiring.embedder_sha256()
-    rows = [(p.person_id, p.name, f"{p.enrolled_at:%Y-%m-%d %H:%M}", _model_state(p, model)) for p in everybody]
+    rows = [
+        (p.person_id, p.name, f"{p.enrolled_at:%Y-%m-%d %H:%M}", _model_state(p, model)) for p in everybody
+    ]
     Output(as_json).result(
         [_as_json(p) for p in everybody],
-        lambda console: console.print(table(f"{len(rows)} enrolled", "id", "name", "enrolled", "model", rows=rows)),
+        lambda console: console.print(
+            table(f"{len(rows)} enrolled", "id", "name", "enrolled", "model", rows=rows)
+        ),
     )
 
 
@@ -61,7 +65,10 @@ def remove(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     data: DataFolder = None,
 ) -> None:
-    """Erase a person: template, photo crop and history leave the file. Punches stay; they hold no biometrics."""
+    """Erase a person: template, photo crop and history leave the file.
+
+    Punches stay: they are the time record and hold no biometrics.
+    """
     home = wiring.open_home(data)
     name = _record(home, person_id).person.name
     if not yes:
@@ -98,7 +105,9 @@ def import_people(
     outcomes = wiring.open_people(wiring.open_home(data)).restore(read_archive(file))
     Output(as_json).result(
         {person: str(outcome) for person, outcome in outcomes.items()},
-        lambda console: console.print(table(f"{len(outcomes)} people", "id", "outcome", rows=outcomes.items())),
+        lambda console: console.print(
+            table(f"{len(outcomes)} people", "id", "outcome", rows=outcomes.items())
+        ),
     )
 
 

@@ -33,12 +33,16 @@ def kiosk(
     *,
     camera: Annotated[
         str | None,
-        typer.Option(help="picamera2 | usb:0 | rtsp://… | video.mp4 | DIR/; the settings' camera by default."),
+        typer.Option(
+            help="picamera2 | usb:0 | rtsp://… | video.mp4 | DIR/; the settings' camera by default."
+        ),
     ] = None,
     broker: Annotated[
         str | None, typer.Option(help="mqtt://host[:port], mqtts://… or embedded; the settings' by default.")
     ] = None,
-    port: Annotated[int, typer.Option(help="Port of the embedded broker, 0 for a free one.")] = wiring.EMBEDDED_PORT,
+    port: Annotated[
+        int, typer.Option(help="Port of the embedded broker, 0 for a free one.")
+    ] = wiring.EMBEDDED_PORT,
     fps: Annotated[float, typer.Option(min=0.1, max=1000, help="Pictures a second from a folder.")] = 10.0,
     data: DataFolder = None,
     as_json: AsJson = False,
@@ -46,7 +50,8 @@ def kiosk(
 ) -> None:
     """Run the kiosk until it is stopped (Ctrl-C, SIGTERM) or a recording has ended.
 
-    People enrolled by another process are known within a second; a lost camera or broker is taken back when it returns.
+    People enrolled by another process are known within a second; a lost camera or broker is taken back when
+    it returns.
     """
     from glancein.adapters.screen_terminal import TerminalScreen  # noqa: PLC0415  # only here
 
@@ -59,7 +64,10 @@ def kiosk(
         door = wiring.open_kiosk(
             home, camera=eye, screen=TerminalScreen(as_json=as_json), feedway=feedway, ledger=ledger
         )
-        print(f"kiosk {home.settings.site}/{home.settings.kiosk}: events go to {feedway.broker_url}", file=sys.stderr)
+        print(
+            f"kiosk {home.settings.site}/{home.settings.kiosk}: events go to {feedway.broker_url}",
+            file=sys.stderr,
+        )
         stop = threading.Event()
         with _stopping(stop.set):
             door.run(stop)
@@ -74,10 +82,18 @@ def feed(
     broker: Annotated[str, typer.Option(help="mqtt://host[:port] or mqtts://user:password@host.")] = (
         f"mqtt://127.0.0.1:{wiring.EMBEDDED_PORT}"
     ),
-    follow: Annotated[bool, typer.Option("--follow", help="Go on until stopped; else end when it is quiet.")] = False,
-    csv: Annotated[Path | None, typer.Option("--csv", help="Append to this CSV file.", dir_okay=False)] = None,
-    jsonl: Annotated[Path | None, typer.Option("--jsonl", help="Append to this JSON-lines file.", dir_okay=False)] = None,
-    sqlite: Annotated[Path | None, typer.Option("--sqlite", help="Keep in this database.", dir_okay=False)] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on until stopped; else end when it is quiet.")
+    ] = False,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", help="Append to this CSV file.", dir_okay=False)
+    ] = None,
+    jsonl: Annotated[
+        Path | None, typer.Option("--jsonl", help="Append to this JSON-lines file.", dir_okay=False)
+    ] = None,
+    sqlite: Annotated[
+        Path | None, typer.Option("--sqlite", help="Keep in this database.", dir_okay=False)
+    ] = None,
     site: Annotated[str, typer.Option(help="Only this site.")] = "+",
     kiosk_name: Annotated[str, typer.Option("--kiosk", help="Only this kiosk.")] = "+",
     as_json: AsJson = False,
@@ -85,8 +101,8 @@ def feed(
 ) -> None:
     """Receive punches: each once, in order, gaps asked for again, acknowledged after they are safely stored.
 
-    With --csv, --jsonl or --sqlite the kiosk may forget an event once it is in that file. Without one, events are
-    shown and stay in the kiosk's outbox.
+    With --csv, --jsonl or --sqlite the kiosk may forget an event once it is in that file. Without one,
+    events are shown and stay in the kiosk's outbox.
     """
     from glancein.adapters.feed_mqtt import Feed, FeedRules  # noqa: PLC0415  # loads paho
     from glancein.mqtt.broker_url import parse_broker_url  # noqa: PLC0415  # as above
@@ -95,7 +111,10 @@ def feed(
     store = _store(csv, jsonl, sqlite)
     rules = FeedRules(site=site, kiosk=kiosk_name, follow=follow)
     source = Feed(
-        parse_broker_url(broker), store=store, rules=rules, on_error=lambda words: print(words, file=sys.stderr)
+        parse_broker_url(broker),
+        store=store,
+        rules=rules,
+        on_error=lambda words: print(words, file=sys.stderr),
     )
     with contextlib.closing(store) if store else contextlib.nullcontext(), _stopping(source.stop):
         events = (received.event for received in source)
@@ -132,7 +151,16 @@ def _show_live(events: Iterator[Event]) -> None:
             time = f"{punch.moment.wall:%Y-%m-%d %H:%M:%S}"
             where = f"{event.site}/{event.kiosk}"
             rows.append(
-                (time, punch.direction, punch.person_id, event.name, where, event.seq, punch.score_cos, punch.moment.trust)
+                (
+                    time,
+                    punch.direction,
+                    punch.person_id,
+                    event.name,
+                    where,
+                    event.seq,
+                    punch.score_cos,
+                    punch.moment.trust,
+                )
             )
             live.update(table(f"{count} punches", *columns, rows=rows[-LIVE_ROWS:]))
 
@@ -153,9 +181,7 @@ def _store(csv: Path | None, jsonl: Path | None, sqlite: Path | None) -> FeedSto
 @contextlib.contextmanager
 def _stopping(stop: Callable[[], None]) -> Iterator[None]:
     """SIGTERM and Ctrl-C end the work in order instead of at once."""
-    before = {
-        number: signal.signal(number, lambda *_: stop()) for number in (signal.SIGTERM, signal.SIGINT)
-    }
+    before = {number: signal.signal(number, lambda *_: stop()) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
