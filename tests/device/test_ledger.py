@@ -1,0 +1,303 @@
+"""The ledger on disk: files, failures, names, other processes."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from tests.device.punches import NOON, check_in, enrolment
+
+from glancein.adapters.ledger_sqlite import SqliteLedger
+from glancein.adapters.people_sqlite import SqlitePeople
+from glancein.domain import wire
+from glancein.errors import NotRecorded, SettingsError, StoreError
+from glancein.storage.database import open_database, transaction
+from glancein.storage.schema import FEED, KIOSK, Schema
+
+
+def ledger_at(path: Path, *, kiosk: str = "door", names: bool = False) -> SqliteLedger:
+    """The ledger of hq/door."""
+    return SqliteLedger(path, site="hq", kiosk=kiosk, names=names)
+
+
+def test_database_is_set_up_to_lose_nothing(tmp_path: Path) -> None:
+    """Every connection has the settings that survived the crash tests."""
+    database = open_database(tmp_path / "kiosk.db")
+    pragmas = ("journal_mode", "synchronous", "foreign_keys", "secure_delete", "busy_timeout", "mmap_size")
+
+    values = [database.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas]
+    database.conn.close()
+
+    assert values == ["wal", 2, 1, 1, 5000, 0]
+
+
+def test_database_is_readable_by_its_owner_only(tmp_path: Path) -> None:
+    """It holds biometric templates."""
+    path = tmp_path / "new" / "kiosk.db"
+    ledger_at(path).close()
+
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_events_survive_closing_the_file(tmp_path: Path) -> None:
+    """Another start of the kiosk goes on where this one ended, in the same epoch."""
+    first = ledger_at(tmp_path / "kiosk.db")
+    event = first.record(check_in())
+    first.close()
+
+    again = ledger_at(tmp_path / "kiosk.db")
+
+    assert again.pending(9) == [event]
+    following = again.record(check_in("E2"))
+    again.close()
+    assert (following.epoch, following.seq) == (event.epoch, 2)
+    assert following.previous_hash == wire.event_hash(event)
+
+
+def test_renamed_kiosk_begins_a_new_epoch(tmp_path: Path) -> None:
+    """A cloned card that got another name never shares a number with its twin."""
+    old = ledger_at(tmp_path / "kiosk.db")
+    event = old.record(check_in())
+    old.close()
+
+    new = ledger_at(tmp_path / "kiosk.db", kiosk="back-door")
+    following = new.record(check_in("E2"))
+
+    assert following.epoch != event.epoch
+    assert (following.kiosk, following.seq) == ("back-door", 1)
+    assert new.pending(9) == [event, following]
+    assert new.acknowledge(event.epoch, 1) == 1
+    new.close()
+
+
+def test_two_databases_never_share_an_epoch(tmp_path: Path) -> None:
+    """A re-flashed card starts at 1 again, but as another stream."""
+    one, two = ledger_at(tmp_path / "1.db"), ledger_at(tmp_path / "2.db")
+
+    assert one.position().epoch != two.position().epoch
+    one.close()
+    two.close()
+
+
+def test_name_is_added_only_when_asked_and_only_while_enrolled(tmp_path: Path) -> None:
+    """The ledger stores no names: after erasure, history goes out without."""
+    path = tmp_path / "kiosk.db"
+    people = SqlitePeople(path)
+    people.add("E1", enrolment("Ada Lovelace"), at=NOON)
+    silent, named = ledger_at(path), ledger_at(path, names=True)
+
+    assert silent.record(check_in()).name is None
+    assert named.record(check_in()).name == "Ada Lovelace"
+    people.remove("E1")
+    assert [event.name for event in named.pending(9)] == [None, None]
+    assert b"Lovelace" not in path.read_bytes()
+    for open_file in (people, silent, named):
+        open_file.close()
+
+
+@pytest.mark.parametrize("statement", ["UPDATE events SET body = ''", "DELETE FROM events"])
+def test_event_that_waits_cannot_be_changed_or_deleted(tmp_path: Path, statement: str) -> None:
+    """Not even by hand with SQL, as long as foreign keys are on."""
+    path = tmp_path / "kiosk.db"
+    ledger = ledger_at(path)
+    event = ledger.record(check_in())
+    database = open_database(path)
+
+    with pytest.raises(StoreError), transaction(database):
+        database.execute(statement)
+
+    database.conn.close()
+    assert ledger.pending(9) == [event]
+    ledger.close()
+
+
+def test_locked_database_means_not_recorded_and_works_again_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process that holds the file is named as the cause."""
+    monkeypatch.setattr("glancein.storage.database.BUSY_TIMEOUT_S", 0.05)
+    path = tmp_path / "kiosk.db"
+    ledger = ledger_at(path)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    with pytest.raises(NotRecorded, match="another process"):
+        ledger.record(check_in())
+
+    other.execute("ROLLBACK")
+    other.close()
+    assert ledger.record(check_in()).seq == 1
+    ledger.close()
+
+
+def test_full_disk_means_not_recorded_and_loses_nothing(tmp_path: Path) -> None:
+    """In a process that may write no more bytes.
+
+    What was recorded stays, the rest is refused, nothing is torn.
+    """
+    path = tmp_path / "kiosk.db"
+    before = ledger_at(path)
+    before.record(check_in())
+    before.close()
+
+    outcome = subprocess.run(
+        [sys.executable, "-c", FILL, str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000)),
+    ).stdout.split()
+
+    after = ledger_at(path)
+    shown, refused = (int(word) for word in outcome)
+    assert refused == 4
+    assert shown > 50
+    assert after.position().seq == shown + 1
+    assert len(after.pending(10_000)) == shown + 1
+    after.close()
+
+
+FILL = """
+import signal, sys
+from pathlib import Path
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+from glancein.adapters.ledger_sqlite import SqliteLedger
+from glancein.errors import NotRecorded
+from tests.device.punches import check_in
+ledger = SqliteLedger(Path(sys.argv[1]), site="hq", kiosk="door")
+shown = refused = 0
+while refused < 4 and shown < 5000:
+    try:
+        ledger.record(check_in())
+        shown += 1
+    except NotRecorded:
+        refused += 1
+print(shown, refused)
+"""
+
+
+def test_read_only_file_is_refused_in_words(tmp_path: Path) -> None:
+    """A file that cannot be written is told apart from a damaged one."""
+    ledger = ledger_at(tmp_path / "kiosk.db")
+    with ledger._open() as database:
+        database.execute("PRAGMA query_only = ON")
+
+    with pytest.raises(NotRecorded, match="cannot be written"):
+        ledger.record(check_in())
+    assert ledger.record(check_in()).seq == 1  # a new connection, which may write
+    ledger.close()
+
+
+def test_newer_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    """Going back to an older glancein does not damage what a newer one wrote."""
+    path = tmp_path / "kiosk.db"
+    open_database(
+        path, schema=Schema(KIOSK.application_id, (*KIOSK.migrations, ("CREATE TABLE x (y)",)))
+    ).close()
+    before = path.read_bytes()
+
+    with pytest.raises(StoreError, match="newer glancein"):
+        ledger_at(path)
+    assert path.read_bytes() == before
+
+
+def test_migration_keeps_what_is_there(tmp_path: Path) -> None:
+    """A file of version 1 becomes one of version 2 with all its events; doing it twice changes nothing."""
+    path = tmp_path / "kiosk.db"
+    ledger = ledger_at(path)
+    event = ledger.record(check_in())
+    ledger.close()
+    second = Schema(KIOSK.application_id, (*KIOSK.migrations, ("ALTER TABLE events ADD COLUMN note TEXT",)))
+
+    for _ in range(2):
+        database = open_database(path, schema=second)
+        version = database.execute("PRAGMA user_version").fetchone()[0]
+        rows = database.execute("SELECT hash, note FROM events").fetchall()
+        database.close()
+
+        assert version == 2
+        assert rows == [(wire.event_hash(event), None)]
+
+
+def test_failed_migration_leaves_the_old_version(tmp_path: Path) -> None:
+    """Half a migration is none."""
+    path = tmp_path / "kiosk.db"
+    ledger_at(path).close()
+    broken = Schema(KIOSK.application_id, (*KIOSK.migrations, ("CREATE TABLE half (x)", "NONSENSE")))
+
+    with pytest.raises(StoreError):
+        open_database(path, schema=broken)
+
+    ledger_at(path).close()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(b"this is not a database, but long enough" * 30, "not a database"), (b"", None)]
+)
+def test_file_that_is_no_database_is_refused(tmp_path: Path, content: bytes, words: str | None) -> None:
+    """An empty file becomes a database, anything else is left as it is."""
+    path = tmp_path / "kiosk.db"
+    path.write_bytes(content)
+
+    if words is None:
+        ledger_at(path).close()
+        return
+    with pytest.raises(StoreError, match=words):
+        ledger_at(path)
+    assert path.read_bytes() == content
+
+
+def test_other_programs_database_is_refused(tmp_path: Path) -> None:
+    """Neither a foreign database nor HR's feed file becomes a kiosk's."""
+    foreign, feed = tmp_path / "foreign.db", tmp_path / "feed.db"
+    with sqlite3.connect(foreign) as other:
+        other.execute("CREATE TABLE x (y)")
+    other.close()
+    open_database(feed, schema=FEED).close()
+
+    for path in (foreign, feed):
+        with pytest.raises(StoreError, match="another kind"):
+            ledger_at(path)
+
+
+def test_folder_is_refused_as_database(tmp_path: Path) -> None:
+    """Naming the folder instead of the file is a common slip."""
+    with pytest.raises(StoreError, match="is a folder"):
+        ledger_at(tmp_path)
+
+
+def test_kiosk_name_that_breaks_topics_is_refused(tmp_path: Path) -> None:
+    """Before any file is made."""
+    with pytest.raises(SettingsError):
+        ledger_at(tmp_path / "kiosk.db", kiosk="a/b")
+    assert not (tmp_path / "kiosk.db").exists()
+
+
+def test_recording_from_several_threads_keeps_the_chain(tmp_path: Path) -> None:
+    """Two ledgers on one file and four threads: no number twice, none missing, chain unbroken."""
+    ledgers = [ledger_at(tmp_path / "kiosk.db") for _ in range(2)]
+
+    def work(number: int) -> None:
+        for count in range(10):
+            ledgers[number % 2].record(check_in(f"E{number}-{count}"))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    events = ledgers[0].pending(99)
+    for ledger in ledgers:
+        ledger.close()
+    assert [event.seq for event in events] == list(range(1, 41))
+    hashes = [wire.NO_HASH, *(wire.event_hash(event) for event in events)]
+    assert [event.previous_hash for event in events] == hashes[:-1]

@@ -1,0 +1,327 @@
+"""The enrolled people on disk: enrol, replace, erase for good, export and import."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.device.punches import MODEL, NOON, TINY_PNG, enrolment, unit_vector
+
+from glancein.adapters.people_archive import read_archive, write_archive
+from glancein.adapters.people_sqlite import SqlitePeople, same_record
+from glancein.domain.person import Enrolment, Outcome, PersonRecord
+from glancein.errors import InputError, StoreError
+from glancein.storage.database import open_database
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Iterator[SqlitePeople]:
+    """Nobody yet."""
+    opened = SqlitePeople(tmp_path / "kiosk.db")
+    yield opened
+    opened.close()
+
+
+def test_enrolled_person_is_known_by_name_and_template(people: SqlitePeople) -> None:
+    """What was stored comes back to the last bit."""
+    assert people.add("E1", enrolment("김철수"), at=NOON) is Outcome.ADDED
+
+    (template,) = people.templates(MODEL)
+    assert people.name_of("E1") == "김철수"
+    assert people.name_of("E2") is None
+    assert template.person_id == "E1"
+    assert template.model_sha256 == MODEL
+    assert np.array_equal(template.vector, unit_vector())
+    assert template.vector.dtype == np.float32
+    assert people.templates("other") == []
+
+
+def test_enrolling_again_with_the_same_photo_changes_nothing(people: SqlitePeople) -> None:
+    """Importing a list twice is harmless, and no kiosk reloads for it."""
+    people.add("E1", enrolment(), at=NOON)
+    version = people.version()
+
+    assert people.add("E1", enrolment(), at=NOON + timedelta(days=1)) is Outcome.UNCHANGED
+    assert people.replace("E1", enrolment(), at=NOON + timedelta(days=1)) is Outcome.UNCHANGED
+    assert people.version() == version
+
+
+def test_enrolling_an_enrolled_person_with_another_photo_is_refused(people: SqlitePeople) -> None:
+    """Replacing somebody's face is a decision, not a slip."""
+    people.add("E1", enrolment(), at=NOON)
+
+    with pytest.raises(InputError, match="re-enrol"):
+        people.add("E1", enrolment(seed=1, photo="p2"), at=NOON)
+    assert np.array_equal(people.templates(MODEL)[0].vector, unit_vector())
+
+
+def test_re_enrolment_uses_the_new_photo_and_keeps_the_history(people: SqlitePeople) -> None:
+    """One active template, the earlier one inactive, and when and why."""
+    people.add("E1", enrolment(), at=NOON)
+    later = NOON + timedelta(days=400)
+
+    outcome = people.replace("E1", enrolment("Ada King", seed=1, photo="p2"), at=later)
+
+    record = people.record_of("E1")
+    assert record is not None
+    assert outcome is Outcome.REPLACED
+    assert np.array_equal(people.templates(MODEL)[0].vector, unit_vector(1))
+    assert [template.active for template in record.templates] == [False, True]
+    assert [(entry.what, entry.photo_sha256, entry.at) for entry in record.history] == [
+        ("enrolled", "p1", NOON),
+        ("re-enrolled", "p2", later),
+    ]
+    assert (record.person.name, record.person.photo_sha256) == ("Ada King", "p2")
+
+
+def test_new_model_gets_its_own_template_beside_the_old_one(people: SqlitePeople) -> None:
+    """While people are re-embedded, both models keep working."""
+    people.add("E1", enrolment(), at=NOON)
+
+    people.replace("E1", enrolment(seed=5, model="cd" * 32), at=NOON)
+
+    assert np.array_equal(people.templates(MODEL)[0].vector, unit_vector())
+    assert np.array_equal(people.templates("cd" * 32)[0].vector, unit_vector(5))
+    assert people.people()[0].models == (MODEL, "cd" * 32)
+
+
+def test_list_is_ordered_by_id(people: SqlitePeople) -> None:
+    """Everybody once."""
+    for person_id in ("E3", "E1", "E2"):
+        people.add(person_id, enrolment(photo=person_id), at=NOON)
+
+    assert [person.person_id for person in people.people()] == ["E1", "E2", "E3"]
+
+
+def test_removed_person_leaves_no_byte_behind(tmp_path: Path) -> None:
+    """Neither template, crop nor name is in the database or its log, while a kiosk has the file open."""
+    path = tmp_path / "kiosk.db"
+    people, kiosk = SqlitePeople(path), SqlitePeople(path)
+    for number in range(30):
+        people.add(f"E{number}", enrolment(f"Name-{number:04d}", seed=number, photo=f"p{number}"), at=NOON)
+    people.replace("E7", enrolment("Name-0007", seed=77, photo="p77"), at=NOON)
+    kiosk.templates(MODEL)
+    secrets = [unit_vector(7).tobytes(), unit_vector(77).tobytes(), b"Name-0007"]
+    assert all(any(secret in content for content in _files(path)) for secret in secrets)
+
+    assert people.remove("E7") is True
+
+    for secret in (*secrets, unit_vector(7)[:16].tobytes(), unit_vector(77)[-16:].tobytes()):
+        assert not any(secret in content for content in _files(path))
+    assert any(unit_vector(8).tobytes() in content for content in _files(path))
+    assert people.remove("E7") is False
+    assert len(kiosk.templates(MODEL)) == 29
+    people.close()
+    kiosk.close()
+
+
+def test_removal_says_so_when_a_reader_keeps_the_old_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Erasure is promised only when it is done."""
+    monkeypatch.setattr("glancein.storage.database.erase_traces.__kwdefaults__", {"patience_s": 0.05})
+    monkeypatch.setattr("glancein.storage.database.BUSY_TIMEOUT_S", 0.05)
+    path = tmp_path / "kiosk.db"
+    people = SqlitePeople(path)
+    people.add("E1", enrolment(), at=NOON)
+    reader = open_database(path)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM people").fetchone()
+
+    with pytest.raises(StoreError, match="run the command again"):
+        people.remove("E1")
+
+    reader.execute("ROLLBACK")
+    reader.conn.close()
+    assert people.name_of("E1") is None
+    assert people.remove("E1") is False
+    assert not any(unit_vector().tobytes() in content for content in _files(path))
+    people.close()
+
+
+def test_version_changes_when_another_connection_changes_people(tmp_path: Path) -> None:
+    """A running kiosk notices what the command line did, and only that."""
+    path = tmp_path / "kiosk.db"
+    kiosk, desk = SqlitePeople(path), SqlitePeople(path)
+    seen = [kiosk.version()]
+
+    desk.add("E1", enrolment(), at=NOON)
+    seen.append(kiosk.version())
+    desk.replace("E1", enrolment(seed=1, photo="p2"), at=NOON)
+    seen.append(kiosk.version())
+    desk.remove("E1")
+    seen.append(kiosk.version())
+    desk.remove("E1")
+
+    assert len(set(seen)) == 4
+    assert kiosk.version() == desk.version() == seen[-1]
+    kiosk.close()
+    desk.close()
+
+
+@pytest.mark.parametrize(
+    "person_id",
+    ["", "x" * 65, "a/b", "a\\b", "a+b", "a#b", "a\nb", "a\x00b", "a\u2028b", " a", "a ", "\u200f"],
+)
+def test_id_that_would_break_something_is_refused(people: SqlitePeople, person_id: str) -> None:
+    """Topics, file names and terminals all have to carry it."""
+    with pytest.raises(InputError, match="person id"):
+        people.add(person_id, enrolment(), at=NOON)
+    assert people.people() == []
+
+
+@pytest.mark.parametrize("name", ["", "   ", "x" * 201, "a\nb", "a\x1b[31m"])
+def test_name_that_would_break_something_is_refused(people: SqlitePeople, name: str) -> None:
+    """Any language, but no control characters."""
+    with pytest.raises(InputError, match="name"):
+        people.add("E1", enrolment(name), at=NOON)
+
+
+@pytest.mark.parametrize(
+    "name", ["Zoë", "김철수", "Олександр", "محمد علي", "O'Brien-Smith, Jr.", "=1+1", "🙂", "x" * 200]
+)
+def test_name_in_any_language_comes_back_equal(people: SqlitePeople, name: str) -> None:
+    """Names are data, whatever they look like."""
+    people.add("E1", enrolment(name), at=NOON)
+
+    assert people.name_of("E1") == name
+
+
+def test_decomposed_and_composed_id_are_one_person(people: SqlitePeople) -> None:
+    """Two ways to type the same letters are the same id."""
+    people.add("José", enrolment(), at=NOON)
+
+    assert people.add("Jose\u0301", enrolment(), at=NOON) is Outcome.UNCHANGED
+
+
+@pytest.mark.parametrize(
+    "vector",
+    [
+        np.zeros(128, np.float32),
+        np.full(128, np.nan, np.float32),
+        np.full(128, np.inf, np.float32),
+        unit_vector() * np.float32(2),
+        unit_vector()[:64],
+        unit_vector().astype(np.float64),
+    ],
+)
+def test_vector_that_is_no_unit_vector_is_never_stored(people: SqlitePeople, vector: np.ndarray) -> None:
+    """A broken template would match anybody or nobody."""
+    with pytest.raises(InputError, match="template"):
+        people.add("E1", Enrolment("Ada", vector, MODEL, TINY_PNG, "p1"), at=NOON)
+    assert people.people() == []
+
+
+def test_crop_that_is_no_picture_is_refused(people: SqlitePeople) -> None:
+    """Crops are shown to people later."""
+    with pytest.raises(InputError, match="PNG"):
+        people.add("E1", Enrolment("Ada", unit_vector(), MODEL, b"<svg onload=alert(1)>", "p1"), at=NOON)
+
+
+def test_export_and_import_carry_everything(tmp_path: Path, people: SqlitePeople) -> None:
+    """Another kiosk gets the same people; doing it twice changes nothing."""
+    people.add("E1", enrolment("Zoë"), at=NOON)
+    people.replace("E1", enrolment("Zoë", seed=1, photo="p2"), at=NOON)
+    people.add("E2", enrolment("김철수", seed=2, photo="p3"), at=NOON)
+    write_archive(tmp_path / "people.jsonl", _records(people))
+    other = SqlitePeople(tmp_path / "other.db")
+
+    first = other.restore(read_archive(tmp_path / "people.jsonl"))
+    version = other.version()
+    second = other.restore(read_archive(tmp_path / "people.jsonl"))
+
+    assert set(first.values()) == {Outcome.ADDED}
+    assert set(second.values()) == {Outcome.UNCHANGED}
+    assert other.version() == version
+    assert all(same_record(*pair) for pair in zip(_records(people), _records(other), strict=True))
+    assert (tmp_path / "people.jsonl").stat().st_mode & 0o077 == 0
+    other.close()
+
+
+def test_import_is_all_or_nobody(tmp_path: Path, people: SqlitePeople) -> None:
+    """One bad record in the middle, and nobody is in."""
+    people.add("E1", enrolment(), at=NOON)
+    people.add("E2", enrolment(seed=2, photo="p2"), at=NOON)
+    write_archive(tmp_path / "people.jsonl", _records(people))
+    lines = (tmp_path / "people.jsonl").read_text().splitlines()
+    bad = {**json.loads(lines[2]), "id": "a/b"}
+    (tmp_path / "people.jsonl").write_text("\n".join([*lines[:2], json.dumps(bad)]))
+    other = SqlitePeople(tmp_path / "other.db")
+
+    with pytest.raises(InputError, match="a/b"):
+        other.restore(read_archive(tmp_path / "people.jsonl"))
+    assert other.people() == []
+    other.close()
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damaged_export_is_refused_in_one_line(data: st.DataObject, tmp_path: Path) -> None:
+    """Cut, flipped or retyped: an InputError that names the file, or people that could have been enrolled."""
+    source = _archive(tmp_path)
+    content = bytearray(source)
+    for _ in range(data.draw(st.integers(1, 3))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path / "damaged.jsonl"
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    target = SqlitePeople(tmp_path / "target.db")
+
+    words = ""
+    try:
+        target.restore(read_archive(path))
+    except InputError as err:
+        words = str(err)
+    target.close()
+
+    assert "\n" not in words
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is not an export"),
+        (b"\x00\xff", "is not an export"),
+        (b"[1]", "is not an export"),
+        (b'{"format":"glancein-people","version":2,"people":0}', "update glancein"),
+        (b'{"format":"glancein-people","version":1,"people":3}', "cut short"),
+        (b'{"format":"glancein-people","version":1,"people":1}\n{"id":7}', "line 2"),
+    ],
+)
+def test_file_that_is_no_export_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
+    """Each says what it is not."""
+    path = tmp_path / "people.jsonl"
+    path.write_bytes(content)
+
+    with pytest.raises(InputError, match=words):
+        read_archive(path)
+
+
+def test_missing_export_is_named(tmp_path: Path) -> None:
+    """The path is in the message."""
+    with pytest.raises(InputError, match=r"nowhere\.jsonl"):
+        read_archive(tmp_path / "nowhere.jsonl")
+
+
+def _records(people: SqlitePeople) -> list[PersonRecord]:
+    records = [people.record_of(person.person_id) for person in people.people()]
+    return [record for record in records if record is not None]
+
+
+def _archive(folder: Path) -> bytes:
+    path = folder / "source.jsonl"
+    if not path.exists():
+        people = SqlitePeople(folder / "source.db")
+        people.add("E1", enrolment(), at=NOON)
+        write_archive(path, _records(people))
+        people.close()
+    return path.read_bytes()
+
+
+def _files(path: Path) -> list[bytes]:
+    return [file.read_bytes() for file in path.parent.glob(f"{path.name}*")]
