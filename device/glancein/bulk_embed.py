@@ -84,7 +84,7 @@ def embed_one(path: Path, reader: Reader) -> Row:
     face = reader.finder.refine(pixels, main_face(faces, pixels.shape[1], pixels.shape[0]))
     crop = align.crop(pixels, face.landmarks)
     box = np.float32([face.box.left, face.box.top, face.box.width, face.box.height])
-    overall = quality.check(crop, face, quality.PROBE).overall
+    overall = quality.check(crop, face, quality.PROBE_LIMITS).overall
     return Row(str(path), None, reader.embedder.embed([crop])[0], box, face.landmarks, overall)
 
 

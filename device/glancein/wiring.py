@@ -206,10 +206,10 @@ def pipeline_of(recogniser: Recogniser, settings: Settings) -> Pipeline:
     """Frame -> decision with these networks."""
     from dataclasses import replace  # noqa: PLC0415  # beside its only use
 
-    from glancein.domain.quality import PROBE  # noqa: PLC0415  # loads numpy
+    from glancein.domain.quality import PROBE_LIMITS  # noqa: PLC0415  # loads numpy
     from glancein.pipeline import Pipeline  # noqa: PLC0415  # as above
 
-    limits = replace(PROBE, min_eye_px=settings.min_face_px)
+    limits = replace(PROBE_LIMITS, min_eye_px=settings.min_face_px)
     return Pipeline(recogniser.finder, recogniser.embedder, limits)
 
 
