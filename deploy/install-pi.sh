@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# Install glancein as a service on Raspberry Pi OS (64 bit) or Debian, from this checkout or from a wheel:
+#     sudo deploy/install-pi.sh [glancein-….whl]
+# Running it again updates. Take it away with: sudo deploy/install-pi.sh --uninstall (people and punches stay).
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+prefix=/opt/glancein
+settings=/etc/glancein/kiosk.env
+
+main() {
+    [ "$(id -u)" = 0 ] || fail "this changes the system" "Run it as root: sudo $0"
+    if [ "${1:-}" = --uninstall ]; then
+        uninstall
+        return
+    fi
+    local source=${1:-$here/..}
+    [ -e "$source" ] || fail "there is no $source" "Name a wheel, or none to install this checkout."
+    case $(uname -m) in aarch64 | x86_64) ;; *) fail "no models' runtime for $(uname -m)" "Install the 64-bit Raspberry Pi OS." ;; esac
+    packages
+    account
+    program "$source"
+    service
+    cat <<TEXT
+Installed. Next:
+  sudo nano $settings                       camera, broker, names of site and kiosk
+  sudo -u glancein GLANCEIN_DATA=/var/lib/glancein $prefix/bin/glancein enroll badge.jpg --id E1024 --name "…"
+  sudo -u glancein GLANCEIN_DATA=/var/lib/glancein $prefix/bin/glancein doctor
+  sudo systemctl restart glancein-kiosk && journalctl -fu glancein-kiosk
+TEXT
+}
+
+fail() {
+    printf 'glancein was not installed: %s\n  %s\n' "$1" "$2" >&2
+    exit 1
+}
+
+packages() {
+    local wanted="python3 python3-venv"
+    # Only Raspberry Pi OS has the camera's library.
+    if apt-cache show python3-picamera2 >/dev/null 2>&1; then wanted="$wanted python3-picamera2"; fi
+    # shellcheck disable=SC2086  # a list of packages
+    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $wanted ||
+        fail "apt could not install $wanted" "The lines above say why; try: sudo apt update"
+}
+
+account() {
+    getent passwd glancein >/dev/null || adduser --system --group --home /var/lib/glancein --no-create-home glancein
+    local group
+    for group in video plugdev; do getent group "$group" >/dev/null || addgroup --system "$group"; done
+    install -d -o glancein -g glancein -m 0700 /var/lib/glancein
+}
+
+program() { # --system-site-packages: picamera2 comes from apt
+    local constraints=()
+    [ -x "$prefix/bin/python" ] || python3 -m venv --system-site-packages "$prefix"
+    if "$prefix/bin/python" -c 'import picamera2' 2>/dev/null &&
+        /usr/bin/python3 -c 'import numpy, sys; sys.exit(not numpy.__version__.startswith("1."))' 2>/dev/null; then
+        constraints=(--constraint "$here/constraints-numpy1.txt")
+    fi
+    "$prefix/bin/python" -m pip install --quiet --upgrade "${constraints[@]}" "$1" ||
+        fail "pip could not install glancein" "The lines above say why; the first installation needs the network."
+}
+
+service() {
+    install -d -m 0755 /etc/glancein
+    if [ ! -e "$settings" ]; then
+        install -m 0640 -g glancein "$here/kiosk.env.example" "$settings"
+    fi
+    install -m 0644 "$here/systemd/glancein-kiosk.service" "$here/systemd/glancein-feed.service" /etc/systemd/system/
+    systemctl daemon-reload
+    systemctl enable --now glancein-kiosk.service
+}
+
+uninstall() {
+    systemctl disable --now glancein-kiosk.service glancein-feed.service 2>/dev/null || true
+    rm -rf "$prefix" /etc/systemd/system/glancein-kiosk.service /etc/systemd/system/glancein-feed.service
+    systemctl daemon-reload
+    echo "glancein is gone; /var/lib/glancein (people, punches) and /etc/glancein stay: remove them by hand."
+}
+
+main "$@"
