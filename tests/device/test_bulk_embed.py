@@ -26,7 +26,7 @@ class OneFace:
         return [face_at(10, 10, 100)] if pixels.any() else []
 
     def find_near(self, pixels: Pixels, box: Box) -> list[Face]:
-        raise AssertionError(box)
+        raise AssertionError((pixels.shape, box))
 
     def refine(self, pixels: Pixels, face: Face) -> Face:
         assert pixels.any()
