@@ -19,6 +19,10 @@ ADVICE: dict[Reason, str] = {
     Reason.NO_AGREEMENT: "Not sure who you are. Please look at the camera again.",
     Reason.DUPLICATE_PERSON: "This face is enrolled already.",
     Reason.UNREADABLE: "The picture cannot be read.",
+    Reason.WRONG_FORMAT: "The picture is not a JPEG, PNG, WebP or BMP.",
+    Reason.TOO_LARGE: "The picture is too large.",
+    Reason.LOW_CONTRAST: "The light is too flat: please step closer or clean the camera.",
+    Reason.CUT_OFF: "Please step into the middle of the picture.",
 }
 
 
