@@ -77,13 +77,16 @@ class Kiosk:
     def run(self, stop: threading.Event, *, drain_s: float = 0.0) -> None:
         """Watch until ``stop`` is set or the pictures end, then let everything go.
 
-        ``drain_s``: how long to wait at the end for the feed to acknowledge what it has not yet.
+        ``drain_s``: how long to wait at the end for the feed to acknowledge what it has not yet. Raises
+        CameraError if a recording ended without a single picture.
         """
         self._parts.publisher.start()
         try:
             while not stop.is_set() and self._step():
                 pass
             self._drain(stop, drain_s)
+            if not stop.is_set() and not self.health.frames:
+                raise CameraError(self.health.camera_problem or "the recording holds no picture")
         finally:
             self._parts.camera.close()
             self._parts.publisher.stop(STOP_TIMEOUT_S)

@@ -237,3 +237,13 @@ def test_run_when_told_to_stop() -> None:
     run(world, stop=stop)
 
     assert world.log == ["publisher started", "camera closed", "publisher stopped"]
+
+
+def test_run_when_a_recording_cannot_be_read() -> None:
+    """A recording without a single picture is an error, not a quiet end."""
+    world = World(script=[BREAK])
+
+    with pytest.raises(CameraError, match="unplugged"):
+        run(world)
+
+    assert world.log[-2:] == ["camera closed", "publisher stopped"]
