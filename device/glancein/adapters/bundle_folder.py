@@ -35,7 +35,7 @@ def open_bundle(folder: Path, kind: Kind, *, threads: int = 1) -> Bundle:
     """
     card = model_card.read_card(folder)
     if card.kind != kind:
-        raise ModelError(f"{folder} holds a {card.kind}, not a {kind}: choose another bundle")
+        raise ModelError(f"{folder} holds {_article(card.kind)}, not {_article(kind)}: choose another bundle")
     name, sha256 = _file_to_run(card)
     network = open_model(folder / name, threads=threads, expected_sha256=sha256)
     check_fit(card, network, where=str(folder))
@@ -54,14 +54,14 @@ def check_fit(card: ModelCard, network: Network, *, where: str) -> None:
         raise ModelError(f"{where}: the model has {len(found) - 1} outputs, the card {len(said) - 1}")
     for mine, theirs in zip(said, found, strict=True):
         if mine[0] != theirs[0] or mine[2] != theirs[2] or not np.isclose(mine[1], theirs[1], rtol=1e-6):
-            raise ModelError(f"{where}: card says {mine}, model {theirs}: install it again")
+            raise ModelError(f"{where}: the card says {mine}, the model {theirs}: install it again")
 
 
 def check_golden(network: Network, golden: bytes, *, where: str) -> None:
     """Raise ModelError unless the stored inputs give the stored outputs.
 
-    golden: an .npz with ``inputs`` (n, h, w, 3) int8 and ``output_0``, ``output_1``, ... (n, ...) int8. At most
-    one value in a hundred of each output may be off, and that by one step.
+    golden: an .npz with ``inputs`` (n, h, w, 3) int8 and ``output_0``, ``output_1``, ... (n, ...) int8. At
+    most one value in a hundred of each output may be off, and that by one step.
     """
     inputs, outputs = _read_golden(golden, len(network.outputs), where)
     runs = [network.run(picture[None]) for picture in inputs]
@@ -73,6 +73,10 @@ def check_golden(network: Network, golden: bytes, *, where: str) -> None:
         if steps.max() > GOLDEN_LARGEST_STEP or np.mean(steps > 0) > GOLDEN_SHARE_THAT_MAY_DIFFER:
             share = f"{100 * np.mean(steps > 0):.1f} % of output {index} differ, by up to {steps.max()} steps"
             raise ModelError(f"{where}: this machine computes the model wrongly ({share}): do not use it")
+
+
+def _article(kind: Kind) -> str:
+    return f"an {kind}" if kind == "embedder" else f"a {kind}"
 
 
 def _file_to_run(card: ModelCard) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import importlib
 import threading
@@ -127,6 +128,7 @@ def edge_tpu_present(root: Path = Path("/")) -> bool:
 
 def _load_delegate(runtime: ModuleType, library: str) -> object:
     try:
+        ctypes.CDLL(library)  # first, because the runtime's own Delegate trips over an absent library
         return runtime.load_delegate(library)
     except (ValueError, OSError, RuntimeError) as err:
         advice = "plug in the Edge TPU and install libedgetpu, or use the model without _edgetpu"

@@ -1,0 +1,154 @@
+"""The embedder serves only what it has proved."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from glancein.adapters.bundle_folder import open_bundle
+from glancein.adapters.embedder_tflite import TfliteEmbedder
+from glancein.errors import ModelError
+from glancein.model_card import OutputSpec, write_card
+from glancein.types import Crop
+
+tiny_model = pytest.importorskip("tests.device.tiny_model", reason="needs ai-edge-litert to write a model")
+
+
+def crop(seed: int) -> Crop:
+    """A crop of noise."""
+    return Crop(np.random.default_rng(seed).integers(0, 256, (112, 112, 3)).astype(np.uint8), 1.0, 0.0)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A sound bundle."""
+    tiny_model.write_bundle(tmp_path)
+    return tmp_path
+
+
+def test_rows_are_unit_vectors_in_the_order_of_the_crops(folder: Path) -> None:
+    """(n, 128) float32 of length one; each row belongs to its crop."""
+    embedder = TfliteEmbedder(folder)
+
+    rows = embedder.embed([crop(1), crop(2), crop(1)])
+
+    assert rows.shape == (3, 128)
+    assert rows.dtype == np.float32
+    assert np.linalg.norm(rows, axis=1) == pytest.approx(1, abs=1e-5)
+    assert np.array_equal(rows[0], rows[2])
+    assert not np.allclose(rows[0], rows[1])
+
+
+def test_no_crops_give_no_rows(folder: Path) -> None:
+    """An empty list is a valid question."""
+    assert TfliteEmbedder(folder).embed([]).shape == (0, 128)
+
+
+def test_mirrored_crop_has_the_same_vector_only_with_mirroring(folder: Path) -> None:
+    """Crop and mirror image summed do not know left from right."""
+    one = crop(1)
+    other = replace(one, pixels=np.ascontiguousarray(one.pixels[:, ::-1]))
+    embedder = TfliteEmbedder(folder)
+
+    both = embedder.embed([one, other], mirror=True)
+    single = embedder.embed([one, other], mirror=False)
+
+    assert np.allclose(both[0], both[1], atol=1e-6)
+    assert not np.allclose(single[0], single[1])
+
+
+def test_hash_and_card_are_those_of_the_bundle(folder: Path) -> None:
+    """Templates are stamped with the hash of the file that made them."""
+    card = tiny_model.write_bundle(folder)
+
+    embedder = TfliteEmbedder(folder)
+
+    assert embedder.model_sha256 == card.sha256
+    assert embedder.card == card
+
+
+def test_model_that_computes_differently_is_refused(folder: Path) -> None:
+    """Golden vectors of another model stand for a machine that gets its sums wrong."""
+    card = tiny_model.write_bundle(folder)
+    other = folder / "other"
+    other_card = tiny_model.write_bundle(other, seed=5)
+    (folder / "golden.npz").write_bytes((other / "golden.npz").read_bytes())
+    write_card(folder, replace(card, files=card.files | {"golden.npz": other_card.files["golden.npz"]}))
+
+    with pytest.raises(ModelError, match="computes the model wrongly"):
+        TfliteEmbedder(folder)
+
+
+@pytest.mark.parametrize(
+    ("steps", "share", "accepted"), [(1, 0.005, True), (1, 0.05, False), (2, 0.005, False)]
+)
+def test_golden_tolerance_is_one_step_in_a_hundred(
+    folder: Path, steps: int, share: float, *, accepted: bool
+) -> None:
+    """Rounding of other kernels passes, anything more does not."""
+    card = tiny_model.write_bundle(folder)
+    with np.load(folder / "golden.npz") as stored:
+        inputs, outputs = stored["inputs"], stored["output_0"].copy()
+    changed = outputs.reshape(-1)[: int(outputs.size * share)]
+    changed[:] = np.where(changed > 0, changed - steps, changed + steps)
+    file = io.BytesIO()
+    np.savez_compressed(file, inputs=inputs, output_0=outputs)
+    (folder / "golden.npz").write_bytes(file.getvalue())
+    digest = hashlib.sha256(file.getvalue()).hexdigest()
+    write_card(folder, replace(card, files=card.files | {"golden.npz": digest}))
+
+    try:
+        TfliteEmbedder(folder)
+    except ModelError:
+        assert not accepted
+    else:
+        assert accepted
+
+
+@pytest.mark.parametrize("name", ["model.tflite", "golden.npz", "card.json"])
+def test_bundle_without_one_of_its_files_is_refused(folder: Path, name: str) -> None:
+    """Nothing is served from half a bundle."""
+    (folder / name).unlink()
+
+    with pytest.raises(ModelError, match=name):
+        TfliteEmbedder(folder)
+
+
+@pytest.mark.parametrize("name", ["model.tflite", "golden.npz"])
+def test_file_changed_by_one_bit_is_refused(folder: Path, name: str) -> None:
+    """The hashes on the card hold."""
+    path = folder / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+    with pytest.raises(ModelError, match="damaged"):
+        TfliteEmbedder(folder)
+
+
+def test_card_that_promises_other_scales_is_refused(folder: Path) -> None:
+    """Card and model must describe the same numbers."""
+    card = tiny_model.write_bundle(folder)
+    write_card(folder, replace(card, outputs=(OutputSpec("embedding", (1, 128), 0.5, 3),)))
+
+    with pytest.raises(ModelError, match="the card"):
+        TfliteEmbedder(folder)
+
+
+def test_bundle_of_the_other_kind_is_refused(folder: Path) -> None:
+    """An embedder is not opened as a finder."""
+    with pytest.raises(ModelError, match="holds an embedder, not a finder"):
+        open_bundle(folder, "finder")
+
+
+def test_crop_of_another_size_is_refused(folder: Path) -> None:
+    """Only the aligner's crops are taken."""
+    small = Crop(np.zeros((96, 96, 3), np.uint8), 1.0, 0.0)
+
+    with pytest.raises(ModelError, match="the model takes"):
+        TfliteEmbedder(folder).embed([small])
