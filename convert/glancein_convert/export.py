@@ -50,9 +50,20 @@ def export_int8(
     float_path = out_path.with_suffix(".float.tflite")
     export_float(module, sample_shape, float_path)
     histograms = ranges.collect(float_path, calibration_batches)
+    return write_int8(float_path, histograms, out_path, output_names, method=method)
+
+
+def write_int8(
+    float_path: Path,
+    histograms: dict[str, ranges.Histogram],
+    out_path: Path,
+    output_names: Sequence[str],
+    *,
+    method: ranges.Method,
+) -> Exported:
+    """Quantise a float file with ranges by one method, repair it, and write it whole or not at all."""
     chosen = {name: ranges.choose(hist, method) for name, hist in histograms.items()}
-    quantised = quantise(float_path, chosen)
-    repaired = repair.repair(quantised, output_names)
+    repaired = repair.repair(quantise(float_path, chosen), output_names)
     check_input(repaired)
     part = out_path.with_suffix(".part")
     part.write_bytes(repaired)

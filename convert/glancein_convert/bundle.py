@@ -1,0 +1,174 @@
+"""One command: checkpoint -> bundle folder (model, card, cohort, golden vectors) and its report."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from glancein.adapters.tflite_runtime import Network, open_model
+from glancein.model_card import GOLDEN_FILE, InputSpec, Kind, Matching, ModelCard, OutputSpec, write_card
+from glancein_convert import checkpoints, crops, layers, parity, preflight, report, strangers, vectors
+from glancein_convert.errors import ConversionError
+from glancein_convert.export import export_float, write_int8
+from glancein_convert.fold import fold_batch_norm, head_as_convolution
+from glancein_convert.golden import make_golden
+from glancein_convert.ranges import METHODS, Method, collect
+
+MODEL_FILE = "model.tflite"
+COHORT_FILE = "cohort.npz"
+# Over the threshold and still this near the second best: nobody is named. See docs/models/embedder.md.
+MARGIN_COS = 0.05
+LICENCE = "Code and form: Apache-2.0. Weights: research use only, because of their training images."
+DATA_NOTE = (
+    "Distilled from open-model-zoo face-reidentification-retail-0095 (Apache-2.0) and an InsightFace MobileFaceNet "
+    "(non-commercial) on CelebA and UTKFace crops (non-commercial research). Retrain on licensed data for other uses."
+)
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to convert, with what data, and how strict to be."""
+
+    checkpoint: Path
+    out: Path
+    data: Path
+    cache: Path
+    report: Path
+    people: int | None = None
+    threads: tuple[int, ...] = (1,)
+    force: bool = False
+    methods: tuple[Method, ...] = METHODS
+    training_command: str = ""
+    gate: parity.Gate = parity.Gate()
+
+
+def export_embedder(request: Request, *, say: Say = print) -> ModelCard:
+    """Convert, measure, judge, and only then write the bundle. Raises ConversionError if the gate fails."""
+    trained = checkpoints.load_embedder(request.checkpoint)
+    sets = crops.load_sets(request.data, request.cache, people=request.people, cohort=4 * (request.people or 1000))
+    request.report.mkdir(parents=True, exist_ok=True)
+    say(f"{trained.name} after {trained.images} images; {len(sets.calibration)} crops set the ranges")
+    model_path, tried = _best_export(request, trained, sets, say)
+    network = open_model(model_path)
+    say(f"embedding {len(sets.development)} development crops, float and int8")
+    exact = vectors.by_float(fold_batch_norm(trained.network), sets.development)
+    rough = vectors.by_int8(network, sets.development)
+    found = parity.compare(exact, rough, sets.identity, gate=request.gate)
+    checked = preflight.check(model_path)
+    say(f"embedding {len(sets.cohort)} strangers")
+    judged = strangers.calibrate(rough, sets.identity, sets.teachers, vectors.by_int8(network, sets.cohort))
+    figures = {
+        **found.figures,
+        "ranges": tried,
+        "macs": checked.macs,
+        "edge_tpu_preflight_maps_everything": checked.maps_everything,
+        "xnnpack_partitions": layers.delegate_partitions(model_path),
+        "calibration": judged.figures,
+    }
+    noise = layers.signal_to_noise(request.report / "model.float.tflite", model_path, sets.calibration[:32])
+    timing = layers.milliseconds(model_path, threads=request.threads)
+    report.write(
+        request.report,
+        report.Findings(figures, found, checked, judged.points, noise, timing, sets.development, sets.note),
+    )
+    _gate(found, checked, force=request.force, say=say)
+    card = make_card(
+        "embedder",
+        trained.name,
+        model_path.read_bytes(),
+        network,
+        figures=figures,
+        training_command=request.training_command or _training_command(trained),
+        files={GOLDEN_FILE: make_golden(network), COHORT_FILE: judged.cohort},
+        matching=Matching(judged.points, COHORT_FILE, MARGIN_COS),
+    )
+    _write_bundle(request.out, model_path, card, {GOLDEN_FILE: make_golden(network), COHORT_FILE: judged.cohort})
+    say(f"wrote {request.out}: {card.sha256[:16]}, {card.size_bytes / 1e6:.2f} MB; report in {request.report}")
+    return card
+
+
+def make_card(
+    kind: Kind, name: str, model: bytes, network: Network, *, files: dict[str, bytes], **rest: Any  # noqa: ANN401  # fields of ModelCard
+) -> ModelCard:
+    """A card for model bytes and the network opened from them; ``rest`` are further fields of ModelCard."""
+    _, height, width, _ = network.input.shape
+    return ModelCard(
+        kind=kind,
+        name=name,
+        file=MODEL_FILE,
+        sha256=hashlib.sha256(model).hexdigest(),
+        size_bytes=len(model),
+        input=InputSpec(height, width, network.input.scale, network.input.zero_point),
+        outputs=tuple(OutputSpec(o.name, o.shape, o.scale, o.zero_point) for o in network.outputs),
+        files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+        licence=rest.pop("licence", LICENCE),
+        data_note=rest.pop("data_note", DATA_NOTE),
+        git_commit=rest.pop("git_commit", None) or git_commit(),
+        embedding_dimension=network.outputs[0].shape[-1] if kind == "embedder" else None,
+        **rest,
+    )
+
+
+def git_commit() -> str:
+    """Commit of the code that converts; empty outside a checkout."""
+    here = Path(__file__).parent
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)  # noqa: S607  # whichever git is there
+    return done.stdout.strip()
+
+
+def _best_export(
+    request: Request, trained: checkpoints.Checkpoint, sets: crops.CropSets, say: Say
+) -> tuple[Path, dict[str, float]]:
+    """Export with every range method and keep the one whose vectors stay nearest, on calibration crops."""
+    module = head_as_convolution(trained.network)
+    half = len(sets.calibration) // 2
+    exact = vectors.by_float(fold_batch_norm(trained.network), sets.calibration[half:])
+    tried: dict[str, float] = {}
+    best: tuple[float, Path] | None = None
+    px = trained.network.shape.input_px
+    float_path = request.report / "model.float.tflite"
+    export_float(module, (1, 3, px, px), float_path)
+    histograms = collect(float_path, [sets.calibration[:half]])
+    for method in request.methods:
+        path = request.report / f"{method}.tflite"
+        write_int8(float_path, histograms, path, ["embedding"], method=method)
+        rough = vectors.by_int8(open_model(path), sets.calibration[half:])
+        tried[method] = round(float(np.einsum("ij,ij->i", exact.single, rough.single).mean()), 6)
+        say(f"ranges by {method}: mean cosine to float {tried[method]:.5f}")
+        if best is None or tried[method] > best[0]:
+            best = tried[method], path
+    if best is None:
+        raise ConversionError("no range method was given")
+    return best[1], tried
+
+
+def _gate(found: parity.Parity, checked: preflight.Preflight, *, force: bool, say: Say) -> None:
+    failures = list(found.failures)
+    failures += list(checked.problems)
+    failures += [f"operator {o.index} {o.name}: {', '.join(o.reasons)}" for o in checked.operators if o.reasons]
+    if failures and not force:
+        raise ConversionError(f"no bundle was written: {'; '.join(failures)} (--force writes it all the same)")
+    for sentence in failures:
+        say(f"forced in spite of: {sentence}")
+
+
+def _write_bundle(out: Path, model_path: Path, card: ModelCard, files: dict[str, bytes]) -> None:
+    """The card comes last: a folder without a card is no bundle."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "card.json").unlink(missing_ok=True)
+    (out / MODEL_FILE).write_bytes(model_path.read_bytes())
+    for name, content in files.items():
+        (out / name).write_bytes(content)
+    write_card(out, card)
+
+
+def _training_command(trained: checkpoints.Checkpoint) -> str:
+    changed = " ".join(f"--set {name}={value!r}" for name, value in sorted(trained.config.items()) if name != "augment")
+    return f"python -m glancein_training.distill RUN {changed} ({trained.images} images)"

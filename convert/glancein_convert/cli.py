@@ -1,0 +1,70 @@
+"""glancein-convert: from a checkpoint to a bundle that a kiosk can trust."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from glancein.errors import GlanceinError
+
+app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=__doc__)
+out_console = Console()
+error_console = Console(stderr=True)
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="checkpoint.pt of a training run")],
+    out: Annotated[Path, typer.Option(help="folder of the bundle")],
+    data: Annotated[Path, typer.Option(help="folder with faces/ and unlabelled/")] = Path("../shared/data"),
+    cache: Annotated[Path, typer.Option(help="decoded crops")] = Path.home() / ".cache/glancein",
+    report: Annotated[Path | None, typer.Option(help="folder of the report; default OUT.report")] = None,
+    method: Annotated[str | None, typer.Option(help="minmax, p99.999, p99.99 or mse; default tries all")] = None,
+    people: Annotated[int | None, typer.Option(help="only this many development people: quicker")] = None,
+    training_command: Annotated[str, typer.Option(help="goes into the card as it is")] = "",
+    *,
+    force: Annotated[bool, typer.Option("--force", help="write the bundle although the gate fails")] = False,
+) -> None:
+    """Convert an embedder, prove it, calibrate it and write its bundle."""
+    from glancein_convert import bundle, ranges  # noqa: PLC0415  # torch takes seconds
+
+    methods = ranges.METHODS if method is None else tuple(m for m in ranges.METHODS if m == method)
+    request = bundle.Request(
+        checkpoint, out, data, cache, report or out.with_name(out.name + ".report"),
+        force=force, methods=methods, people=people, training_command=training_command,
+    )  # fmt: skip
+    try:
+        bundle.export_embedder(request, say=out_console.print)
+    except GlanceinError as err:
+        error_console.print(f"glancein-convert: {err}", highlight=False, markup=False)
+        raise typer.Exit(err.exit_code) from None
+
+
+@app.command()
+def preflight(model: Annotated[Path, typer.Argument(help="an int8 .tflite file")]) -> None:
+    """Say for each operator whether the Edge TPU compiler would map it; exit code 1 if one would not."""
+    from glancein_convert.preflight import check  # noqa: PLC0415  # the schema is large
+
+    checked = check(model)
+    table = Table("", "operator", "version", "output", "MMAC", "why not")
+    for o in checked.operators:
+        shape = "x".join(map(str, o.output_shape))
+        table.add_row(str(o.index), o.name, str(o.version), shape, f"{o.macs / 1e6:.2f}", ", ".join(o.reasons))
+    out_console.print(table)
+    for problem in checked.problems:
+        error_console.print(problem)
+    mapped = sum(not o.reasons for o in checked.operators)
+    out_console.print(
+        f"{mapped} of {len(checked.operators)} operators map, {checked.macs / 1e6:.1f} MMAC, "
+        f"{checked.parameter_bytes / 1e6:.2f} MB of parameters; not tried on hardware"
+    )
+    raise typer.Exit(0 if checked.maps_everything else 1)
+
+
+def main() -> None:
+    """Entry point."""
+    app()

@@ -1,0 +1,88 @@
+"""Which crops a conversion looks at: for ranges, for figures, and as strangers for the threshold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glancein.domain.align import CROP_PX
+from glancein.types import Floats, Pixels
+from glancein_convert.errors import ConversionError
+from glancein_training import packs
+
+MARGIN_PX = (packs.STORED_PX - CROP_PX) // 2
+CALIBRATION_CROPS = 256
+COHORT_CROPS = 4000
+STRATA = 8
+
+
+@dataclass(frozen=True, slots=True)
+class CropSets:
+    """Pixels are (n, 112, 112, 3) RGB; identities and teachers belong to the development crops."""
+
+    calibration: Pixels
+    development: Pixels
+    identity: NDArray[np.int64]  # (n,)
+    teachers: tuple[Floats, ...]  # each (n, d)
+    cohort: Pixels  # of people without a label
+    note: dict[str, object]
+
+
+def load_sets(
+    data: Path, cache: Path, *, seed: int = 0, people: int | None = None, cohort: int = COHORT_CROPS
+) -> CropSets:
+    """Crops from ``data/faces`` and ``data/unlabelled``; of the development people all, or the first few.
+
+    Raises ConversionError if the folders are not there.
+    """
+    try:
+        faces, unlabelled = (packs.load(data / name, cache=cache) for name in ("faces", "unlabelled"))
+    except FileNotFoundError as err:
+        raise ConversionError(f"no crops in {data}: give --data a folder with faces/ and unlabelled/") from err
+    rng = np.random.default_rng(seed)
+    train = np.flatnonzero(faces.is_train)
+    calibration = diverse(faces.pixels, rng.choice(train, min(len(train), 4000), replace=False), rng)
+    development = np.flatnonzero(~faces.is_train)
+    names = np.unique(faces.identity[development])[:people]
+    development = development[np.isin(faces.identity[development], names)]
+    strangers = np.sort(rng.choice(len(unlabelled), min(cohort, len(unlabelled)), replace=False))
+    note = {
+        "calibration_rows": [int(row) for row in calibration],
+        "seed": seed,
+        "faces_labels_sha256": faces.data_sha256,
+        "unlabelled_labels_sha256": unlabelled.data_sha256,
+    }
+    return CropSets(
+        calibration=centre(faces.pixels, calibration),
+        development=centre(faces.pixels, development),
+        identity=faces.identity[development],
+        teachers=tuple(teacher[development] for teacher in faces.teachers),
+        cohort=centre(unlabelled.pixels, strangers),
+        note=note,
+    )
+
+
+def centre(pixels: Pixels, rows: NDArray[np.int64]) -> Pixels:
+    """The network's part of stored crops, without their margin."""
+    inner = slice(MARGIN_PX, MARGIN_PX + CROP_PX)
+    return np.stack([pixels[row, inner, inner] for row in rows])
+
+
+def diverse(pixels: Pixels, rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Rows spread evenly over brightness, contrast and left-right difference (which grows as a head turns)."""
+    small = pixels[np.sort(rows)][:, ::8, ::8].astype(np.float32).mean(3)
+    measures = np.stack(
+        [small.mean((1, 2)), small.std((1, 2)), np.abs(small - small[:, :, ::-1]).mean((1, 2))]
+    )
+    rows = np.sort(rows)
+    stratum = np.zeros(len(rows), np.int64)
+    for values in measures:
+        edges = np.quantile(values, np.linspace(0, 1, STRATA + 1)[1:-1])
+        stratum = stratum * STRATA + np.searchsorted(edges, values)
+    order = rng.permutation(len(rows))
+    _, first = np.unique(stratum[order], return_index=True)
+    picked = order[rng.permutation(first)][:CALIBRATION_CROPS]
+    return np.asarray(np.sort(rows[picked]), np.int64)

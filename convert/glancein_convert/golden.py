@@ -1,0 +1,53 @@
+"""Golden vectors: synthetic pictures and what the int8 model answers, so that a device can prove its arithmetic."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+
+from glancein.adapters.tflite_runtime import Int8s, Network
+
+PICTURES = 32
+BLOCK_PX = 8  # blocks compress: 32 pictures take some 50 kB instead of 1.2 MB
+
+
+def make_golden(network: Network, *, seed: int = 0) -> bytes:
+    """An .npz with ``inputs`` (32, h, w, 3) and ``output_0`` ... (32, ...), all int8; the same bytes every time."""
+    _, height, width, _ = network.input.shape
+    inputs = synthetic_pictures(height, width, seed=seed)
+    runs = [network.run(picture[None]) for picture in inputs]
+    outputs = {
+        f"output_{i}": np.concatenate([run[i] for run in runs]) for i in range(len(network.outputs))
+    }
+    file = io.BytesIO()
+    np.savez_compressed(file, allow_pickle=False, inputs=inputs, **outputs)
+    return file.getvalue()
+
+
+def synthetic_pictures(height: int, width: int, *, seed: int) -> Int8s:
+    """(32, h, w, 3) int8: flat ones, ramps, blocks of noise, and a dark oval with lighter spots."""
+    rng = np.random.default_rng(seed)
+    pictures = [np.full((height, width, 3), level) for level in (-128, 0, 127)]
+    ramp = np.linspace(-128, 127, width)[None, :, None] * np.ones((height, 1, 3))
+    pictures += [ramp, ramp[:, ::-1], -np.abs(ramp) + rng.integers(-20, 20, 3)]
+    while len(pictures) < PICTURES - 8:
+        pictures.append(_blocks(rng, height, width))
+    while len(pictures) < PICTURES:
+        pictures.append(_oval(rng, height, width))
+    return np.clip(np.rint(np.stack(pictures)), -128, 127).astype(np.int8)
+
+
+def _blocks(rng: np.random.Generator, height: int, width: int) -> np.ndarray:  # type: ignore[type-arg]
+    rows, columns = -(-height // BLOCK_PX), -(-width // BLOCK_PX)
+    small = rng.integers(-128, 128, (rows, columns, 3))
+    return small.repeat(BLOCK_PX, 0).repeat(BLOCK_PX, 1)[:height, :width]
+
+
+def _oval(rng: np.random.Generator, height: int, width: int) -> np.ndarray:  # type: ignore[type-arg]
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    picture = np.broadcast_to(rng.integers(-128, 0, 3), (height, width, 3)).astype(float)
+    picture[(x / 0.7) ** 2 + (y / 0.9) ** 2 < 1] = rng.integers(0, 100, 3)
+    for centre in rng.uniform(-0.5, 0.5, (4, 2)):
+        picture[(x - centre[0]) ** 2 + (y - centre[1]) ** 2 < rng.uniform(0.01, 0.05)] = rng.integers(-128, 127, 3)
+    return picture

@@ -1,0 +1,111 @@
+"""The threshold of a bundle: impostor scores of development people, the cohort that ships, the check of searches."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glancein.domain.calibrate import search_rate, threshold_at
+from glancein.model_card import ThresholdPoint
+from glancein.types import Floats
+from glancein_convert import thresholds
+from glancein_convert.figures import search_false_positives
+from glancein_convert.vectors import Vectors
+
+COHORT_VECTORS = 2000
+# Both teachers, trained apart, find the two pictures this alike: one person under two labels.
+SAME_PERSON_COS = 0.6
+# The half of the crops whose mirror image is nearest to them looks straight ahead, as badge photos do.
+FRONTAL_SHARE = 0.5
+GALLERIES = (50, 100, 200, 400)
+
+
+@dataclass(frozen=True, slots=True)
+class Strangers:
+    """Calibration points for the card, cohort bytes for the bundle, and what was measured on the way."""
+
+    points: tuple[ThresholdPoint, ...]
+    cohort: bytes
+    figures: dict[str, Any]  # any JSON
+
+
+def calibrate(
+    development: Vectors, identity: NDArray[np.int64], teachers: Sequence[Floats], cohort: Vectors, *, seed: int = 0
+) -> Strangers:
+    """Thresholds on int8 vectors: each rate takes the stricter of all development crops and the frontal ones."""
+    same = same_person(teachers)
+    everyone = thresholds.impostor_tail(development.summed, identity, same_person=same)
+    frontal = np.flatnonzero(development.symmetry >= np.quantile(development.symmetry, 1 - FRONTAL_SHARE))
+    ahead = thresholds.impostor_tail(
+        development.summed[frontal], identity[frontal], same_person=same[np.ix_(frontal, frontal)]
+    )
+    tables = {
+        "all_crops": thresholds.calibrate(everyone, seed=seed),
+        "frontal_half": thresholds.calibrate(ahead, seed=seed),
+    }
+    points = tuple(max(pair, key=lambda p: p.threshold_cos) for pair in zip(*tables.values(), strict=True))
+    figures: dict[str, Any] = {
+        "thresholds_cos": {
+            name: {f"{p.false_match_rate:g}": p.threshold_cos for p in table} for name, table in tables.items()
+        },
+        "pairs_thought_to_be_one_person": everyone.excluded,
+        "against_cohort": against_cohort(development, cohort, points),
+        "search_false_positives": check_searches(development.summed, identity, points),
+    }
+    return Strangers(points, pack_cohort(cohort, development, seed=seed), figures)
+
+
+def same_person(teachers: Sequence[Floats]) -> NDArray[np.bool_]:
+    """(n, n) pairs of crops that every teacher believes to show one person."""
+    out = np.ones((len(teachers[0]), len(teachers[0])), np.bool_)
+    for vectors in teachers:
+        out &= (vectors @ vectors.T) > SAME_PERSON_COS
+    return out
+
+
+def check_searches(
+    vectors: Floats, identity: NDArray[np.int64], points: Sequence[ThresholdPoint]
+) -> list[dict[str, float]]:
+    """FPIR as 1 - (1 - FMR)^N foretells it beside FPIR as counted, for several galleries and rates."""
+    rows = []
+    for gallery in GALLERIES:
+        for rate in (1e-3, 1e-4, 1e-5):
+            threshold = threshold_at(points, rate)
+            counted = search_false_positives(
+                vectors, identity, enrolled=gallery, threshold=threshold, seeds=range(10)
+            )
+            foretold = search_rate(gallery, rate)
+            rows.append({
+                "gallery": gallery,
+                "false_match_rate": rate,
+                "foretold": round(foretold, 5),
+                "counted": round(counted, 5),
+            })
+    return rows
+
+
+def against_cohort(
+    development: Vectors, cohort: Vectors, points: Sequence[ThresholdPoint]
+) -> dict[str, dict[str, float]]:
+    """Share of development x cohort pairs (different sources, so different people) over each threshold."""
+    scores = development.summed @ cohort.summed.T
+    return {
+        f"{point.false_match_rate:g}": {"share_over_threshold": round(float(np.mean(scores > point.threshold_cos)), 8)}
+        for point in points
+    }
+
+
+def pack_cohort(cohort: Vectors, development: Vectors, *, seed: int) -> bytes:
+    """An .npz with ``vectors`` (2000, 128) int8 and ``scale`` (2000,) float32: unit vector = vectors * scale."""
+    rows = np.concatenate([cohort.summed, development.summed])
+    picked = np.sort(np.random.default_rng(seed).choice(len(rows), min(COHORT_VECTORS, len(rows)), replace=False))
+    scale = np.abs(rows[picked]).max(1) / 127
+    steps = np.rint(rows[picked] / scale[:, None]).astype(np.int8)
+    file = io.BytesIO()
+    np.savez(file, allow_pickle=False, vectors=steps, scale=scale.astype(np.float32))
+    return file.getvalue()
