@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from glancein.domain import wire
-from glancein.domain.sequence import Known, Missing, Ready, Sequence
+from glancein.domain.sequence import Known, Missing, Ready, Sequence, Step
 from glancein.errors import FeedError
 from glancein.mqtt.broker_url import BrokerUrl
 from glancein.mqtt.link import Connection, Greeting, Lost, Message, open_link
@@ -72,6 +72,7 @@ class FeedCounts:
 class _Batch:
     """What one turn brought: written and acknowledged together."""
 
+    link: Connection
     arrivals: list[Arrival] = field(default_factory=list)
     troubles: list[StreamTrouble] = field(default_factory=list)
     acknowledge: dict[StreamKey, tuple[str, str]] = field(default_factory=dict)  # stream -> (site, kiosk)
@@ -158,20 +159,20 @@ class Feed:
 
     def _turn(self, link: Connection) -> list[Received]:
         """Take in what came, commit it, acknowledge it."""
-        batch = _Batch()
+        batch = _Batch(link)
         lost: Lost | None = None
         for happening in link.wait(min(TURN_S, self._rules.idle_s / 2)):
             match happening:
                 case Message():
-                    self._take(link, batch, happening)
+                    self._take(batch, happening)
                 case Lost():
                     lost = happening
-        self._settle(link, batch)
+        self._settle(batch)
         if lost is not None:
             raise FeedError(f"lost the broker {self._url}: {lost.why}")
         return [Received(arrival, self._committer(arrival)) for arrival in batch.arrivals]
 
-    def _settle(self, link: Connection, batch: _Batch) -> None:
+    def _settle(self, batch: _Batch) -> None:
         """First the store, then the acknowledgement: never the other way round."""
         self.counts.new += len(batch.arrivals)
         self.counts.troubles += len(batch.troubles)
@@ -182,15 +183,15 @@ class Feed:
         for key, (site, kiosk) in batch.acknowledge.items():
             head = self._sequences[key].head
             if head is not None:
-                self._acknowledge(link, wire.topic(site, kiosk, "ack"), key.epoch, head)
+                self._acknowledge(batch.link, wire.topic(site, kiosk, "ack"), key.epoch, head)
 
-    def _take(self, link: Connection, batch: _Batch, message: Message) -> None:
+    def _take(self, batch: _Batch, message: Message) -> None:
         try:
             site, kiosk, leaf = wire.split_topic(message.topic)
             if leaf == "state":
-                self._on_state(link, batch, wire.decode_state(message.payload))
+                self._on_state(batch, wire.decode_state(message.payload))
             elif not message.retain:  # a retained event is a stale one: ours never are
-                self._on_event(link, batch, (site, kiosk), message.payload)
+                self._on_event(batch, (site, kiosk), message.payload)
         except FeedError as err:
             batch.troubles.append(
                 StreamTrouble(
@@ -198,7 +199,7 @@ class Feed:
                 )
             )
 
-    def _on_event(self, link: Connection, batch: _Batch, sender: tuple[str, str], payload: bytes) -> None:
+    def _on_event(self, batch: _Batch, sender: tuple[str, str], payload: bytes) -> None:
         arrival = read_arrival(payload)
         event, key = arrival.event, arrival.key
         if (event.site, event.kiosk) != sender:
@@ -212,7 +213,10 @@ class Feed:
         if self._store is None and sequence.head is None:
             sequence.begin_at(Head(event.seq - 1, event.previous_hash))
         known = None if self._store is None else self._known_hash(batch, key, event.seq)
-        match sequence.take(arrival, known_hash=known):
+        self._follow(batch, key, sender, sequence.take(arrival, known_hash=known))
+
+    def _follow(self, batch: _Batch, key: StreamKey, sender: tuple[str, str], step: Step) -> None:
+        match step:
             case Ready(arrivals):
                 batch.arrivals.extend(arrivals)
                 batch.acknowledge[key] = sender
@@ -220,10 +224,10 @@ class Feed:
             case Known():
                 self.counts.repeated += 1
                 batch.acknowledge[key] = sender
-            case Missing(from_seq, to_seq):
-                self._ask(link, batch, key, sender, (from_seq, to_seq))
-            case StreamTrouble() as fork:
-                batch.troubles.append(fork)
+            case Missing():
+                self._ask(batch, key, sender, step)
+            case StreamTrouble():
+                batch.troubles.append(step)
                 batch.acknowledge[key] = sender  # its head tells the kiosk that it runs on an old copy
 
     def _known_hash(self, batch: _Batch, key: StreamKey, seq: int) -> str | None:
@@ -232,7 +236,7 @@ class Feed:
                 return arrival.hash
         return None if self._store is None else self._store.hash_of(key, seq)
 
-    def _on_state(self, link: Connection, batch: _Batch, state: wire.KioskState) -> None:
+    def _on_state(self, batch: _Batch, state: wire.KioskState) -> None:
         """The kiosk says how far its stream goes: ask for what has not come."""
         self.states[state.kiosk] = state
         if self._store is None or state.epoch is None or state.seq is None:
@@ -243,50 +247,37 @@ class Feed:
             self._history_from[key] = state.history_from
         last = sequence.head.seq if sequence.head is not None else 0
         if state.seq > last and state.online:
-            self._ask(link, batch, key, (state.site, state.kiosk), (last + 1, state.seq))
+            self._ask(batch, key, (state.site, state.kiosk), Missing(last + 1, state.seq))
 
-    def _ask(
-        self,
-        link: Connection,
-        batch: _Batch,
-        key: StreamKey,
-        sender: tuple[str, str],
-        missing: tuple[int, int],
-    ) -> None:
+    def _ask(self, batch: _Batch, key: StreamKey, sender: tuple[str, str], missing: Missing) -> None:
         """Ask for a gap to be sent again, not too often.
 
-        A gap the kiosk no longer keeps is noted and skipped.
+        One the kiosk no longer keeps is noted and skipped.
         """
-        from_seq, to_seq = missing
-        oldest = self._history_from.get(key, 1)
-        if from_seq < oldest:
-            self._skip_to(batch, key, oldest)
-            from_seq = oldest
-        now = time.monotonic()
-        if from_seq > to_seq or now - self._asked_at.get((key, from_seq), -ASK_AGAIN_S) < ASK_AGAIN_S:
+        if self._store is None:
             return
-        if self._store is not None:
-            self._asked_at = {(key, from_seq): now}
-            self.counts.gaps += 1
-            wanted = wire.Resend(from_seq, to_seq, key.epoch)
-            link.publish(Message(wire.topic(*sender, "resend"), wire.encode_resend(wanted)))
+        oldest = self._history_from.get(key, 1)
+        if missing.from_seq < oldest and oldest in self._sequences[key].held:
+            self._skip_to(batch, key, sender, oldest)
+            return
+        from_seq = max(missing.from_seq, oldest)
+        now = time.monotonic()
+        if from_seq > missing.to_seq or now - self._asked_at.get((key, from_seq), -ASK_AGAIN_S) < ASK_AGAIN_S:
+            return
+        self._asked_at = {(key, from_seq): now}
+        self.counts.gaps += 1
+        wanted = wire.Resend(from_seq, missing.to_seq, key.epoch)
+        batch.link.publish(Message(wire.topic(*sender, "resend"), wire.encode_resend(wanted)))
 
-    def _skip_to(self, batch: _Batch, key: StreamKey, oldest: int) -> None:
+    def _skip_to(self, batch: _Batch, key: StreamKey, sender: tuple[str, str], oldest: int) -> None:
+        """Go on with the oldest event there is; its own previous_hash says where the chain was."""
         sequence = self._sequences[key]
         first = (sequence.head.seq if sequence.head is not None else 0) + 1
-        follower = sequence.held.get(oldest)
-        if follower is None:
-            return  # its previous_hash tells what the chain was; wait for it
+        follower = sequence.held[oldest]
         sequence.begin_at(Head(oldest - 1, follower.event.previous_hash))
-        batch.troubles.append(
-            StreamTrouble(
-                TroubleKind.HISTORY_GONE,
-                key.kiosk,
-                key.epoch,
-                oldest - 1,
-                f"the kiosk no longer keeps numbers {first} to {oldest - 1}",
-            )
-        )
+        lost = f"the kiosk no longer keeps numbers {first} to {oldest - 1}"
+        batch.troubles.append(StreamTrouble(TroubleKind.HISTORY_GONE, key.kiosk, key.epoch, oldest - 1, lost))
+        self._follow(batch, key, sender, sequence.take(follower, known_hash=None))
 
     def _committer(self, arrival: Arrival) -> Callable[[], None]:
         def commit() -> None:

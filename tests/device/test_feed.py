@@ -1,0 +1,451 @@
+"""HR's end: in order, once each, chain checked, stored, then acknowledged."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Seq
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.contract.fake_broker import URL, FakeBroker
+from tests.device.brokers import Mosquitto, free_port
+from tests.device.punches import EPOCH, chain, check_in, event
+
+from glancein.adapters.feed_mqtt import Feed, FeedRules, read_arrival
+from glancein.adapters.feed_store import SqliteFeedStore, csv_store, jsonl_store
+from glancein.domain import wire
+from glancein.domain.sequence import Known, Missing, Ready, Sequence
+from glancein.errors import FeedError, SettingsError, StoreError
+from glancein.mqtt.broker_url import BrokerUrl, parse_broker_url
+from glancein.mqtt.link import Connection, Greeting, Message, open_link
+from glancein.ports import FeedStore
+from glancein.types import Arrival, Event, Head, StreamKey, StreamTrouble, TroubleKind
+
+KEY = StreamKey("door", EPOCH)
+ONCE = FeedRules(follow=False, idle_s=0.1, consumer="hr")
+
+
+def arrival(sent: Event) -> Arrival:
+    """As it comes over the feed."""
+    return read_arrival(wire.encode_event(sent))
+
+
+def send(broker: FakeBroker, *events: Event) -> None:
+    """Publish as a kiosk would."""
+    for sent in events:
+        broker.route(Message(wire.topic(sent.site, sent.kiosk, "event"), wire.encode_event(sent)))
+
+
+class Script:
+    """A broker whose kiosk answers requests to send again from a list of events."""
+
+    def __init__(self, history: list[Event]) -> None:
+        self.broker = FakeBroker()
+        self.history = history
+        self.asked: list[wire.Resend] = []
+        self.acknowledged: list[wire.Acknowledgement] = []
+        self._route = self.broker.route
+        self.broker.route = self._answering  # type: ignore[method-assign]  # the kiosk listens in
+
+    def feed(self, store: FeedStore | None, rules: FeedRules = ONCE) -> Feed:
+        """A consumer of this broker."""
+        return Feed(URL, store=store, rules=rules, connect=self.broker.connect)
+
+    def _answering(self, message: Message) -> None:
+        self._route(message)
+        if message.topic.endswith("/resend"):
+            wanted = wire.decode_resend(message.payload)
+            self.asked.append(wanted)
+            last = wanted.to_seq or len(self.history)
+            send(self.broker, *(e for e in self.history if wanted.from_seq <= e.seq <= last))
+        if message.topic.endswith("/ack"):
+            self.acknowledged.append(wire.decode_acknowledgement(message.payload))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqliteFeedStore]:
+    """HR's database."""
+    opened = SqliteFeedStore(tmp_path / "feed.db")
+    yield opened
+    opened.close()
+
+
+def after_connecting(feed: Feed, broker: FakeBroker, act: Callable[[], None]) -> None:
+    """Whenever this feed has subscribed, do that."""
+
+    def connect(url: BrokerUrl, greeting: Greeting) -> Connection:
+        connection = broker.connect(url, greeting)
+        act()
+        return connection
+
+    feed._connect = connect
+
+
+def troubles(store: SqliteFeedStore) -> list[tuple[str, str, int]]:
+    """What HR was told."""
+    with store.open() as database:
+        return database.execute("SELECT kind, kiosk, seq FROM troubles ORDER BY number").fetchall()
+
+
+def listen(script: Script, store: FeedStore | None, *events: Event, rules: FeedRules = ONCE) -> list[Event]:
+    """What a consumer gets to see when these events are published while it listens."""
+    feed = script.feed(store, rules)
+    after_connecting(feed, script.broker, lambda: send(script.broker, *events))
+    return [received.event for received in feed]
+
+
+def test_events_are_stored_then_acknowledged(store: SqliteFeedStore) -> None:
+    """The acknowledgement names the last committed number and its hash."""
+    events = chain(5)
+    script = Script(events)
+
+    assert listen(script, store, *events) == events
+    assert script.acknowledged[-1] == wire.Acknowledgement(EPOCH, 5, wire.event_hash(events[-1]), "hr")
+    assert store.heads() == {KEY: Head(5, wire.event_hash(events[-1]))}
+
+
+def test_nothing_is_acknowledged_when_the_store_fails() -> None:
+    """A full disk at HR keeps the events in the kiosk."""
+
+    class FullStore:
+        def heads(self) -> dict[StreamKey, Head]:
+            return {}
+
+        def hash_of(self, key: StreamKey, seq: int) -> str | None:
+            del key, seq
+            return None
+
+        def commit(self, arrivals: Seq[Arrival], trouble: Seq[StreamTrouble]) -> None:
+            del arrivals, trouble
+            raise StoreError("the disk is full")
+
+        def close(self) -> None:
+            return
+
+    script = Script(chain(2))
+    with pytest.raises(StoreError):
+        listen(script, FullStore(), *chain(2))
+    assert script.acknowledged == []
+
+
+def test_repeated_events_are_seen_once_and_acknowledged_again(store: SqliteFeedStore) -> None:
+    """The kiosk repeats itself because an acknowledgement was lost."""
+    events = chain(3)
+
+    assert listen(Script(events), store, *events, *events, events[1]) == events
+    script = Script(events)
+    assert listen(script, store, *events) == []
+    assert script.acknowledged[-1].up_to == 3
+
+
+def test_events_out_of_order_are_put_in_order(store: SqliteFeedStore) -> None:
+    """The sequence number decides, not the order of arrival."""
+    events = chain(5)
+    shuffled = [events[index] for index in (0, 2, 4, 3, 1)]
+
+    assert listen(Script(events), store, *shuffled) == events
+
+
+def test_gap_is_asked_for_and_filled(store: SqliteFeedStore) -> None:
+    """What the broker lost comes from the kiosk."""
+    events = chain(8)
+    script = Script(events)
+
+    assert listen(script, store, events[0], events[5]) == events[:6]
+    assert script.asked[0] == wire.Resend(2, 5, EPOCH)
+
+
+def test_missing_tail_is_noticed_by_the_state(store: SqliteFeedStore) -> None:
+    """Nothing needs to follow a lost event for it to be missed."""
+    events = chain(4)
+    script = Script(events)
+    state = wire.KioskState("hq", "door", online=True, epoch=EPOCH, seq=4, history_from=1, backlog=0)
+    script.broker.route(Message(wire.topic("hq", "door", "state"), wire.encode_state(state), retain=True))
+
+    assert [received.event for received in script.feed(store)] == events
+
+
+def test_consumer_that_lost_everything_gets_it_back(tmp_path: Path) -> None:
+    """An empty database asks from the beginning."""
+    events = chain(6)
+    script = Script(events)
+    fresh = SqliteFeedStore(tmp_path / "new.db")
+
+    assert listen(script, fresh, events[5]) == events
+    fresh.close()
+
+
+def test_history_the_kiosk_no_longer_keeps_is_noted_and_skipped(store: SqliteFeedStore) -> None:
+    """The stream goes on, and HR is told what it will never get."""
+    events = chain(6)
+    script = Script(events[3:])
+    state = wire.KioskState("hq", "door", online=True, epoch=EPOCH, seq=6, history_from=4, backlog=0)
+    script.broker.route(Message(wire.topic("hq", "door", "state"), wire.encode_state(state), retain=True))
+
+    assert [received.event for received in script.feed(store)] == events[3:]
+    assert troubles(store) == [("history_gone", "door", 3)]
+
+
+def test_same_number_with_other_contents_is_quarantined(store: SqliteFeedStore) -> None:
+    """An old copy of the database: HR keeps what it has, is told, and tells the kiosk what it has."""
+    events = chain(3)
+    listen(Script(events), store, *events)
+    other = replace(events[1], check_in=check_in("E99"))
+    script = Script(events)
+
+    assert listen(script, store, other) == []
+    assert troubles(store) == [("fork", "door", 2)]
+    assert script.acknowledged[-1] == wire.Acknowledgement(EPOCH, 3, wire.event_hash(events[-1]), "hr")
+
+
+def test_event_that_breaks_the_chain_is_asked_for_again(store: SqliteFeedStore) -> None:
+    """A forged event does not get in if the kiosk can repeat the true one."""
+    events = chain(3)
+    forged = replace(events[1], previous_hash="ee" * 32)
+    script = Script(events)
+
+    assert listen(script, store, events[0], forged) == events[:2]
+    assert script.asked == [wire.Resend(2, 2, EPOCH)]
+    assert troubles(store) == []
+
+
+def test_broken_chain_that_the_kiosk_insists_on_is_kept_and_flagged(store: SqliteFeedStore) -> None:
+    """A punch is not thrown away because a record was edited by hand; HR sees it."""
+    first = chain(1)[0]
+    edited = event(2, "ee" * 32)
+    script = Script([first, edited])
+
+    assert listen(script, store, first, edited) == [first, edited]
+    assert troubles(store) == [("broken_chain", "door", 2)]
+    with store.open() as database:
+        assert database.execute("SELECT chained FROM checkins ORDER BY seq").fetchall() == [(1,), (0,)]
+
+
+def test_event_on_another_kiosks_topic_is_not_believed(store: SqliteFeedStore) -> None:
+    """The broker's rights are by topic; a kiosk speaks for itself only."""
+    script = Script([])
+    feed = script.feed(store)
+    message = Message(wire.topic("hq", "back", "event"), wire.encode_event(event()))
+    after_connecting(feed, script.broker, lambda: script.broker.route(message))
+
+    assert list(feed) == []
+    assert troubles(store) == [("foreign", "door", 1)]
+
+
+def test_nonsense_on_the_feed_is_noted_and_passed_over(store: SqliteFeedStore) -> None:
+    """A hostile message stops nobody."""
+    script = Script(chain(2))
+    feed = script.feed(store)
+
+    def disturb() -> None:
+        for payload in (b"", b"{", b"[" * 5000, b"\xff\x00", b'{"schema":"glancein/v2"}'):
+            script.broker.route(Message(wire.topic("hq", "door", "event"), payload))
+            script.broker.route(Message(wire.topic("hq", "door", "state"), payload))
+        send(script.broker, *chain(2))
+
+    after_connecting(feed, script.broker, disturb)
+    assert [received.event for received in feed] == chain(2)
+    assert {kind for kind, _, _ in troubles(store)} == {"unreadable"}
+
+
+def test_retained_event_is_ignored(store: SqliteFeedStore) -> None:
+    """A stale event that some bridge retained is not a punch."""
+    script = Script([])
+    payload = wire.encode_event(event())
+    script.broker.route(Message(wire.topic("hq", "door", "event"), payload, retain=True))
+
+    assert list(script.feed(store)) == []
+
+
+def test_without_a_store_nothing_is_acknowledged_but_what_is_committed() -> None:
+    """A viewer keeps no promises; a program that stores events itself says when."""
+    events = [replace(sent, seq=sent.seq + 10) for sent in chain(3)]
+    script = Script(events)
+
+    assert listen(script, None, *events[:1]) == events[:1]
+    assert script.acknowledged == []
+    assert script.asked == []
+
+    feed = script.feed(None)
+    after_connecting(feed, script.broker, lambda: send(script.broker, *events[:1]))
+    for received in feed:
+        received.commit()
+    assert [(ack.epoch, ack.up_to) for ack in script.acknowledged] == [(EPOCH, 11)]
+
+
+def test_following_feed_survives_the_broker(store: SqliteFeedStore) -> None:
+    """It says what is wrong, tries again and goes on where it was."""
+    events = chain(4)
+    script = Script(events)
+    words: list[str] = []
+    feed = Feed(
+        URL,
+        store=store,
+        rules=FeedRules(consumer="hr", idle_s=0.1),
+        connect=script.broker.connect,
+        on_error=words.append,
+    )
+    rounds = iter([events[:2], events[2:]])
+    after_connecting(feed, script.broker, lambda: send(script.broker, *next(rounds)))
+    seen: list[Event] = []
+    for received in feed:
+        seen.append(received.event)
+        if len(seen) == 2:
+            script.broker.cut("glancein-hr")
+        if len(seen) == 4:
+            feed.stop()
+    assert seen == events
+    assert words == ["lost the broker mqtt://fake:1883: the cable was pulled"]
+
+
+def test_feed_that_does_not_follow_ends_with_one_line_when_the_broker_is_down() -> None:
+    """The address and what to look at."""
+    feed = Feed(parse_broker_url(f"mqtt://127.0.0.1:{free_port()}"), rules=ONCE)
+
+    with pytest.raises(FeedError, match=r"cannot reach the broker mqtt://127\.0\.0\.1:\d+: nothing listens"):
+        list(feed)
+
+
+def test_jsonl_has_a_line_for_each_event_as_published(tmp_path: Path) -> None:
+    """And going on adds to it."""
+    events = chain(5)
+    path = tmp_path / "feed.jsonl"
+    for part in (events[:3], events):
+        lines = jsonl_store(path)
+        listen(Script(events), lines, *part)
+        lines.close()
+
+    assert path.read_bytes().splitlines() == [wire.encode_event(sent) for sent in events]
+
+
+def test_csv_opens_in_a_spreadsheet_without_running_anything(tmp_path: Path) -> None:
+    """A header, one row each, and no cell that is a formula."""
+    sent = event(punch=check_in("=HYPERLINK(1)"))
+    path = tmp_path / "feed.csv"
+    store = csv_store(path)
+    listen(Script([sent]), store, replace(sent, name='@Zoë, "the" 김'))
+    store.close()
+
+    (row,) = csv.DictReader(path.read_text(encoding="utf-8").splitlines())
+    assert row["person_id"] == "'=HYPERLINK(1)"
+    assert row["name"] == '\'@Zoë, "the" 김'
+    assert (row["seq"], row["direction"], row["time_utc"]) == ("1", "in", "2026-03-02T12:00:00+00:00")
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.3, 1.0])
+def test_crash_between_state_and_text_is_repaired(tmp_path: Path, kept: float) -> None:
+    """However much of the last lines reached the disk, opening completes them: none missing, none twice."""
+    events = chain(4)
+    path = tmp_path / "feed.jsonl"
+    store = jsonl_store(path)
+    store.commit([arrival(sent) for sent in events[:2]], [])
+    before = path.stat().st_size
+    written = sqlite3.connect(f"{path}.state").execute("SELECT number, size FROM written").fetchone()
+    store.commit([arrival(sent) for sent in events[2:]], [])
+    store.close()
+    content = path.read_bytes()
+    path.write_bytes(content[: before + int(kept * (len(content) - before))])
+    with sqlite3.connect(f"{path}.state") as state:
+        state.execute("UPDATE written SET number = ?, size = ?", written)
+    state.close()
+
+    jsonl_store(path).close()
+
+    assert path.read_bytes() == content
+    assert [json.loads(line)["id"]["seq"] for line in content.splitlines()] == [1, 2, 3, 4]
+
+
+def test_hr_reads_the_table_while_the_feed_writes(store: SqliteFeedStore, tmp_path: Path) -> None:
+    """Plain SQL on a plain table."""
+    listen(Script(chain(3)), store, *chain(3))
+
+    reader = sqlite3.connect(tmp_path / "feed.db")
+    rows = reader.execute("SELECT seq, person_id, direction FROM checkins ORDER BY number").fetchall()
+    reader.close()
+
+    assert rows == [(1, "E1", "in"), (2, "E2", "in"), (3, "E3", "in")]
+
+
+def test_committing_an_event_twice_changes_nothing(store: SqliteFeedStore) -> None:
+    """The table's key is the event's identity."""
+    arrivals = [arrival(sent) for sent in chain(2)]
+
+    store.commit(arrivals, [])
+    store.commit(arrivals, [])
+
+    with store.open() as database:
+        assert database.execute("SELECT count(*) FROM checkins").fetchone() == (2,)
+
+
+def test_sequence_asks_for_what_is_missing_and_then_hands_all_out() -> None:
+    """The pure core: hold, ask, release in order."""
+    first, second, third = (arrival(sent) for sent in chain(3))
+    sequence = Sequence()
+
+    assert sequence.take(third, known_hash=None) == Missing(1, 2)
+    assert sequence.take(first, known_hash=None) == Ready((first,))
+    assert sequence.take(second, known_hash=None) == Ready((second, third))
+    assert sequence.take(second, known_hash=second.hash) == Known()
+    fork = sequence.take(second, known_hash="other")
+    assert isinstance(fork, StreamTrouble)
+    assert fork.kind is TroubleKind.FORK
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "mqtt://"),
+        ("broker", "does not begin with mqtt://"),
+        ("http://broker", "does not begin with mqtt://"),
+        ("mqtt://", "names no host"),
+        ("mqtt://:1883", "names no host"),
+        ("mqtt://b:99999", "wrong port"),
+        ("mqtt://b:abc", "wrong port"),
+        ("mqtt://b:0", "port 0"),
+        ("mqtt://b/topic", "behind the port"),
+        ("mqtt://[::1", "wrong port or host"),
+        ("mqtt://b?ca=/x", "certificates need mqtts"),
+        ("mqtts://b?ca=/nowhere.pem", "does not exist"),
+        ("mqtts://b?verify=no", "none of ca, cert, key"),
+        ("mqtts://b?cert=/x", "go together"),
+    ],
+)
+def test_wrong_broker_address_is_refused_in_words(text: str, words: str) -> None:
+    """Each says what is wrong and shows a right one."""
+    with pytest.raises(SettingsError, match=words):
+        parse_broker_url(text)
+
+
+def test_broker_address_is_read_and_never_shows_the_password() -> None:
+    """Percent signs are decoded; what goes to logs has no secrets."""
+    url = parse_broker_url("mqtts://hr%40corp:p%3Aw@broker.example")
+
+    assert (url.host, url.port, url.tls, url.user, url.password) == (
+        "broker.example",
+        8883,
+        True,
+        "hr@corp",
+        "p:w",
+    )
+    assert "p:w" not in repr(url)
+    assert str(url) == "mqtts://broker.example:8883"
+    assert parse_broker_url("mqtt://[::1]:1884").host == "::1"
+
+
+@pytest.mark.broker
+def test_wrong_password_is_told_apart(mosquitto: str, tmp_path: Path) -> None:
+    """Not "connection lost": the broker said no, and why."""
+    (tmp_path / "passwords").write_text("")
+    broker = Mosquitto(
+        mosquitto, tmp_path, settings=f"allow_anonymous false\npassword_file {tmp_path / 'passwords'}"
+    )
+    broker.start()
+    url = replace(parse_broker_url(broker.url), user="hr", password="wrong")  # noqa: S106  # it is wrong
+
+    with pytest.raises(FeedError, match=r"refuses the connection: .*(password|rights)"):
+        open_link(url, Greeting("hr"))
+    broker.kill()

@@ -1,0 +1,365 @@
+"""From the outbox to HR: what leaves it, when, and what never does."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Protocol
+
+import pytest
+from tests.contract.fake_broker import URL, FakeBroker, FakeConnection
+from tests.contract.fake_ledger import FakeLedger
+from tests.device.brokers import wait_until
+from tests.device.punches import check_in, moment
+
+from glancein.adapters.publisher_mqtt import Address, Delivery, MqttPublisher, PublisherRules
+from glancein.domain import wire
+from glancein.mqtt.link import Greeting, Message
+from glancein.types import Event, Moment
+
+FAST = PublisherRules(ack_timeout_s=0.1, backoff_s=0.02, longest_s=0.2)
+ADDRESS = Address(URL, "hq", "door")
+PATIENT = replace(FAST, ack_timeout_s=30.0)
+
+
+class StillClock:
+    """Always noon."""
+
+    def now(self) -> Moment:
+        """The same moment every time."""
+        return moment()
+
+
+class Run(Protocol):
+    """Starts a publisher that the fixture stops."""
+
+    def __call__(self, ledger: FakeLedger, rules: PublisherRules = PATIENT) -> MqttPublisher:
+        """A running publisher on the fake broker."""
+
+
+@pytest.fixture
+def broker() -> FakeBroker:
+    """A broker in memory."""
+    return FakeBroker()
+
+
+@pytest.fixture
+def run(broker: FakeBroker) -> Iterator[Run]:
+    """Publishers on that broker, stopped at the end."""
+    running: list[MqttPublisher] = []
+
+    def start(ledger: FakeLedger, rules: PublisherRules = PATIENT) -> MqttPublisher:
+        publisher = MqttPublisher(ADDRESS, ledger, clock=StillClock(), rules=rules, connect=broker.connect)
+        publisher.start()
+        running.append(publisher)
+        return publisher
+
+    yield start
+    for publisher in running:
+        publisher.stop(5)
+
+
+def filled(count: int) -> FakeLedger:
+    """A ledger with so many waiting events."""
+    ledger = FakeLedger()
+    for number in range(count):
+        ledger.record(check_in(f"E{number}", at=moment(number)))
+    return ledger
+
+
+def events_at(broker: FakeBroker) -> list[Event]:
+    """Everything the broker saw on the event topic."""
+    return [wire.decode_event(m.payload) for m in list(broker.seen) if m.topic.endswith("/event")]
+
+
+def acknowledge(broker: FakeBroker, epoch: str, up_to: int, head: str | None = None) -> None:
+    """As the consumer would."""
+    ack = wire.Acknowledgement(epoch, up_to, head)
+    broker.route(Message(wire.topic("hq", "door", "ack"), wire.encode_acknowledgement(ack)))
+
+
+def ask(broker: FakeBroker, wanted: wire.Resend) -> None:
+    """As the consumer would."""
+    broker.route(Message(wire.topic("hq", "door", "resend"), wire.encode_resend(wanted)))
+
+
+def test_waiting_events_are_published_in_order_and_never_retained(broker: FakeBroker, run: Run) -> None:
+    """Oldest first, once, at the kiosk's topic."""
+    ledger = filled(5)
+    run(ledger)
+
+    assert wait_until(lambda: len(events_at(broker)) == 5)
+    assert events_at(broker) == ledger.pending(9)
+    assert not any(m.retain for m in broker.seen if m.topic.endswith("/event"))
+
+
+def test_new_event_is_published_when_woken(broker: FakeBroker, run: Run) -> None:
+    """The kiosk does not wait for the next look."""
+    ledger = filled(0)
+    publisher = run(ledger)
+    assert wait_until(lambda: publisher.state()["connected"])
+
+    event = ledger.record(check_in())
+    publisher.wake()
+
+    assert wait_until(lambda: events_at(broker) == [event], within_s=2)
+
+
+def test_row_stays_until_the_consumer_acknowledges(broker: FakeBroker, run: Run) -> None:
+    """A broker's PUBACK is not delivery."""
+    ledger = filled(3)
+    publisher = run(ledger)
+    assert wait_until(lambda: len(events_at(broker)) == 3)
+    assert len(ledger.pending(9)) == 3
+
+    acknowledge(broker, ledger.position().epoch, 2)
+
+    assert wait_until(lambda: len(ledger.pending(9)) == 1)
+    assert publisher.state()["delivered"] == 2
+    assert publisher.state()["last_error"] is None
+
+
+@pytest.mark.parametrize("up_to", [4, 2**50])
+def test_acknowledgement_beyond_what_was_sent_is_ignored_and_counted(
+    broker: FakeBroker, run: Run, up_to: int
+) -> None:
+    """Whoever acknowledges the future is not our consumer."""
+    ledger = filled(3)
+    publisher = run(ledger)
+    assert wait_until(lambda: len(events_at(broker)) == 3)
+
+    acknowledge(broker, ledger.position().epoch, up_to)
+
+    assert wait_until(lambda: publisher.state()["ignored_acknowledgements"] == 1)
+    assert len(ledger.pending(9)) == 3
+
+
+def test_acknowledgement_of_recorded_but_unsent_events_is_ignored(broker: FakeBroker, run: Run) -> None:
+    """Even a number that exists is not believed before it was sent."""
+    ledger = filled(10)
+    publisher = run(ledger, replace(PATIENT, window=4))
+    assert wait_until(lambda: len(events_at(broker)) == 4)
+
+    acknowledge(broker, ledger.position().epoch, 9)
+
+    assert wait_until(lambda: publisher.state()["ignored_acknowledgements"] == 1)
+    assert len(ledger.pending(99)) == 10
+
+
+def test_foreign_and_unreadable_acknowledgements_are_ignored_and_counted(
+    broker: FakeBroker, run: Run
+) -> None:
+    """Other epochs, other kiosks' words, nonsense: no row leaves."""
+    ledger = filled(3)
+    publisher = run(ledger)
+    assert wait_until(lambda: len(events_at(broker)) == 3)
+
+    acknowledge(broker, str(uuid.uuid4()), 3)
+    for payload in (b"", b"{}", b"[1]", b'{"schema":"glancein/v1","epoch":"x","up_to":3}', b"\xff"):
+        broker.route(Message(wire.topic("hq", "door", "ack"), payload))
+        broker.route(Message(wire.topic("hq", "door", "resend"), payload))
+
+    assert wait_until(lambda: publisher.state()["ignored_acknowledgements"] == 11)
+    assert len(ledger.pending(9)) == 3
+
+
+def test_window_limits_what_is_under_way_and_moves_on(broker: FakeBroker, run: Run) -> None:
+    """A consumer that is slow gets no flood; one that answers gets everything."""
+    ledger = filled(25)
+    run(ledger, replace(PATIENT, window=10))
+    assert wait_until(lambda: len(events_at(broker)) == 10)
+
+    for up_to in (10, 20, 25):
+        assert wait_until(lambda: len(events_at(broker)) >= up_to)  # noqa: B023  # called at once
+        acknowledge(broker, ledger.position().epoch, up_to)
+
+    assert wait_until(lambda: not ledger.pending(9))
+    assert [event.seq for event in events_at(broker)] == list(range(1, 26))
+
+
+def test_unacknowledged_events_are_sent_again_after_a_while(broker: FakeBroker, run: Run) -> None:
+    """A lost message or acknowledgement costs time, not an event."""
+    lost: list[Message] = []
+
+    def lose_first(message: Message) -> bool:
+        if message.topic.endswith("/event") and len(lost) < 3:
+            lost.append(message)
+            return True
+        return False
+
+    broker.drop = lose_first
+    ledger = filled(3)
+    publisher = run(ledger, FAST)
+
+    assert wait_until(lambda: len(events_at(broker)) >= 6)
+    assert (
+        publisher.state()["last_error"] == "no acknowledgement from a consumer; the events stay in the outbox"
+    )
+    assert len(ledger.pending(9)) == 3
+
+
+def test_unacknowledged_events_are_sent_again_after_reconnecting(broker: FakeBroker, run: Run) -> None:
+    """The broker may have forgotten everything."""
+    ledger = filled(3)
+    run(ledger, replace(FAST, ack_timeout_s=30.0))
+    assert wait_until(lambda: len(events_at(broker)) == 3)
+
+    broker.cut("glancein-hq-door")
+
+    assert wait_until(lambda: len(events_at(broker)) == 6)
+    acknowledge(broker, ledger.position().epoch, 3)
+    assert wait_until(lambda: not ledger.pending(9))
+
+
+def test_publisher_keeps_trying_while_the_broker_is_down(broker: FakeBroker, run: Run) -> None:
+    """And says why in words."""
+    broker.down = True
+    ledger = filled(1)
+    publisher = run(ledger, FAST)
+    assert wait_until(lambda: broker.attempts >= 3)
+    words = str(publisher.state()["last_error"])
+
+    broker.down = False
+
+    assert wait_until(lambda: len(events_at(broker)) >= 1)
+    assert "is the broker running?" in words
+    assert wait_until(lambda: publisher.state()["connected"])
+
+
+def test_publisher_survives_an_error_nobody_thought_of(broker: FakeBroker, run: Run) -> None:
+    """Delivering must go on, whatever a library does."""
+    connect: Callable[..., FakeConnection] = broker.connect
+    failures = iter([True, True])
+
+    def fragile(url: object, greeting: Greeting) -> FakeConnection:
+        if next(failures, False):
+            raise RuntimeError("never seen before")
+        return connect(url, greeting)
+
+    broker.connect = fragile  # type: ignore[method-assign]  # the fault
+    ledger = filled(1)
+    run(ledger, FAST)
+
+    assert wait_until(lambda: len(events_at(broker)) >= 1)
+
+
+def test_state_topic_tells_online_figures_and_last_will(broker: FakeBroker, run: Run) -> None:
+    """Retained, so that whoever comes later knows; offline by will or by goodbye."""
+    ledger = filled(2)
+    publisher = run(ledger)
+    topic = wire.topic("hq", "door", "state")
+    assert wait_until(lambda: topic in broker.retained)
+
+    online = wire.decode_state(broker.retained[topic].payload)
+    broker.down = True
+    broker.cut()
+    will = wire.decode_state(broker.retained[topic].payload)
+    broker.down = False
+    assert wait_until(lambda: wire.decode_state(broker.retained[topic].payload).online)
+    publisher.stop(5)
+    goodbye = wire.decode_state(broker.retained[topic].payload)
+
+    assert (online.online, online.seq, online.backlog, online.history_from) == (True, 2, 2, 1)
+    assert online.epoch == ledger.position().epoch
+    assert will == wire.KioskState("hq", "door", online=False)
+    assert (goodbye.online, goodbye.seq) == (False, 2)
+
+
+def test_history_is_sent_again_when_asked_for(broker: FakeBroker, run: Run) -> None:
+    """A consumer that lost its database gets everything that is kept, acknowledged or not."""
+    ledger = filled(30)
+    run(ledger, replace(PATIENT, window=10))
+    for up_to in (10, 20, 30):
+        assert wait_until(lambda: len(events_at(broker)) >= up_to)  # noqa: B023  # called at once
+        acknowledge(broker, ledger.position().epoch, up_to)
+    assert wait_until(lambda: not ledger.pending(9))
+    broker.seen.clear()
+
+    ask(broker, wire.Resend(3, 28))
+
+    assert wait_until(lambda: len(events_at(broker)) == 26)
+    assert [event.seq for event in events_at(broker)] == list(range(3, 29))
+
+
+def test_asking_for_a_foreign_epoch_is_answered_with_nothing(broker: FakeBroker, run: Run) -> None:
+    """And does not stop the stream."""
+    ledger = filled(1)
+    publisher = run(ledger)
+    assert wait_until(lambda: len(events_at(broker)) == 1)
+
+    ask(broker, wire.Resend(1, None, str(uuid.uuid4())))
+    ledger.record(check_in("E9"))
+    publisher.wake()
+
+    assert wait_until(lambda: len(events_at(broker)) == 2)
+
+
+@pytest.mark.parametrize("known", ["other contents", "higher number"])
+def test_old_copy_of_the_database_begins_a_new_epoch(broker: FakeBroker, run: Run, known: str) -> None:
+    """The consumer knows our numbers otherwise: what waits goes out under new ones, and nothing is lost."""
+    ledger = filled(3)
+    run(ledger)
+    assert wait_until(lambda: len(events_at(broker)) == 3)
+    old = ledger.position().epoch
+    punches = [event.check_in for event in ledger.pending(9)]
+
+    acknowledge(broker, old, 3 if known == "other contents" else 40, head="ee" * 32)
+
+    assert wait_until(lambda: len(events_at(broker)) == 6)
+    again = events_at(broker)[3:]
+    assert [event.check_in for event in again] == punches
+    assert {event.epoch for event in again} == {ledger.position().epoch} != {old}
+
+
+def test_puback_mode_lets_go_when_the_broker_says_success(run: Run) -> None:
+    """Without an acknowledging consumer the broker's word has to do."""
+    ledger = filled(5)
+    publisher = run(ledger, replace(PATIENT, delivery=Delivery.PUBACK))
+
+    assert wait_until(lambda: not ledger.pending(9))
+    assert publisher.state()["delivered"] == 5
+
+
+@pytest.mark.parametrize("words", ["No matching subscribers", "Not authorized", "Quota exceeded"])
+@pytest.mark.parametrize("delivery", list(Delivery))
+def test_refused_event_stays_and_is_reported(
+    broker: FakeBroker, run: Run, words: str, delivery: Delivery
+) -> None:
+    """In either mode the reason is shown, and the event goes out once the broker takes it."""
+    broker.answer = lambda message: (not message.topic.endswith("/event"), words)
+    ledger = filled(2)
+    publisher = run(ledger, replace(FAST, delivery=delivery))
+
+    assert wait_until(lambda: words in str(publisher.state()["last_error"]))
+    assert len(ledger.pending(9)) == 2
+    broker.answer = lambda _: (True, "Success")
+    if delivery is Delivery.PUBACK:
+        assert wait_until(lambda: not ledger.pending(9))
+    else:
+        assert wait_until(lambda: len(events_at(broker)) >= 2)
+
+
+def test_puback_mode_ignores_acknowledgements(broker: FakeBroker, run: Run) -> None:
+    """Nobody can delete rows by a message when none is expected."""
+    broker.answer = lambda message: (not message.topic.endswith("/event"), "Not authorized")
+    ledger = filled(2)
+    publisher = run(ledger, replace(FAST, delivery=Delivery.PUBACK))
+    assert wait_until(lambda: publisher.state()["last_error"] is not None)
+
+    acknowledge(broker, ledger.position().epoch, 2)
+    acknowledge(broker, ledger.position().epoch, 2**40)
+
+    assert wait_until(lambda: publisher.state()["ignored_acknowledgements"] == 1)
+    assert len(ledger.pending(9)) == 2
+
+
+def test_stop_is_quick_even_when_the_broker_is_down(broker: FakeBroker, run: Run) -> None:
+    """A kiosk can always be switched off."""
+    broker.down = True
+    publisher = run(filled(1), replace(FAST, backoff_s=60.0, longest_s=600.0))
+    assert wait_until(lambda: broker.attempts >= 1)
+
+    publisher.stop(5)
+
+    assert not publisher._thread.is_alive()
