@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from glancein.adapters.publisher_mqtt import MqttPublisher
     from glancein.bulk_embed import Reader
     from glancein.capture import Capture
+    from glancein.enrolment import Enroller
     from glancein.kiosk import Kiosk, Rules
     from glancein.pipeline import Pipeline
     from glancein.ports import Camera, Screen, Source
@@ -276,3 +277,22 @@ def open_kiosk(
         screen=screen,
     )
     return Kiosk(parts, rules_of(home.settings, recogniser))
+
+
+def open_enroller(home: Home) -> Enroller:
+    """What enrols people from photos. Raises ModelError, StoreError."""
+    from datetime import UTC, datetime  # noqa: PLC0415  # only who enrols needs these
+
+    from glancein.adapters.image_gate import PictureGate  # noqa: PLC0415  # as above
+    from glancein.enrolment import Enroller, EnrolmentLimits  # noqa: PLC0415  # as above
+
+    recogniser, people = open_recogniser(home.settings), open_people(home)
+    enrolled = len(people.templates(recogniser.embedder.model_sha256))
+    threshold = recogniser.limits_for(enrolled, home.settings).accept_cos
+    return Enroller(
+        PictureGate(),
+        (recogniser.finder, recogniser.embedder),
+        people,
+        limits=EnrolmentLimits(home.settings.duplicate_cos or threshold),
+        now=lambda: datetime.now(UTC),
+    )

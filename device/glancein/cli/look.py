@@ -113,7 +113,7 @@ def embed(
     work = bulk_embed.embed_all(
         wanted, open_reader=partial(wiring.open_bulk_reader, home.settings), processes=processes
     )
-    rows = [row for _, row in zip(output.track(wanted, "embedding"), work, strict=True)]
+    rows = list(output.track(work, "embedding", total=len(wanted)))
     bulk_embed.save(rows, out, model_sha256=sha256)
     missed = [row for row in rows if not row.found]
     for row in missed[:20]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -28,14 +28,14 @@ class Output:
         else:
             show(Console())
 
-    def track(self, items: Sequence[Item], what: str) -> Iterable[Item]:
+    def track(self, items: Iterable[Item], what: str, *, total: int | None = None) -> Iterator[Item]:
         """The items, with a progress bar on standard error when somebody looks."""
         if not sys.stderr.isatty():
             yield from items
             return
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            yield from bar.track(items, description=what)
+            yield from bar.track(items, description=what, total=total)
 
 
 def table(title: str, *columns: str, rows: Iterable[Sequence[object]]) -> Table:

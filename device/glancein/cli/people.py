@@ -10,6 +10,7 @@ from rich.console import Console
 
 from glancein import wiring
 from glancein.cli.app import AsJson, DataFolder, app
+from glancein.cli.enrol import DryRun, Duplicate, tell_enrolled
 from glancein.cli.output import Output, table
 from glancein.domain.person import Person, PersonRecord
 from glancein.errors import InputError
@@ -56,6 +57,25 @@ def show(person_id: PersonId, *, data: DataFolder = None, as_json: AsJson = Fals
         "history": [{"at": h.at.isoformat(), "what": h.what, "reason": h.reason} for h in record.history],
     }
     Output(as_json).result(document, tell)
+
+
+@people.command()
+def photo(
+    person_id: PersonId,
+    file: Annotated[Path, typer.Argument(help="The new photo.", dir_okay=False)],
+    *,
+    allow_duplicate: Duplicate = "",
+    dry_run: DryRun = False,
+    data: DataFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Re-enrol somebody from a new photo; the earlier one stays in the history."""
+    home = wiring.open_home(data)
+    name = _record(home, person_id).person.name
+    done = wiring.open_enroller(home).enrol(
+        file, person_id=person_id, name=name, allow_duplicate=allow_duplicate, dry_run=dry_run
+    )
+    tell_enrolled(Output(as_json), done, dry_run=dry_run)
 
 
 @people.command()
