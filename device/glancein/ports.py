@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
+from glancein.domain.person import Enrolment, Outcome, Person
 from glancein.types import (
     Arrival,
     Box,
@@ -91,6 +94,29 @@ class People(Protocol):
 
     def name_of(self, person_id: str) -> str | None:
         """The display name, None if the person is not enrolled."""
+
+
+class Register(Protocol):
+    """The enrolled people as enrolment needs them."""
+
+    def templates(self, model_sha256: str) -> list[Template]:
+        """Templates made by this model."""
+
+    def people(self) -> list[Person]:
+        """Everybody who is enrolled."""
+
+    def replace(self, person_id: str, enrolment: Enrolment, *, at: datetime) -> Outcome:
+        """Enrol or re-enrol; the same photo, model and name again changes nothing. Raises InputError."""
+
+
+class Pictures(Protocol):
+    """The only way a file from outside becomes pixels."""
+
+    def fetch(self, source: Path | str | bytes) -> tuple[bytes, str]:
+        """The bytes of a picture file and the name to call it by. Raises PhotoError."""
+
+    def decode(self, data: bytes, name: str) -> Pixels:
+        """Upright RGB (h, w, 3). Raises PhotoError."""
 
 
 class Ledger(Protocol):

@@ -73,8 +73,16 @@ class PictureGate:
         link to a regular file is followed; folders, devices, sockets and pipes are refused without waiting.
         Raises PhotoError with reason unreadable, wrong_format or too_large.
         """
+        return self.decode(*self.fetch(source))
+
+    def fetch(self, source: Path | str | bytes) -> tuple[bytes, str]:
+        """The bytes of a picture file, not yet decoded, and the name to call it by. Raises PhotoError."""
         data, name = _fetch(source)
         _refuse_foreign(data, name)
+        return data, name
+
+    def decode(self, data: bytes, name: str) -> Pixels:
+        """The pixels of bytes that ``fetch`` gave, as ``read`` returns them."""
         with self._lock:
             return self._decode(data, name)
 

@@ -1,0 +1,346 @@
+"""One badge photo -> one enrolled person, or a refusal that says why and what to do."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+
+from glancein.domain import align, quality
+from glancein.domain.gallery import Gallery, gather
+from glancein.domain.person import Enrolment, Outcome, check_name, check_person_id
+from glancein.domain.roster import BadRow, RosterRow
+from glancein.errors import InputError, PhotoError
+from glancein.ports import Embedder, FaceFinder, Pictures, Register
+from glancein.types import Candidate, Crop, Face, Finding, Floats, Pixels, Quality, Reason, Template
+
+# A face this much smaller than the portrait's is somebody in the background or a badge's ghost image.
+RIVAL_SHARE = 0.6
+# A ghost image, the faded second portrait of a badge, has less of the portrait's contrast than this.
+GHOST_CONTRAST_SHARE = 0.5
+# A pattern that the finder half believes in is not a second person.
+RIVAL_SCORE_SHARE = 0.6
+
+_REFUSED = {
+    Reason.NO_FACE: "no face was found",
+    Reason.SEVERAL_FACES: "several faces of like size were found",
+    Reason.TOO_SMALL: "the face is too small",
+    Reason.BLURRED: "the face is blurred",
+    Reason.TOO_DARK: "the face is too dark",
+    Reason.TOO_BRIGHT: "the face is burnt out",
+    Reason.LOW_CONTRAST: "the face has hardly any contrast",
+    Reason.TURNED_AWAY: "the face is turned away",
+    Reason.COVERED: "the face is covered",
+    Reason.CUT_OFF: "the face is cut off",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentLimits:
+    """What a badge photo must reach, what it should, and the cosine from which two photos show one person."""
+
+    duplicate_cos: float
+    must: quality.QualityLimits = quality.PHOTO_LIMITS
+    should: quality.QualityLimits = quality.PHOTO_WISHES
+
+
+@dataclass(frozen=True, slots=True)
+class Portrait:
+    """A usable face; ``warnings`` are wishes it missed. Box and landmarks lie in the photo as given."""
+
+    face: Face
+    crop: Crop
+    quality: Quality
+    vector: Floats  # (128,) unit length
+    warnings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a photo is not enrolled, in a code and in one line; with what was seen, as far as it went."""
+
+    reason: Reason
+    message: str
+    findings: tuple[Finding, ...] = ()
+    face: Face | None = None
+    crop: Crop | None = None
+    quality: Quality | None = None
+    like: Candidate | None = None  # the enrolled person whom a duplicate resembles
+
+
+Examined = Portrait | Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """A person who is now enrolled (or would be, in a dry run), and the portrait it was done with."""
+
+    person_id: str
+    outcome: Outcome
+    portrait: Portrait
+    like: Candidate | None = None  # the most similar other person
+
+    @property
+    def quality(self) -> Quality:
+        """The portrait's quality."""
+        return self.portrait.quality
+
+
+def examine(pixels: Pixels, finder: FaceFinder, embedder: Embedder, limits: EnrolmentLimits) -> Examined:
+    """The portrait in an RGB photo (h, w, 3) of a person or a whole badge, in any quarter turn."""
+    sights = [_sight(pixels, face) for face in finder.search(pixels)]
+    if not sights:
+        return _refuse(
+            Reason.NO_FACE, "Take a photo, or scan the badge larger, so that the whole face shows."
+        )
+    main = _portrait_among(sights)
+    rivals = [s for s in sights if s is not main and _is_rival(s, main)]
+    vectors = [_vector(sight.crop, embedder) for sight in (main, *rivals)]
+    others = sum(float(vectors[0] @ vector) < limits.duplicate_cos for vector in vectors[1:])
+    if others:  # the same face twice is the badge's own second portrait
+        advice = f"Take a photo of one person ({others + 1} faces)."
+        return replace(_refuse(Reason.SEVERAL_FACES, advice), face=main.face, crop=main.crop)
+    judged = quality.judge(main.measures, limits.must)
+    if judged.findings:
+        return _refuse_quality(main, judged)
+    wishes = quality.judge(main.measures, limits.should)
+    return Portrait(main.face, main.crop, judged, vectors[0], wishes.findings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    face: Face
+    crop: Crop
+    measures: dict[str, float]
+
+
+def _sight(pixels: Pixels, face: Face) -> _Sight:
+    crop = align.crop(pixels, face.landmarks)
+    height, width = pixels.shape[:2]
+    return _Sight(face, crop, quality.measure(crop, face, picture_px=(height, width)))
+
+
+def _portrait_among(sights: Sequence[_Sight]) -> _Sight:
+    """The largest face that is neither faded against the others nor half believed."""
+    contrast = max(sight.measures["contrast"] for sight in sights)
+    score = max(sight.face.score for sight in sights)
+    sound = [
+        sight
+        for sight in sights
+        if sight.measures["contrast"] >= GHOST_CONTRAST_SHARE * contrast
+        and sight.face.score >= RIVAL_SCORE_SHARE * score
+    ]
+    return max(sound or sights, key=lambda sight: sight.crop.source_px_per_crop_px)
+
+
+def _is_rival(sight: _Sight, main: _Sight) -> bool:
+    """True for a face about as large, as clear and as certain as the portrait."""
+    return (
+        sight.crop.source_px_per_crop_px >= RIVAL_SHARE * main.crop.source_px_per_crop_px
+        and sight.measures["contrast"] >= GHOST_CONTRAST_SHARE * main.measures["contrast"]
+        and sight.face.score >= RIVAL_SCORE_SHARE * main.face.score
+    )
+
+
+def _vector(crop: Crop, embedder: Embedder) -> Floats:
+    """(128,) unit sum of the crop and its mirror image: faces are nearly symmetric, their light is not."""
+    mirrored = replace(crop, pixels=np.ascontiguousarray(crop.pixels[:, ::-1]))
+    total = embedder.embed([crop, mirrored]).sum(axis=0)
+    return np.asarray(total / np.linalg.norm(total), np.float32)
+
+
+def _refuse(reason: Reason, advice: str) -> Refusal:
+    return Refusal(reason, f"{_REFUSED[reason]}. {advice}")
+
+
+def _refuse_quality(sight: _Sight, judged: Quality) -> Refusal:
+    first = judged.findings[0]
+    message = f"{_REFUSED[first.reason]} ({first.value:.2f}, limit {first.limit:.2f}). {first.advice}"
+    return Refusal(first.reason, message, judged.findings, sight.face, sight.crop, judged)
+
+
+class Enroller:
+    """Reads, examines and stores badge photos; keeps the templates to notice a face enrolled twice.
+
+    One thread at a time. What other processes enrol meanwhile is seen by the next Enroller.
+    """
+
+    def __init__(
+        self,
+        pictures: Pictures,
+        networks: tuple[FaceFinder, Embedder],
+        register: Register,
+        *,
+        limits: EnrolmentLimits,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._pictures = pictures
+        self._finder, self._embedder = networks
+        self._register = register
+        self._limits = limits
+        self._now = now
+        self._known = _Known(register.templates(self._embedder.model_sha256))
+
+    def examine(self, photo: Path | str | bytes) -> Examined:
+        """The portrait in a photo, or why there is none; stores nothing. Raises PhotoError if unreadable."""
+        return self._examine(self._pictures.decode(*self._pictures.fetch(photo)))
+
+    def enrol(
+        self,
+        photo: Path | str | bytes,
+        *,
+        person_id: str,
+        name: str,
+        allow_duplicate: str = "",
+        dry_run: bool = False,
+    ) -> Enrolled:
+        """Enrol a person from one photo, or re-enrol who has that id.
+
+        A face too close to another enrolled person's is refused unless ``allow_duplicate`` gives the reason
+        why both are right (twins), which is stored. ``dry_run`` does all but store. Raises PhotoError
+        (unreadable or refused, with the reason's code), InputError (id or name), StoreError.
+        """
+        person_id, name = check_person_id(person_id), check_name(name)
+        data, file_name = self._pictures.fetch(photo)
+        examined = self._examine(self._pictures.decode(data, file_name))
+        if isinstance(examined, Portrait):
+            like = self._known.nearest_other(examined.vector, person_id)
+            if like and like.score_cos >= self._limits.duplicate_cos and not allow_duplicate:
+                examined = _duplicate(examined, like)
+        if isinstance(examined, Refusal):
+            raise PhotoError(examined.reason, f"{file_name}: {examined.message}")
+        outcome = Outcome.ADDED
+        if not dry_run:
+            enrolment = self._enrolment(name, examined, data, allow_duplicate)
+            outcome = self._register.replace(person_id, enrolment, at=self._now())
+        self._known.put(Template(person_id, examined.vector, self._embedder.model_sha256))
+        return Enrolled(person_id, outcome, examined, like)
+
+    def is_current(self, row: RosterRow) -> bool:
+        """True when this person is enrolled with this very photo and name, for this model."""
+        person = next((p for p in self._register.people() if p.person_id == row.person_id), None)
+        if person is None or person.name != row.name:
+            return False
+        data, _ = self._pictures.fetch(row.photo)
+        return self._embedder.model_sha256 in person.models and _sha256(data) == person.photo_sha256
+
+    def _examine(self, pixels: Pixels) -> Examined:
+        return examine(pixels, self._finder, self._embedder, self._limits)
+
+    def _enrolment(self, name: str, portrait: Portrait, data: bytes, reason: str) -> Enrolment:
+        return Enrolment(
+            name=name,
+            vector=portrait.vector,
+            model_sha256=self._embedder.model_sha256,
+            crop_png=crop_png(portrait.crop),
+            photo_sha256=_sha256(data),
+            quality={"overall": portrait.quality.overall, **portrait.quality.measures},
+            reason=reason,
+        )
+
+
+class RowStatus(StrEnum):
+    """What became of one row of a roster."""
+
+    ENROLLED = "enrolled"
+    RE_ENROLLED = "re-enrolled"
+    UNCHANGED = "unchanged"
+    WOULD_ENROL = "would enrol"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class RowReport:
+    """One line of the report: which row, what became of it, and why."""
+
+    line: int
+    person_id: str
+    status: RowStatus
+    reason: str = ""
+    message: str = ""
+    overall: float | None = None
+    warnings: tuple[Finding, ...] = field(default=())
+
+
+def enrol_rows(
+    rows: Iterable[RosterRow | BadRow], enroller: Enroller, *, dry_run: bool = False
+) -> Iterator[RowReport]:
+    """Enrol each row of a roster, one report a row; a refused row stops nothing, a second run is idle.
+
+    Raises StoreError: when the database does not work no further row can.
+    """
+    for row in rows:
+        if isinstance(row, BadRow):
+            yield RowReport(row.line, row.person_id, RowStatus.REFUSED, row.reason, row.message)
+            continue
+        try:
+            yield _enrol_row(row, enroller, dry_run=dry_run)
+        except PhotoError as err:
+            yield RowReport(row.line, row.person_id, RowStatus.REFUSED, err.reason, str(err))
+        except InputError as err:
+            yield RowReport(row.line, row.person_id, RowStatus.REFUSED, "bad_row", str(err))
+
+
+def _enrol_row(row: RosterRow, enroller: Enroller, *, dry_run: bool) -> RowReport:
+    if enroller.is_current(row):
+        return RowReport(row.line, row.person_id, RowStatus.UNCHANGED)
+    done = enroller.enrol(row.photo, person_id=row.person_id, name=row.name, dry_run=dry_run)
+    status = {
+        Outcome.ADDED: RowStatus.ENROLLED,
+        Outcome.REPLACED: RowStatus.RE_ENROLLED,
+        Outcome.UNCHANGED: RowStatus.UNCHANGED,
+    }[done.outcome]
+    return RowReport(
+        row.line,
+        row.person_id,
+        RowStatus.WOULD_ENROL if dry_run else status,
+        overall=done.quality.overall,
+        warnings=done.portrait.warnings,
+    )
+
+
+class _Known:
+    """The templates so far: one matrix of those stored at the start, and the few that came since."""
+
+    def __init__(self, templates: Sequence[Template]) -> None:
+        self._start = gather(templates)
+        self._since: dict[str, Template] = {}
+        self._recent: Gallery = gather([])
+
+    def put(self, template: Template) -> None:
+        """Know this person by this template only."""
+        self._since[template.person_id] = template
+        self._recent = gather(list(self._since.values()))
+
+    def nearest_other(self, vector: Floats, person_id: str) -> Candidate | None:
+        """The most similar person but this one."""
+        stored = self._start.rank(vector, 2 + len(self._since))
+        current = [c for c in stored if c.person_id not in self._since]
+        others = [c for c in (*current, *self._recent.rank(vector, 2)) if c.person_id != person_id]
+        return max(others, key=lambda candidate: candidate.score_cos, default=None)
+
+
+def crop_png(crop: Crop) -> bytes:
+    """The crop as a PNG file."""
+    import cv2  # noqa: PLC0415  # heavy, and only needed when something is stored
+
+    _, data = cv2.imencode(".png", crop.pixels[:, :, ::-1])
+    return data.tobytes()
+
+
+def _duplicate(portrait: Portrait, like: Candidate) -> Refusal:
+    message = (
+        f"this face is enrolled already, as {like.person_id} (cosine {like.score_cos:.2f}). "
+        "Check the photo and the id; for twins allow the duplicate and say why."
+    )
+    seen = Refusal(Reason.DUPLICATE_PERSON, message, face=portrait.face, crop=portrait.crop)
+    return replace(seen, quality=portrait.quality, like=like)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
