@@ -104,7 +104,7 @@ def area_under(pairs: Pairs) -> float:
 
 
 def val_far(pairs: Pairs, distances: Doubles) -> tuple[Doubles, Doubles]:
-    """VAL(d) and FAR(d) at squared L2 distances d (Schroff et al. 2015, equations 5 and 6)."""
+    """VAL(d) and FAR(d) at squared L2 distances d (Schroff et al. 2015, section 4)."""
     genuine = np.sort(2 - 2 * pairs.genuine())
     impostor = np.sort(2 - 2 * pairs.impostor())
     val = np.searchsorted(genuine, distances, side="right") / len(genuine)

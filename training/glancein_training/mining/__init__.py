@@ -1,0 +1,1 @@
+"""Which triplets to learn from, one idea to a file."""
