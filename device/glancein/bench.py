@@ -94,7 +94,7 @@ def _decode(packed: bytes) -> Pixels:
 
 def _template_in(pixels: Pixels) -> Floats:
     height, width = pixels.shape[:2]
-    return np.float32(align.TEMPLATE) + np.float32([width / 2 - 56, height / 2 - 56])
+    return np.array(align.TEMPLATE, np.float32) + np.array([width / 2 - 56, height / 2 - 56], np.float32)
 
 
 def _random_gallery(people: int) -> Gallery:

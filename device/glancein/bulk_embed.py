@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -83,7 +82,7 @@ def embed_one(path: Path, reader: Reader) -> Row:
         return _empty(path, "no face was found")
     face = reader.finder.refine(pixels, main_face(faces, pixels.shape[1], pixels.shape[0]))
     crop = align.crop(pixels, face.landmarks)
-    box = np.float32([face.box.left, face.box.top, face.box.width, face.box.height])
+    box = np.array([face.box.left, face.box.top, face.box.width, face.box.height], np.float32)
     overall = quality.check(crop, face, quality.PROBE_LIMITS).overall
     return Row(str(path), None, reader.embedder.embed([crop])[0], box, face.landmarks, overall)
 
@@ -116,8 +115,10 @@ def save(rows: Sequence[Row], out: Path, *, model_sha256: str) -> None:
 
 
 def _empty(path: Path, problem: str) -> Row:
-    zeros = partial(np.zeros, dtype=np.float32)
-    return Row(str(path), problem, zeros(EMBEDDING_SIZE), zeros(4), zeros((5, 2)), 0.0)
+    landmarks = np.zeros((5, 2), np.float32)
+    return Row(
+        str(path), problem, np.zeros(EMBEDDING_SIZE, np.float32), np.zeros(4, np.float32), landmarks, 0.0
+    )
 
 
 _reader: Reader | None = None  # one for each child process, set by its initializer

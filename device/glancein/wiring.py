@@ -210,7 +210,7 @@ def pipeline_of(recogniser: Recogniser, settings: Settings) -> Pipeline:
     from glancein.domain.quality import PROBE_LIMITS  # noqa: PLC0415  # loads numpy
     from glancein.pipeline import Pipeline  # noqa: PLC0415  # as above
 
-    limits = replace(PROBE_LIMITS, min_eye_px=settings.min_face_px)
+    limits = replace(PROBE_LIMITS, eye_distance_px=settings.min_face_px)
     return Pipeline(recogniser.finder, recogniser.embedder, limits)
 
 

@@ -32,7 +32,8 @@ def identify(pictures: Pictures, *, data: DataFolder = None, as_json: AsJson = F
     gallery = gather(wiring.open_people(home).templates(recogniser.embedder.model_sha256))
     limits = recogniser.limits_for(len(set(gallery.person_ids)), home.settings)
     pipeline = wiring.pipeline_of(recogniser, home.settings)
-    output, answers = Output(as_json), []
+    output = Output(as_json)
+    answers: list[dict[str, object]] = []
     for picture in output.track(pictures, "identifying"):
         try:
             sight = pipeline.look(Frame(read_picture(picture), 0.0), gallery, limits)
