@@ -10,8 +10,9 @@ from glancein.types import Accepted, Candidate, Decision, Limits, Reason, Reject
 def decide(ranked: Sequence[Candidate], limits: Limits) -> Decision:
     """Who this is, or why nobody.
 
-    ``ranked`` best first, one candidate a person. The best must reach the calibrated threshold (verification) and
-    lead the runner-up by the margin; otherwise two people are too alike to choose between, and nobody is named.
+    ``ranked`` best first, one candidate a person. The best must reach the calibrated threshold
+    (verification) and lead the runner-up by the margin; otherwise two people are too alike to choose
+    between, and nobody is named.
     """
     match list(ranked):
         case []:
