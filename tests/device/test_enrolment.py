@@ -1,0 +1,309 @@
+"""Enrolment: the right face of a photo, the right reason against it, no person twice, a roster row by row."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from tests.device import simulate
+from tests.device.fakes import (
+    FakeEmbedder,
+    FakeFinder,
+    FakePictures,
+    FakeRegister,
+    cartoon,
+    draw_face,
+    face_at,
+)
+
+from glancein.domain import align
+from glancein.domain.person import Outcome
+from glancein.domain.roster import BadRow, RosterRow
+from glancein.enrolment import (
+    Enroller,
+    EnrolmentLimits,
+    Examined,
+    Portrait,
+    Refusal,
+    RowStatus,
+    crop_png,
+    enrol_rows,
+    examine,
+)
+from glancein.errors import InputError, PhotoError
+from glancein.types import Face, Pixels, Reason
+
+LIMITS = EnrolmentLimits(duplicate_cos=0.95)
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+ALONE = face_at(320, 280, 100)
+
+
+def photo(*people: tuple[Face, int]) -> Pixels:
+    """A 640 x 640 picture of these people (face, seed of the looks)."""
+    pixels = np.full((640, 640, 3), 215, np.uint8)
+    for face, seed in people:
+        draw_face(pixels, face, seed=seed)
+    return pixels
+
+
+def seen(pixels: Pixels, *faces: Face) -> Examined:
+    """What enrolment makes of a picture in which the finder sees these faces."""
+    return examine(pixels, FakeFinder(list(faces)), FakeEmbedder(), LIMITS)
+
+
+def portrait(examined: Examined) -> Portrait:
+    """The examined photo, which must be usable."""
+    assert isinstance(examined, Portrait), examined
+    return examined
+
+
+def refusal(examined: Examined) -> Refusal:
+    """The examined photo, which must not be."""
+    assert isinstance(examined, Refusal)
+    return examined
+
+
+def test_examine_clean_portrait_gives_unit_vector_and_no_warning() -> None:
+    """A plain portrait is usable without a word."""
+    found = portrait(seen(photo((ALONE, 1)), ALONE))
+
+    assert found.warnings == ()
+    assert found.quality.overall > 0.95
+    assert np.linalg.norm(found.vector) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_examine_photo_without_face_says_so() -> None:
+    """No face: its own reason, one line, something to do."""
+    found = refusal(seen(photo()))
+
+    assert found.reason is Reason.NO_FACE
+    assert found.message.startswith("no face was found. ")
+
+
+def test_examine_two_people_side_by_side_refuses() -> None:
+    """Of two comparable faces none is chosen."""
+    left, right = face_at(180, 280, 80), face_at(460, 280, 70)
+
+    found = refusal(seen(photo((left, 1), (right, 5)), left, right))
+
+    assert found.reason is Reason.SEVERAL_FACES
+    assert "2 faces" in found.message
+
+
+def test_examine_somebody_small_in_background_takes_the_large_face() -> None:
+    """One face that clearly dominates is the portrait."""
+    behind = face_at(540, 120, 40, score=0.95)
+
+    found = portrait(seen(photo((ALONE, 1), (behind, 5)), ALONE, behind))
+
+    assert found.face is ALONE
+
+
+def test_examine_same_face_printed_twice_is_one_person() -> None:
+    """A badge's second portrait of like size is not a second person."""
+    left, right = face_at(180, 280, 80), face_at(460, 280, 76)
+
+    found = portrait(seen(photo((left, 1), (right, 1)), left, right))
+
+    assert found.face is left
+
+
+def test_examine_faded_ghost_image_is_not_a_person() -> None:
+    """A pale second portrait of somebody who looks different enough still does not count."""
+    left, right = face_at(180, 280, 80), face_at(460, 280, 90)
+    pixels = photo((left, 1), (right, 4))
+    pixels[:, 330:] = np.rint((pixels[:, 330:] / 255.0 - 0.5) * 60 + 190).astype(np.uint8)
+
+    found = portrait(seen(pixels, left, right))
+
+    assert found.face is left
+
+
+def test_examine_half_believed_pattern_is_not_a_person() -> None:
+    """A logo that the finder half believes in does not make several faces."""
+    logo = face_at(500, 500, 90, score=0.4)
+
+    assert portrait(seen(photo((ALONE, 1), (logo, 5)), ALONE, logo)).face is ALONE
+
+
+@pytest.mark.parametrize("turn_deg", [0, 14, 90, 180, 270])
+def test_examine_turned_card_gives_the_upright_crop(turn_deg: int) -> None:
+    """A small portrait on a badge at any angle comes out as upright as the photo it was made from."""
+    plain = photo((ALONE, 1))
+    badge = simulate.card(plain, portrait_px=220, turn_deg=turn_deg, ghost=True)
+    face = replace(ALONE, landmarks=simulate.moved(ALONE.landmarks, badge.from_portrait))
+
+    crop = portrait(seen(badge.pixels, face)).crop
+
+    straight = align.crop(plain, ALONE.landmarks)
+    assert float(np.abs(crop.pixels.astype(float) - straight.pixels).mean()) < 8
+
+
+def test_examine_hundred_pixel_portrait_on_a_card_is_usable_with_a_warning() -> None:
+    """A portrait of 100 px is enrolled, and HR is told that a larger one would be better."""
+    badge = simulate.card(photo((ALONE, 1)), portrait_px=100)
+    face = replace(ALONE, landmarks=simulate.moved(ALONE.landmarks, badge.from_portrait))
+
+    found = portrait(seen(badge.pixels, face))
+
+    assert Reason.TOO_SMALL in {finding.reason for finding in found.warnings}
+
+
+def test_examine_poor_photo_carries_value_limit_and_advice() -> None:
+    """A refusal holds the measure, the limit and what to do, and the crop for a look."""
+    blurred = np.asarray(cv2.GaussianBlur(photo((ALONE, 1)), (0, 0), 16), np.uint8)
+
+    found = refusal(seen(blurred, ALONE))
+
+    assert found.reason is Reason.BLURRED
+    assert found.findings[0].value > found.findings[0].limit
+    assert f"limit {found.findings[0].limit:.2f}" in found.message
+    assert found.crop is not None
+
+
+def enroller(register: FakeRegister | None = None, **photos: int) -> Enroller:
+    """An enroller whose photos show the people of these seeds, by file name."""
+    pictures = FakePictures({name: photo((ALONE, seed)) for name, seed in photos.items()})
+    store = FakeRegister() if register is None else register
+    return Enroller(pictures, (FakeFinder([ALONE]), FakeEmbedder()), store, limits=LIMITS, now=lambda: NOON)
+
+
+def test_enrol_stores_vector_crop_hash_and_quality() -> None:
+    """What is stored is enough to show, to re-embed and to recognise."""
+    register = FakeRegister()
+
+    done = enroller(register, ann=1).enrol("ann", person_id="E1", name="Ann")
+
+    stored = register.stored["E1"]
+    assert done.outcome is Outcome.ADDED
+    assert stored.crop_png.startswith(b"\x89PNG")
+    assert len(stored.photo_sha256) == 64
+    assert stored.quality["overall"] == done.quality.overall
+    assert np.array_equal(stored.vector, done.portrait.vector)
+
+
+def test_enrol_second_id_for_one_face_is_refused_with_the_first() -> None:
+    """Two people with one face: the second is refused, and the message names the first and the cosine."""
+    both = enroller(ann=1, anna=1)
+    both.enrol("ann", person_id="E1", name="Ann")
+
+    with pytest.raises(PhotoError, match=r"enrolled already, as E1 \(cosine 1\.00\)") as refused:
+        both.enrol("anna", person_id="E2", name="Anna")
+
+    assert refused.value.reason == Reason.DUPLICATE_PERSON
+
+
+def test_enrol_duplicate_known_from_the_database_is_refused() -> None:
+    """Also those count who were enrolled before this process began."""
+    register = FakeRegister()
+    enroller(register, ann=1).enrol("ann", person_id="E1", name="Ann")
+
+    with pytest.raises(PhotoError, match="as E1"):
+        enroller(register, ann=1).enrol("ann", person_id="E2", name="Anna")
+
+
+def test_enrol_allowed_duplicate_stores_the_reason() -> None:
+    """Twins can be enrolled; why is kept."""
+    register = FakeRegister()
+    both = enroller(register, ann=1, anna=1)
+    both.enrol("ann", person_id="E1", name="Ann")
+
+    done = both.enrol("anna", person_id="E2", name="Anna", allow_duplicate="twins, HR checked")
+
+    assert register.stored["E2"].reason == "twins, HR checked"
+    assert done.like is not None
+    assert done.like.person_id == "E1"
+
+
+def test_enrol_same_id_again_replaces_the_photo() -> None:
+    """A new photo of an enrolled person is no duplicate of themselves."""
+    register = FakeRegister()
+    twice = enroller(register, old=1, new=1)
+    twice.enrol("old", person_id="E1", name="Ann")
+
+    assert twice.enrol("new", person_id="E1", name="Ann").outcome is Outcome.REPLACED
+
+
+def test_enrol_after_replacement_forgets_the_former_face() -> None:
+    """Only a person's present photo counts when duplicates are looked for."""
+    several = enroller(wrong=1, right=2, owner=1)
+    several.enrol("wrong", person_id="E1", name="Ann")
+    several.enrol("right", person_id="E1", name="Ann")
+
+    assert several.enrol("owner", person_id="E2", name="Bea").outcome is Outcome.ADDED
+
+
+def test_enrol_dry_run_stores_nothing_but_sees_duplicates() -> None:
+    """A rehearsal tells all that the performance would."""
+    register = FakeRegister()
+    both = enroller(register, ann=1, anna=1)
+    both.enrol("ann", person_id="E1", name="Ann", dry_run=True)
+
+    with pytest.raises(PhotoError, match="as E1"):
+        both.enrol("anna", person_id="E2", name="Anna", dry_run=True)
+
+    assert register.stored == {}
+
+
+def test_enrol_impossible_id_is_refused_before_the_photo_is_read() -> None:
+    """A bad id costs no decoding."""
+    with pytest.raises(InputError, match="contains '/'"):
+        enroller().enrol("missing", person_id="a/b", name="Ann")
+
+
+def roster(*people: tuple[str, str, str]) -> list[RosterRow | BadRow]:
+    """Rows (id, name, photo) as a CSV would give them."""
+    return [RosterRow(line, who, name, Path(file)) for line, (who, name, file) in enumerate(people, start=2)]
+
+
+def test_enrol_rows_reports_each_row_and_goes_on() -> None:
+    """A refused row stops nothing."""
+    rows = [*roster(("E1", "Ann", "ann"), ("E2", "Anna", "anna")), BadRow(4, "", "bad_row", "no id")]
+    rows += roster(("E3", "Bob", "bob"))
+
+    reports = list(enrol_rows(rows, enroller(ann=1, anna=1, bob=2)))
+
+    assert [r.status for r in reports] == [
+        RowStatus.ENROLLED,
+        RowStatus.REFUSED,
+        RowStatus.REFUSED,
+        RowStatus.ENROLLED,
+    ]
+    assert [r.reason for r in reports] == ["", "duplicate_person", "bad_row", ""]
+
+
+def test_enrol_rows_second_time_changes_nothing() -> None:
+    """The same roster again is unchanged throughout, without looking at a pixel."""
+    register = FakeRegister()
+    rows = roster(("E1", "Ann", "ann"), ("E2", "Bob", "bob"))
+    list(enrol_rows(rows, enroller(register, ann=1, bob=2)))
+    before = dict(register.stored)
+
+    reports = list(enrol_rows(rows, enroller(register)))
+
+    assert {r.status for r in reports} == {RowStatus.UNCHANGED}
+    assert register.stored == before
+
+
+def test_enrol_rows_dry_run_stores_nothing() -> None:
+    """A dry run reports what would be."""
+    register = FakeRegister()
+
+    reports = list(enrol_rows(roster(("E1", "Ann", "ann")), enroller(register, ann=1), dry_run=True))
+
+    assert [r.status for r in reports] == [RowStatus.WOULD_ENROL]
+    assert register.stored == {}
+
+
+def test_crop_png_holds_the_crop_exactly() -> None:
+    """The stored crop is lossless RGB."""
+    crop = replace(align.crop(photo((ALONE, 1)), ALONE.landmarks), pixels=cartoon(np.zeros(12, np.float32)))
+
+    decoded = cv2.imdecode(np.frombuffer(crop_png(crop), np.uint8), cv2.IMREAD_COLOR)
+
+    assert decoded is not None
+    assert np.array_equal(decoded[:, :, ::-1], crop.pixels)
