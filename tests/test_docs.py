@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 
-import click
 import pytest
-import typer.main
 import yaml
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
+from typer.main import get_command
 
 from glancein import errors
 from glancein.cli.app import app, load_commands
@@ -40,45 +40,51 @@ def settings_table() -> str:
     )
 
 
-def walk(command: click.Command, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+def walk(command: object, words: tuple[str, ...]) -> Iterator[tuple[str, TyperCommand]]:
     """Every command below this one with the words that call it."""
-    if isinstance(command, click.Group):
-        for name, child in command.commands.items():
-            yield from walk(child, (*words, name))
-    else:
-        yield words, command
+    match command:
+        case TyperGroup():
+            for name, child in command.commands.items():
+                yield from walk(child, (*words, name))
+        case TyperCommand():
+            yield " ".join(words), command
 
 
-def commands() -> dict[str, click.Command]:
+def commands() -> dict[str, TyperCommand]:
     """``glancein people list`` -> its command."""
     load_commands()
-    return {" ".join(words): command for words, command in walk(typer.main.get_command(app), ("glancein",))}
+    return dict(walk(get_command(app), ("glancein",)))
 
 
 def command_reference() -> str:
     """Every command with its help and parameters."""
     parts = []
     for words, command in sorted(commands().items()):
-        context = click.Context(command, info_name=words)
-        usage = " ".join(command.collect_usage_pieces(context))
-        rows = [
-            f"| `{name}` | {help_text.replace('|', '/')} |"
-            for parameter in command.params
-            for name, help_text in [parameter_row(parameter, context)]
-        ]
+        usage = " ".join(filter(None, [words, *map(argument_word, command.params), "[OPTIONS]"]))
+        rows = [parameter_row(parameter) for parameter in command.params]
         table = "\n".join(["| parameter | what it is |", "|---|---|", *rows])
-        parts.append(
-            f"## {words}\n\n    {words} {usage}\n\n{' '.join((command.help or '').split())}\n\n{table}"
-        )
+        parts.append(f"## {words}\n\n    {usage}\n\n{' '.join((command.help or '').split())}\n\n{table}")
     return "\n\n".join(parts)
 
 
-def parameter_row(parameter: click.Parameter, context: click.Context) -> tuple[str, str]:
+def argument_word(parameter: object) -> str:
+    """How an argument stands in the usage line; nothing for an option."""
+    if not isinstance(parameter, TyperArgument):
+        return ""
+    word = str(parameter.metavar or parameter.name).upper() + ("…" if parameter.nargs == -1 else "")
+    return word if parameter.required else f"[{word}]"
+
+
+def parameter_row(parameter: object) -> str:
     """How a parameter is written, and its help."""
-    help_text = " ".join((getattr(parameter, "help", None) or "").split())
-    if isinstance(parameter, click.Option):
-        return ", ".join([*parameter.opts, *parameter.secondary_opts]), help_text
-    return parameter.make_metavar(context), help_text
+    match parameter:
+        case TyperOption():
+            name, words = ", ".join([*parameter.opts, *parameter.secondary_opts]), parameter.help
+        case TyperArgument():
+            name, words = str(parameter.metavar or parameter.name).upper(), parameter.help
+        case _:
+            raise AssertionError(f"a parameter of another kind: {parameter}")
+    return f"| `{name}` | {' '.join((words or '').split()).replace('|', '/')} |"
 
 
 def reasons_table() -> str:
@@ -91,10 +97,12 @@ def errors_table() -> str:
     """Every error of ours with the exit code that a command ends with."""
     rows = ["| exit code | error | what it means |", "|---|---|---|", "| 0 | | done |"]
     rows.append("| 1 | | some of several items failed; each is reported |")
-    leaves = [value for value in vars(errors).values() if isinstance(value, type)]
-    for kind in sorted(leaves, key=lambda kind: (kind.exit_code, kind.__name__)):
-        if kind is not errors.GlanceinError:
-            rows.append(f"| {kind.exit_code} | `{kind.__name__}` | {(kind.__doc__ or '').splitlines()[0]} |")
+    kinds = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)}
+    ours = {kind for kind in kinds if issubclass(kind, errors.GlanceinError)} - {errors.GlanceinError}
+    rows += [
+        f"| {kind.exit_code} | `{kind.__name__}` | {(kind.__doc__ or '').splitlines()[0]} |"
+        for kind in sorted(ours, key=lambda kind: (kind.exit_code, kind.__name__))
+    ]
     return "\n".join([*rows, "| 130 | | interrupted |"])
 
 
