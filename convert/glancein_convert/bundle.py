@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,9 @@ COHORT_FILE = "cohort.npz"
 MARGIN_COS = 0.05
 LICENCE = "Code and form: Apache-2.0. Weights: research use only, because of their training images."
 DATA_NOTE = (
-    "Distilled from open-model-zoo face-reidentification-retail-0095 (Apache-2.0) and an InsightFace MobileFaceNet "
-    "(non-commercial) on CelebA and UTKFace crops (non-commercial research). Retrain on licensed data for other uses."
+    "Distilled from open-model-zoo face-reidentification-retail-0095 (Apache-2.0) and an InsightFace "
+    "MobileFaceNet (non-commercial) on CelebA and UTKFace crops (non-commercial research). "
+    "Retrain on licensed data for other uses."
 )
 Say = Callable[[str], None]
 
@@ -46,24 +47,24 @@ class Request:
     force: bool = False
     methods: tuple[Method, ...] = METHODS
     training_command: str = ""
-    gate: parity.Gate = parity.Gate()
+    gate: parity.Gate = field(default_factory=parity.Gate)
 
 
 def export_embedder(request: Request, *, say: Say = print) -> ModelCard:
     """Convert, measure, judge, and only then write the bundle. Raises ConversionError if the gate fails."""
     trained = checkpoints.load_embedder(request.checkpoint)
-    sets = crops.load_sets(request.data, request.cache, people=request.people, cohort=4 * (request.people or 1000))
+    sets = crops.load_sets(
+        request.data, request.cache, people=request.people, cohort=4 * (request.people or 1000)
+    )
     request.report.mkdir(parents=True, exist_ok=True)
     say(f"{trained.name} after {trained.images} images; {len(sets.calibration)} crops set the ranges")
     model_path, tried = _best_export(request, trained, sets, say)
     network = open_model(model_path)
-    say(f"embedding {len(sets.development)} development crops, float and int8")
-    exact = vectors.by_float(fold_batch_norm(trained.network), sets.development)
-    rough = vectors.by_int8(network, sets.development)
+    say(f"embedding {len(sets.development)} crops twice, and {len(sets.cohort)} of strangers")
+    exact, rough, unknown = _embed_all(request.report, trained, network, model_path, sets)
     found = parity.compare(exact, rough, sets.identity, gate=request.gate)
     checked = preflight.check(model_path)
-    say(f"embedding {len(sets.cohort)} strangers")
-    judged = strangers.calibrate(rough, sets.identity, sets.teachers, vectors.by_int8(network, sets.cohort))
+    judged = strangers.calibrate(rough, sets.identity, sets.teachers, unknown)
     figures = {
         **found.figures,
         "ranges": tried,
@@ -89,13 +90,23 @@ def export_embedder(request: Request, *, say: Say = print) -> ModelCard:
         files={GOLDEN_FILE: make_golden(network), COHORT_FILE: judged.cohort},
         matching=Matching(judged.points, COHORT_FILE, MARGIN_COS),
     )
-    _write_bundle(request.out, model_path, card, {GOLDEN_FILE: make_golden(network), COHORT_FILE: judged.cohort})
-    say(f"wrote {request.out}: {card.sha256[:16]}, {card.size_bytes / 1e6:.2f} MB; report in {request.report}")
+    _write_bundle(
+        request.out, model_path, card, {GOLDEN_FILE: make_golden(network), COHORT_FILE: judged.cohort}
+    )
+    say(
+        f"wrote {request.out}: {card.sha256[:16]}, {card.size_bytes / 1e6:.2f} MB; report in {request.report}"
+    )
     return card
 
 
 def make_card(
-    kind: Kind, name: str, model: bytes, network: Network, *, files: dict[str, bytes], **rest: Any  # noqa: ANN401  # fields of ModelCard
+    kind: Kind,
+    name: str,
+    model: bytes,
+    network: Network,
+    *,
+    files: dict[str, bytes],
+    **rest: Any,  # fields of ModelCard
 ) -> ModelCard:
     """A card for model bytes and the network opened from them; ``rest`` are further fields of ModelCard."""
     _, height, width, _ = network.input.shape
@@ -149,12 +160,39 @@ def _best_export(
     return best[1], tried
 
 
+def _embed_all(
+    folder: Path, trained: checkpoints.Checkpoint, network: Network, model_path: Path, sets: crops.CropSets
+) -> tuple[vectors.Vectors, vectors.Vectors, vectors.Vectors]:
+    """Float and int8 vectors of the development crops, int8 ones of the strangers; kept for the next time."""
+    key = hashlib.sha256(
+        model_path.read_bytes() + repr(sets.note).encode() + sets.identity.tobytes()
+    ).hexdigest()
+    kept = folder / f"vectors-{key[:16]}.npz"
+    if not kept.exists():
+        made = (
+            vectors.by_float(fold_batch_norm(trained.network), sets.development),
+            vectors.by_int8(network, sets.development),
+            vectors.by_int8(network, sets.cohort),
+        )
+        arrays = {f"{i}_{name}": getattr(v, name) for i, v in enumerate(made) for name in vectors.FIELDS}
+        np.savez(kept, allow_pickle=False, **arrays)
+    with np.load(kept) as stored:
+        first, second, third = (
+            vectors.Vectors(*(stored[f"{i}_{name}"] for name in vectors.FIELDS)) for i in range(3)
+        )
+    return first, second, third
+
+
 def _gate(found: parity.Parity, checked: preflight.Preflight, *, force: bool, say: Say) -> None:
     failures = list(found.failures)
     failures += list(checked.problems)
-    failures += [f"operator {o.index} {o.name}: {', '.join(o.reasons)}" for o in checked.operators if o.reasons]
+    failures += [
+        f"operator {o.index} {o.name}: {', '.join(o.reasons)}" for o in checked.operators if o.reasons
+    ]
     if failures and not force:
-        raise ConversionError(f"no bundle was written: {'; '.join(failures)} (--force writes it all the same)")
+        raise ConversionError(
+            f"no bundle was written: {'; '.join(failures)} (--force writes it all the same)"
+        )
     for sentence in failures:
         say(f"forced in spite of: {sentence}")
 
@@ -170,5 +208,7 @@ def _write_bundle(out: Path, model_path: Path, card: ModelCard, files: dict[str,
 
 
 def _training_command(trained: checkpoints.Checkpoint) -> str:
-    changed = " ".join(f"--set {name}={value!r}" for name, value in sorted(trained.config.items()) if name != "augment")
+    changed = " ".join(
+        f"--set {name}={value!r}" for name, value in sorted(trained.config.items()) if name != "augment"
+    )
     return f"python -m glancein_training.distill RUN {changed} ({trained.images} images)"

@@ -12,18 +12,21 @@ from rich.table import Table
 from glancein.errors import GlanceinError
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=__doc__)
+DEFAULT_CACHE = Path("~/.cache/glancein")
 out_console = Console()
 error_console = Console(stderr=True)
 
 
 @app.command()
-def export(
+def export(  # noqa: PLR0913, PLR0917  # every option of a command is an argument
     checkpoint: Annotated[Path, typer.Argument(help="checkpoint.pt of a training run")],
     out: Annotated[Path, typer.Option(help="folder of the bundle")],
     data: Annotated[Path, typer.Option(help="folder with faces/ and unlabelled/")] = Path("../shared/data"),
-    cache: Annotated[Path, typer.Option(help="decoded crops")] = Path.home() / ".cache/glancein",
+    cache: Annotated[Path, typer.Option(help="decoded crops")] = DEFAULT_CACHE,
     report: Annotated[Path | None, typer.Option(help="folder of the report; default OUT.report")] = None,
-    method: Annotated[str | None, typer.Option(help="minmax, p99.999, p99.99 or mse; default tries all")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="minmax, p99.999, p99.99 or mse; default tries all")
+    ] = None,
     people: Annotated[int | None, typer.Option(help="only this many development people: quicker")] = None,
     training_command: Annotated[str, typer.Option(help="goes into the card as it is")] = "",
     *,
@@ -34,7 +37,7 @@ def export(
 
     methods = ranges.METHODS if method is None else tuple(m for m in ranges.METHODS if m == method)
     request = bundle.Request(
-        checkpoint, out, data, cache, report or out.with_name(out.name + ".report"),
+        checkpoint, out, data, cache.expanduser(), report or out.with_name(out.name + ".report"),
         force=force, methods=methods, people=people, training_command=training_command,
     )  # fmt: skip
     try:
@@ -53,7 +56,9 @@ def preflight(model: Annotated[Path, typer.Argument(help="an int8 .tflite file")
     table = Table("", "operator", "version", "output", "MMAC", "why not")
     for o in checked.operators:
         shape = "x".join(map(str, o.output_shape))
-        table.add_row(str(o.index), o.name, str(o.version), shape, f"{o.macs / 1e6:.2f}", ", ".join(o.reasons))
+        table.add_row(
+            str(o.index), o.name, str(o.version), shape, f"{o.macs / 1e6:.2f}", ", ".join(o.reasons)
+        )
     out_console.print(table)
     for problem in checked.problems:
         error_console.print(problem)

@@ -41,7 +41,9 @@ def load_sets(
     try:
         faces, unlabelled = (packs.load(data / name, cache=cache) for name in ("faces", "unlabelled"))
     except FileNotFoundError as err:
-        raise ConversionError(f"no crops in {data}: give --data a folder with faces/ and unlabelled/") from err
+        raise ConversionError(
+            f"no crops in {data}: give --data a folder with faces/ and unlabelled/"
+        ) from err
     rng = np.random.default_rng(seed)
     train = np.flatnonzero(faces.is_train)
     calibration = diverse(faces.pixels, rng.choice(train, min(len(train), 4000), replace=False), rng)
@@ -72,7 +74,7 @@ def centre(pixels: Pixels, rows: NDArray[np.int64]) -> Pixels:
 
 
 def diverse(pixels: Pixels, rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Rows spread evenly over brightness, contrast and left-right difference (which grows as a head turns)."""
+    """Rows spread evenly over brightness, contrast and left-right difference (for turned heads)."""
     small = pixels[np.sort(rows)][:, ::8, ::8].astype(np.float32).mean(3)
     measures = np.stack(
         [small.mean((1, 2)), small.std((1, 2)), np.abs(small - small[:, :, ::-1]).mean((1, 2))]

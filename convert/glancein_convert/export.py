@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from ai_edge_litert import schema_py_generated as schema
 from torch import nn
 
 from glancein.types import Pixels
@@ -32,7 +32,7 @@ class Exported:
     ranges: dict[str, tuple[float, float]]
 
 
-def export_int8(
+def export_int8(  # noqa: PLR0913  # the contract with both networks, agreed as it is
     module: nn.Module,
     sample_shape: tuple[int, int, int, int],
     calibration_batches: Iterable[Pixels],
@@ -43,9 +43,9 @@ def export_int8(
 ) -> Exported:
     """Write ``out_path`` (int8) and, beside it, ``<stem>.float.tflite``.
 
-    module: (1, 3, h, w) floats ``(pixel - 128) / 128`` -> a tensor or a tuple of tensors; 4-D outputs come out
-    channel-last. calibration_batches: uint8 RGB (n, h, w, 3). output_names: one for each output, in the order
-    in which the module returns them; the file keeps that order. Raises ConversionError.
+    module: (1, 3, h, w) floats ``(pixel - 128) / 128`` -> a tensor or a tuple of tensors; 4-D outputs come
+    out channel-last. calibration_batches: uint8 RGB (n, h, w, 3). output_names: one for each output, in the
+    order in which the module returns them; the file keeps that order. Raises ConversionError.
     """
     float_path = out_path.with_suffix(".float.tflite")
     export_float(module, sample_shape, float_path)
@@ -81,7 +81,7 @@ def export_float(module: nn.Module, sample_shape: tuple[int, int, int, int], pat
     with torch.no_grad():
         sample = folded(torch.zeros(sample_shape))
     outputs = sample if isinstance(sample, (tuple, list)) else [sample]
-    pictures = [i for i, tensor in enumerate(outputs) if tensor.ndim == 4]  # noqa: PLR2004  # (n, c, h, w)
+    pictures = [i for i, tensor in enumerate(outputs) if tensor.ndim == 4]  # (n, c, h, w)
     wrapped = litert_torch.to_channel_last_io(folded, args=[0], outputs=pictures).eval()
     n, c, h, w = sample_shape
     converted = litert_torch.convert(wrapped, (torch.zeros(n, h, w, c),))
@@ -112,9 +112,9 @@ def check_input(raw: bytes) -> None:
     graph = repair.read(raw).subgraphs[0]
     tensor = graph.tensors[graph.inputs[0]]
     scale, zero_point = float(tensor.quantization.scale[0]), int(tensor.quantization.zeroPoint[0])
-    if tensor.type != repair.schema.TensorType.INT8 or scale != INPUT_SCALE or zero_point != 0:
+    if tensor.type != schema.TensorType.INT8 or scale != INPUT_SCALE or zero_point != 0:
         raise ConversionError(f"the input has scale {scale} and zero point {zero_point}, not 1/128 and 0")
 
 
 def _statistics(low: float, high: float) -> dict[str, object]:
-    return {"min": np.float32([[low]]), "max": np.float32([[high]])}
+    return {"min": np.array([[low]], np.float32), "max": np.array([[high]], np.float32)}

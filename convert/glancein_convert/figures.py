@@ -68,7 +68,7 @@ def loss_interval(
 
 
 def pair_accuracy(vectors: Floats, identity: NDArray[np.int64], *, seed: int = 0) -> float:
-    """Accuracy in LFW's manner: ten folds of 300 genuine and 300 impostor pairs, the threshold from the other nine."""
+    """Accuracy in LFW's manner: ten folds of 300 + 300 pairs, the threshold from the other nine."""
     scores, same = _drawn_pairs(vectors, identity, np.random.default_rng(seed))
     fold = np.arange(len(scores)) % FOLDS
     right = [
@@ -87,13 +87,14 @@ def one_shot_miss_rate(
     seeds: Sequence[int] = range(10),
 ) -> float:
     """FNIR at this FPIR: one picture of each enrolled person, all others as probes; mean over draws."""
+    enrolled = min(enrolled, len(np.unique(identity)) // 2)
     return float(np.mean([_one_draw(vectors, identity, enrolled, strangers_taken, s) for s in seeds]))
 
 
 def search_false_positives(
     vectors: Floats, identity: NDArray[np.int64], *, enrolled: int, threshold: float, seeds: Sequence[int]
 ) -> float:
-    """FPIR as counted: share of probes of people not enrolled whose best of ``enrolled`` scores is over it."""
+    """FPIR as counted: share of strangers' probes whose best of ``enrolled`` scores is over the threshold."""
     rates = []
     for seed in seeds:
         gallery, probes, known = _enrol(vectors, identity, enrolled, np.random.default_rng(seed))

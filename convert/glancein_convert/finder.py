@@ -1,4 +1,4 @@
-"""From the finder's weights to its bundle: int8 model, golden vectors, card."""
+"""From the finder's weights to its bundle: both int8 models, golden vectors, card."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from glancein.adapters.tflite_runtime import open_model
+from glancein.domain.landmarks import LOOK_PX
 from glancein.errors import GlanceinError
 from glancein.model_card import GOLDEN_FILE, Finding, ModelCard, write_card
 from glancein.types import Pixels
@@ -23,6 +24,7 @@ from glancein_convert.ranges import METHODS, Method
 from glancein_training.finder import data, predict
 from glancein_training.finder.disturb import Strength, disturb
 from glancein_training.finder.evaluate import load_weights
+from glancein_training.finder.landmarks import Config, Looks, load_network, sources_of
 from glancein_training.finder.network import OUTPUTS, Finder
 from glancein_training.finder.scenes import Choice, compose
 
@@ -31,6 +33,7 @@ DATA_NOTE = (
     "Trained on 2,600 CelebA pictures (non-commercial research) with the boxes and landmarks of a reference "
     "finder. Retrain on licensed data for other uses."
 )
+LANDMARKS_FILE = "landmarks.tflite"
 CALIBRATION_PICTURES = 256
 
 
@@ -47,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write a bundle, or say in one line why not."""
     parser = argparse.ArgumentParser(prog="python -m glancein_convert.finder", description=__doc__)
     parser.add_argument("weights", type=Path, help="weights/finder.pt or a checkpoint of a run")
+    parser.add_argument("landmarks", type=Path, help="weights/landmarks.pt")
     parser.add_argument("--out", type=Path, required=True, help="folder of the bundle")
     parser.add_argument("--data", type=Path, default=Path("../shared/data/finder"))
     parser.add_argument("--method", choices=METHODS, default="minmax", help="how int8 ranges are chosen")
@@ -58,9 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     figures = json.loads(args.figures.read_text(encoding="utf-8")) if args.figures else {}
     try:
         card = export_finder(
-            args.weights,
+            (args.weights, args.landmarks),
             args.out,
-            pictures=calibration_pictures(args.data, load_weights(args.weights)),
+            folder=args.data,
             method=args.method,
             card=CardWords(Finding(args.threshold, args.false_faces), figures, args.training_command),
         )
@@ -71,21 +75,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def export_finder(
-    weights: Path,
+    weights: tuple[Path, Path],
     out: Path,
     *,
-    pictures: Pixels,
+    folder: Path,
     method: Method,
     card: CardWords,
 ) -> ModelCard:
-    """Convert the averaged weights and write the bundle, the card last.
+    """Convert the averaged weights of finder and landmarks and write the bundle, the card last.
 
-    pictures: (n, h, w, 3) uint8 of the input's size; they set the int8 ranges. Raises ConversionError.
+    folder: the labelled pictures; some of them set the int8 ranges. Raises ConversionError.
     """
-    network = load_weights(weights)
+    network, points = load_weights(weights[0]), load_network(weights[1])
+    pictures, looks = calibration_pictures(folder, network), calibration_looks(folder)
     shape = (1, 3, network.shape.height_px, network.shape.width_px)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / MODEL_FILE
+    with tempfile.TemporaryDirectory() as scratch:
+        second_path = Path(scratch) / LANDMARKS_FILE
+        export_int8(points, (1, 3, LOOK_PX, LOOK_PX), [looks], second_path, ["landmarks"], method=method)
+        second = second_path.read_bytes()
+        path = Path(scratch) / MODEL_FILE
         export_int8(network, shape, [pictures], path, list(OUTPUTS), method=method)
         checked = check(path)
         opened = open_model(path)
@@ -98,12 +106,13 @@ def export_finder(
         opened,
         figures={
             "macs": checked.macs,
+            "landmarks_size_bytes": len(second),
             "edge_tpu_preflight_maps_everything": checked.maps_everything,
             "range_method": method,
             **card.figures,
         },
         training_command=card.training_command,
-        files={GOLDEN_FILE: golden},
+        files={GOLDEN_FILE: golden, LANDMARKS_FILE: second},
         finding=card.finding,
         licence=LICENCE,
         data_note=DATA_NOTE,
@@ -112,6 +121,7 @@ def export_finder(
     (out / "card.json").unlink(missing_ok=True)
     (out / MODEL_FILE).write_bytes(model)
     (out / GOLDEN_FILE).write_bytes(golden)
+    (out / LANDMARKS_FILE).write_bytes(second)
     write_card(out, written)
     return written
 
@@ -127,6 +137,14 @@ def calibration_pictures(folder: Path, network: Finder, *, count: int = CALIBRAT
         compose(pictures, rng, Choice(), width=width, height=height).pixels for _ in range(count - count // 2)
     ]
     return np.stack([*plain, *(disturb(scene, rng, Strength(noise=0.0)) for scene in scenes)])
+
+
+def calibration_looks(folder: Path, *, count: int = CALIBRATION_PICTURES) -> Pixels:
+    """(count, 80, 80, 3): faces of training pictures, as the second network sees them in training."""
+    faces = sources_of(data.load(folder, "train"), Config())
+    looks = Looks(faces, np.zeros((0, 1, 1, 3), np.uint8), np.zeros(0, np.int64), Config())
+    rng = np.random.default_rng(0)
+    return np.stack([looks.one(rng, from_crops=False)[0] for _ in range(count)])
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +16,8 @@ from glancein_training.networks import Embedder
 def fold_batch_norm(module: nn.Module) -> nn.Module:
     """A copy in evaluation mode whose batch normalisations live inside the convolutions before them.
 
-    A pair is a Conv2d directly followed by a BatchNorm2d in the same Sequential. Raises ConversionError if any
-    normalisation is left over.
+    A pair is a Conv2d directly followed by a BatchNorm2d in the same Sequential. Raises ConversionError if
+    any normalisation is left over.
     """
     folded = copy.deepcopy(module).eval()
     for parent in folded.modules():
@@ -31,8 +32,8 @@ def fold_batch_norm(module: nn.Module) -> nn.Module:
 def head_as_convolution(network: Embedder) -> nn.Module:
     """The same function with the last Linear as one convolution over the whole map.
 
-    In int8, a Linear after ``flatten`` needs a TRANSPOSE, and per-channel FULLY_CONNECTED weights are newer than
-    tflite-runtime 2.14 and the Edge TPU compiler; a convolution needs neither.
+    In int8, a Linear after ``flatten`` needs a TRANSPOSE, and per-channel FULLY_CONNECTED weights are newer
+    than tflite-runtime 2.14 and the Edge TPU compiler; a convolution needs neither.
     """
     side = round((network.project.in_features / network.shape.reduce) ** 0.5)
     return _ConvolutionHead(network.body, network.project, network.shape.reduce, side).eval()
@@ -54,7 +55,7 @@ class _ConvolutionHead(nn.Module):
 
 def _fold_pairs(parent: nn.Sequential) -> None:
     names = list(parent._modules)  # noqa: SLF001  # Sequential has no public names
-    for before, after in zip(names, names[1:], strict=False):
+    for before, after in itertools.pairwise(names):
         convolution, norm = parent._modules[before], parent._modules[after]  # noqa: SLF001  # as above
         if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
             parent._modules[before] = fuse_conv_bn_eval(convolution, norm)  # noqa: SLF001  # as above

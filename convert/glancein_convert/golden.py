@@ -1,4 +1,4 @@
-"""Golden vectors: synthetic pictures and what the int8 model answers, so that a device can prove its arithmetic."""
+"""Golden vectors: synthetic pictures and the int8 model's answers: a device proves its arithmetic by them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ BLOCK_PX = 8  # blocks compress: 32 pictures take some 50 kB instead of 1.2 MB
 
 
 def make_golden(network: Network, *, seed: int = 0) -> bytes:
-    """An .npz with ``inputs`` (32, h, w, 3) and ``output_0`` ... (32, ...), all int8; the same bytes every time."""
+    """An .npz, always the same bytes: ``inputs`` (32, h, w, 3) and ``output_0`` ... (32, ...), int8."""
     _, height, width, _ = network.input.shape
     inputs = synthetic_pictures(height, width, seed=seed)
     runs = [network.run(picture[None]) for picture in inputs]
-    outputs = {
-        f"output_{i}": np.concatenate([run[i] for run in runs]) for i in range(len(network.outputs))
-    }
+    outputs = {f"output_{i}": np.concatenate([run[i] for run in runs]) for i in range(len(network.outputs))}
     file = io.BytesIO()
     np.savez_compressed(file, allow_pickle=False, inputs=inputs, **outputs)
     return file.getvalue()
@@ -35,7 +33,7 @@ def synthetic_pictures(height: int, width: int, *, seed: int) -> Int8s:
         pictures.append(_blocks(rng, height, width))
     while len(pictures) < PICTURES:
         pictures.append(_oval(rng, height, width))
-    return np.clip(np.rint(np.stack(pictures)), -128, 127).astype(np.int8)
+    return np.asarray(np.clip(np.rint(np.stack(pictures)), -128, 127), np.int8)
 
 
 def _blocks(rng: np.random.Generator, height: int, width: int) -> np.ndarray:  # type: ignore[type-arg]
@@ -49,5 +47,7 @@ def _oval(rng: np.random.Generator, height: int, width: int) -> np.ndarray:  # t
     picture = np.broadcast_to(rng.integers(-128, 0, 3), (height, width, 3)).astype(float)
     picture[(x / 0.7) ** 2 + (y / 0.9) ** 2 < 1] = rng.integers(0, 100, 3)
     for centre in rng.uniform(-0.5, 0.5, (4, 2)):
-        picture[(x - centre[0]) ** 2 + (y - centre[1]) ** 2 < rng.uniform(0.01, 0.05)] = rng.integers(-128, 127, 3)
+        picture[(x - centre[0]) ** 2 + (y - centre[1]) ** 2 < rng.uniform(0.01, 0.05)] = rng.integers(
+            -128, 127, 3
+        )
     return picture

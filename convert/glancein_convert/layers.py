@@ -12,6 +12,7 @@ import numpy as np
 from glancein.adapters.tflite_runtime import open_model
 from glancein.domain.quantize import pixels_to_int8
 from glancein.types import Floats, Pixels
+from glancein_convert.thresholds import Doubles
 
 
 def signal_to_noise(float_path: Path, int8_path: Path, pixels: Pixels) -> list[tuple[str, float]]:
@@ -21,14 +22,13 @@ def signal_to_noise(float_path: Path, int8_path: Path, pixels: Pixels) -> list[t
     """
     runs = [_all_outputs(path) for path in (float_path, int8_path)]
     names: list[str] = []
-    signal: Floats = np.zeros(0, np.float32)
-    noise: Floats = np.zeros(0, np.float32)
+    signal: Doubles = np.zeros(0)
+    noise: Doubles = np.zeros(0)
     for picture in pixels:
         (names, exact), (_, rough) = runs[0](picture), runs[1](picture)
-        signal = np.resize(signal, len(names)) + np.float32([np.mean(e**2) for e in exact])
-        noise = np.resize(noise, len(names)) + np.float32(
-            [np.mean((e - r) ** 2) for e, r in zip(exact, rough, strict=True)]
-        )
+        signal = np.resize(signal, len(names)) + np.asarray([np.mean(e**2) for e in exact])
+        errors = [np.mean((e - r) ** 2) for e, r in zip(exact, rough, strict=True)]
+        noise = np.resize(noise, len(names)) + np.asarray(errors)
     decibels = 10 * np.log10(np.maximum(signal, 1e-20) / np.maximum(noise, 1e-20))
     return [(name, round(float(value), 1)) for name, value in zip(names, decibels, strict=True)]
 
@@ -58,7 +58,7 @@ def delegate_partitions(path: Path) -> int:
     return sum(op["op_name"] == "DELEGATE" for op in interpreter._get_ops_details())  # noqa: SLF001  # no public way
 
 
-def _all_outputs(path: Path) -> Any:  # noqa: ANN401  # the runtime is untyped
+def _all_outputs(path: Path) -> Any:  # the runtime is untyped
     """A function from a picture to (names, real values) of every operator's output."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType  # noqa: PLC0415  # heavy
 
@@ -74,7 +74,9 @@ def _all_outputs(path: Path) -> Any:  # noqa: ANN401  # the runtime is untyped
 
     def run(picture: Pixels) -> tuple[list[str], list[Floats]]:
         steps = pixels_to_int8(picture)[None]
-        interpreter.set_tensor(entry["index"], steps if entry["dtype"] == np.int8 else steps / np.float32(128))
+        interpreter.set_tensor(
+            entry["index"], steps if entry["dtype"] == np.int8 else steps / np.float32(128)
+        )
         interpreter.invoke()
         names, values = [], []
         for number, operator in enumerate(operators):

@@ -9,7 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glancein.types import Floats
-from glancein_convert.figures import Scored, accept_rate, loss_interval, one_shot_miss_rate, pair_accuracy, score
+from glancein_convert.figures import (
+    Scored,
+    accept_rate,
+    loss_interval,
+    one_shot_miss_rate,
+    pair_accuracy,
+    score,
+)
 from glancein_convert.vectors import Vectors
 
 RATES = (1e-2, 1e-3, 1e-4)
@@ -36,7 +43,9 @@ class Parity:
     failures: tuple[str, ...]
 
 
-def compare(exact: Vectors, rough: Vectors, identity: NDArray[np.int64], *, gate: Gate | None = None) -> Parity:
+def compare(
+    exact: Vectors, rough: Vectors, identity: NDArray[np.int64], *, gate: Gate | None = None
+) -> Parity:
     """Compare float (``exact``) with int8 (``rough``) vectors of the same crops (n rows)."""
     cosines = np.einsum("ij,ij->i", exact.single, rough.single)
     before, after = (score(v.summed, identity) for v in (exact, rough))

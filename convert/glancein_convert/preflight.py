@@ -1,7 +1,7 @@
-"""Would the Edge TPU compiler map every operator? Read from the file, since the compiler cannot be had everywhere.
+"""Would the Edge TPU compiler map every operator? Read from the file: the compiler runs on few machines.
 
-Rules: coral.ai "TensorFlow models on the Edge TPU" (operator table of compiler 16), and what the 2021 compiler can
-parse. A clean answer here is a necessary condition, not a proof: it has not been tried on hardware.
+Rules: coral.ai "TensorFlow models on the Edge TPU" (operator table of compiler 16), and what the 2021
+compiler can parse. A clean answer is a necessary condition, not a proof: not tried on hardware.
 """
 
 from __future__ import annotations
@@ -11,17 +11,54 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 
 from glancein_convert import repair
-from glancein_convert.repair import schema
 
-EDGE_TPU_OPERATORS = frozenset({
-    "ADD", "AVERAGE_POOL_2D", "CONCATENATION", "CONV_2D", "DEPTHWISE_CONV_2D", "EXPAND_DIMS", "FULLY_CONNECTED",
-    "L2_NORMALIZATION", "LOGISTIC", "LSTM", "MAXIMUM", "MAX_POOL_2D", "MEAN", "MINIMUM", "MUL", "PACK", "PAD",
-    "PRELU", "QUANTIZE", "REDUCE_MAX", "REDUCE_MIN", "RELU", "RELU6", "RELU_N1_TO_1", "RESHAPE", "RESIZE_BILINEAR",
-    "RESIZE_NEAREST_NEIGHBOR", "RSQRT", "SLICE", "SOFTMAX", "SPACE_TO_DEPTH", "SPLIT", "SQUARED_DIFFERENCE",
-    "SQUEEZE", "STRIDED_SLICE", "SUB", "SUM", "TANH", "TRANSPOSE", "TRANSPOSE_CONV",
-})  # fmt: skip
+EDGE_TPU_OPERATORS = frozenset(
+    {
+        "ADD",
+        "AVERAGE_POOL_2D",
+        "CONCATENATION",
+        "CONV_2D",
+        "DEPTHWISE_CONV_2D",
+        "EXPAND_DIMS",
+        "FULLY_CONNECTED",
+        "L2_NORMALIZATION",
+        "LOGISTIC",
+        "LSTM",
+        "MAXIMUM",
+        "MAX_POOL_2D",
+        "MEAN",
+        "MINIMUM",
+        "MUL",
+        "PACK",
+        "PAD",
+        "PRELU",
+        "QUANTIZE",
+        "REDUCE_MAX",
+        "REDUCE_MIN",
+        "RELU",
+        "RELU6",
+        "RELU_N1_TO_1",
+        "RESHAPE",
+        "RESIZE_BILINEAR",
+        "RESIZE_NEAREST_NEIGHBOR",
+        "RSQRT",
+        "SLICE",
+        "SOFTMAX",
+        "SPACE_TO_DEPTH",
+        "SPLIT",
+        "SQUARED_DIFFERENCE",
+        "SQUEEZE",
+        "STRIDED_SLICE",
+        "SUB",
+        "SUM",
+        "TANH",
+        "TRANSPOSE",
+        "TRANSPOSE_CONV",
+    }
+)
 SRAM_BYTES = 8 << 20
 WIDE_DIMENSIONS = 3
 PER_CHANNEL = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D"})
@@ -77,7 +114,7 @@ def check(path: Path) -> Preflight:
     return Preflight(operators, parameters, tuple(problems))
 
 
-def _check_operator(model: Any, graph: Any, index: int, operator: Any) -> Operator:  # noqa: ANN401  # generated schema
+def _check_operator(model: Any, graph: Any, index: int, operator: Any) -> Operator:  # generated schema
     code = model.operatorCodes[operator.opcodeIndex]
     name = repair.operator_name(code)
     inputs = [graph.tensors[i] for i in operator.inputs if i >= 0]
@@ -89,10 +126,12 @@ def _check_operator(model: Any, graph: Any, index: int, operator: Any) -> Operat
         *_scale_reasons(name, inputs, outputs),
     ]
     shape = tuple(int(n) for n in outputs[0].shape)
-    return Operator(index, name, int(code.version), shape, _macs(name, inputs, shape), tuple(dict.fromkeys(reasons)))
+    return Operator(
+        index, name, int(code.version), shape, _macs(name, inputs, shape), tuple(dict.fromkeys(reasons))
+    )
 
 
-def _operator_reasons(name: str, code: Any) -> list[str]:  # noqa: ANN401  # generated schema
+def _operator_reasons(name: str, code: Any) -> list[str]:  # generated schema
     if name not in EDGE_TPU_OPERATORS:
         return [f"{name} is not in the Edge TPU's operator table"]
     reasons = []
@@ -104,7 +143,7 @@ def _operator_reasons(name: str, code: Any) -> list[str]:  # noqa: ANN401  # gen
     return reasons
 
 
-def _activation_reasons(tensor: Any) -> list[str]:  # noqa: ANN401  # generated schema
+def _activation_reasons(tensor: Any) -> list[str]:  # generated schema
     reasons = []
     if tensor.type not in {schema.TensorType.INT8, schema.TensorType.UINT8}:
         reasons.append("not int8")
@@ -121,7 +160,7 @@ def _activation_reasons(tensor: Any) -> list[str]:  # noqa: ANN401  # generated 
 def _weight_reasons(name: str, inputs: list[Any]) -> list[str]:
     if name not in PER_CHANNEL | {"FULLY_CONNECTED"}:
         return []
-    weights, bias = inputs[1], inputs[2] if len(inputs) > 2 else None  # noqa: PLR2004  # picture, weights, bias
+    weights, bias = inputs[1], inputs[2] if len(inputs) > 2 else None  # picture, weights, bias
     quantisation = weights.quantization
     if weights.type != schema.TensorType.INT8 or quantisation is None or quantisation.scale is None:
         return ["weights are not int8"]

@@ -32,7 +32,7 @@ class Histogram:
 
 
 def collect(float_model: Path, batches: Iterable[Pixels]) -> dict[str, Histogram]:
-    """Histogram of every float tensor of the graph over all pictures; two passes, so the pictures are kept."""
+    """Histogram of every float tensor of the graph over all pictures, in two passes over them."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType  # noqa: PLC0415  # heavy
 
     pictures = [(picture.astype(np.float32) - 128) / 128 for batch in batches for picture in batch]

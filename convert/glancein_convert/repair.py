@@ -1,7 +1,7 @@
 """Rewrite what today's quantiser writes into what the 2021 Edge TPU compiler and tflite-runtime 2.14 read.
 
-Weights move from external buffers (bytes behind the flatbuffer) into it, operator versions become the lowest that
-describe the int8 operator, outputs get their names and order. No number changes: the result is bit-identical.
+Weights move from external buffers (bytes behind the flatbuffer) into it, operator versions become the lowest
+that describe the int8 operator, outputs get their names and order. No number changes: bit-identical results.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ PLACEHOLDER_CODE = 127
 
 
 def repair(raw: bytes, output_names: Sequence[str]) -> bytes:
-    """The same network for old readers. Raises ConversionError if the outputs are not as many as the names."""
+    """The same network for old readers. Raises ConversionError if there are not as many names as outputs."""
     model = read(raw)
     _inline_buffers(model, raw)
     for code in model.operatorCodes:
@@ -62,46 +62,48 @@ def repair(raw: bytes, output_names: Sequence[str]) -> bytes:
     return write(model)
 
 
-def read(raw: bytes) -> Any:  # noqa: ANN401  # the generated schema is untyped
+def read(raw: bytes) -> Any:  # the generated schema is untyped
     """The object form of a TFLite file."""
     return schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(raw, 0))
 
 
-def write(model: Any) -> bytes:  # noqa: ANN401  # as above
+def write(model: Any) -> bytes:  # as above
     """The file form of a model object."""
     builder = flatbuffers.Builder(1 << 20)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 
 
-def operator_name(code: Any) -> str:  # noqa: ANN401  # as above
+def operator_name(code: Any) -> str:  # as above
     """Name of an operator code, such as CONV_2D."""
     return OPERATOR_NAMES.get(max(code.builtinCode, code.deprecatedBuiltinCode), "UNKNOWN")
 
 
-def _inline_buffers(model: Any, raw: bytes) -> None:  # noqa: ANN401  # as above
+def _inline_buffers(model: Any, raw: bytes) -> None:  # as above
     for buffer in model.buffers:
         if buffer.data is None and buffer.offset > 1 and buffer.size:
             buffer.data = np.frombuffer(raw, np.uint8, buffer.size, buffer.offset)
         buffer.offset = buffer.size = 0
 
 
-def _half_pixel_versions(model: Any) -> None:  # noqa: ANN401  # as above
+def _half_pixel_versions(model: Any) -> None:  # as above
     for graph in model.subgraphs:
         for operator in graph.operators:
             code = model.operatorCodes[operator.opcodeIndex]
-            if "RESIZE" in operator_name(code) and getattr(operator.builtinOptions, "halfPixelCenters", False):
+            if "RESIZE" in operator_name(code) and getattr(
+                operator.builtinOptions, "halfPixelCenters", False
+            ):
                 code.version = 3
 
 
-def _name_outputs(model: Any, names: Sequence[str]) -> None:  # noqa: ANN401  # as above
-    """Outputs in the order in which the network returns them, called by their names in tensors and signature."""
+def _name_outputs(model: Any, names: Sequence[str]) -> None:  # as above
+    """Outputs in the order in which the network returns them, under their names."""
     graph = model.subgraphs[0]
     signature = model.signatureDefs[0]
     # The converter calls them output_0, output_1, ... and may list them in another order.
     entries = sorted(signature.outputs, key=lambda entry: int(entry.name.rsplit(b"_", 1)[1]))
     if len(entries) != len(names):
-        raise ConversionError(f"the network has {len(entries)} outputs, but {len(names)} names were given")
+        raise ConversionError(f"the network has {len(entries)} outputs, the call {len(names)} names")
     for entry, name in zip(entries, names, strict=True):
         entry.name = name.encode()
         graph.tensors[entry.tensorIndex].name = name.encode()
@@ -111,7 +113,7 @@ def _name_outputs(model: Any, names: Sequence[str]) -> None:  # noqa: ANN401  # 
     graph.tensors[signature.inputs[0].tensorIndex].name = b"pixels"
 
 
-def _drop_metadata(model: Any) -> None:  # noqa: ANN401  # as above
+def _drop_metadata(model: Any) -> None:  # as above
     """Converter notes go, with the bytes they hold; buffer numbers stay as they are."""
     for entry in model.metadata or []:
         model.buffers[entry.buffer].data = None

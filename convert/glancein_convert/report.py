@@ -18,6 +18,10 @@ from glancein_convert.parity import Parity
 from glancein_convert.preflight import Preflight
 
 WORST = 10
+STYLE = (
+    "<style>body{font:15px sans-serif;max-width:60em;margin:2em auto}"
+    "td,th{padding:2px 10px;text-align:left}img{max-width:100%}</style>"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +59,9 @@ def _page(findings: Findings) -> str:
     mapped = "yes" if findings.preflight.maps_everything else "no"
     parts = [
         "<!doctype html><meta charset=utf-8><title>glancein: float and int8</title>",
-        "<style>body{font:15px sans-serif;max-width:60em;margin:2em auto}td,th{padding:2px 10px;text-align:left}"
-        "img{max-width:100%}</style>",
-        f"<h1>Float and int8</h1><p>Gate: {html.escape(verdict)}. Edge TPU preflight maps everything: {mapped} "
-        "(not tried on hardware).</p>",
+        STYLE,
+        f"<h1>Float and int8</h1><p>Gate: {html.escape(verdict)}.</p>",
+        f"<p>Edge TPU preflight maps everything: {mapped} (not tried on hardware).</p>",
         _table(["figure", "value"], _flat(findings.figures)),
         "<h2>Scores</h2>",
         _picture(_draw_scores(findings)),
@@ -66,11 +69,15 @@ def _page(findings: Findings) -> str:
         _table(
             ["rate", "threshold", "95 % interval", "how"],
             [
-                (f"{p.false_match_rate:g}", p.threshold_cos, f"{p.low_cos} to {p.high_cos}",
-                 "extrapolated" if p.extrapolated else "counted")
+                (
+                    f"{p.false_match_rate:g}",
+                    p.threshold_cos,
+                    f"{p.low_cos} to {p.high_cos}",
+                    "extrapolated" if p.extrapolated else "counted",
+                )
                 for p in findings.points
             ],
-        ),  # fmt: skip
+        ),
         "<h2>Signal to noise of each operator (dB)</h2>",
         _picture(_draw_noise(findings)),
         "<h2>Crops that int8 moved most</h2>",
@@ -79,17 +86,23 @@ def _page(findings: Findings) -> str:
         _table(
             ["", "operator", "version", "output", "MMAC", "why not on the Edge TPU"],
             [
-                (o.index, o.name, o.version, "x".join(map(str, o.output_shape)), round(o.macs / 1e6, 2),
-                 ", ".join(o.reasons))
+                (
+                    o.index,
+                    o.name,
+                    o.version,
+                    "x".join(map(str, o.output_shape)),
+                    round(o.macs / 1e6, 2),
+                    ", ".join(o.reasons),
+                )
                 for o in findings.preflight.operators
             ],
-        ),  # fmt: skip
+        ),
         _table(["milliseconds here", ""], list(findings.milliseconds.items())),
     ]
     return "\n".join(parts) + "\n"
 
 
-def _flat(value: Any, prefix: str = "") -> list[tuple[str, Any]]:  # noqa: ANN401  # any JSON
+def _flat(value: Any, prefix: str = "") -> list[tuple[str, Any]]:  # any JSON
     match value:
         case dict():
             return [row for key, inner in value.items() for row in _flat(inner, f"{prefix} {key}".strip())]
@@ -99,25 +112,25 @@ def _flat(value: Any, prefix: str = "") -> list[tuple[str, Any]]:  # noqa: ANN40
             return [(prefix, value)]
 
 
-def _table(head: list[str], rows: Any) -> str:  # noqa: ANN401  # rows of anything printable
+def _table(head: list[str], rows: Any) -> str:  # rows of anything printable
     cells = ["<tr>" + "".join(f"<th>{html.escape(str(c))}</th>" for c in head) + "</tr>"]
     cells += ["<tr>" + "".join(f"<td>{html.escape(str(c))}</td>" for c in row) + "</tr>" for row in rows]
     return "<table>" + "".join(cells) + "</table>"
 
 
-def _picture(figure: Any) -> str:  # noqa: ANN401  # matplotlib figure
+def _picture(figure: Any) -> str:  # matplotlib figure
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=90, bbox_inches="tight")
     return f'<img alt="" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'
 
 
-def _figure(width: float, height: float) -> Any:  # noqa: ANN401  # matplotlib figure
+def _figure(width: float, height: float) -> Any:  # matplotlib figure
     from matplotlib.figure import Figure  # noqa: PLC0415  # heavy; and no global state this way
 
     return Figure(figsize=(width, height))
 
 
-def _draw_scores(findings: Findings) -> Any:  # noqa: ANN401  # matplotlib figure
+def _draw_scores(findings: Findings) -> Any:  # matplotlib figure
     figure = _figure(9, 3.5)
     left, right = figure.subplots(1, 2)
     for name, scored in (("float", findings.parity.float_scores), ("int8", findings.parity.int8_scores)):
@@ -135,7 +148,7 @@ def _draw_scores(findings: Findings) -> Any:  # noqa: ANN401  # matplotlib figur
     return figure
 
 
-def _draw_noise(findings: Findings) -> Any:  # noqa: ANN401  # matplotlib figure
+def _draw_noise(findings: Findings) -> Any:  # matplotlib figure
     figure = _figure(9, 3)
     axes = figure.subplots()
     names = [name for name, _ in findings.noise_db]
@@ -144,7 +157,7 @@ def _draw_noise(findings: Findings) -> Any:  # noqa: ANN401  # matplotlib figure
     return figure
 
 
-def _draw_worst(findings: Findings) -> Any:  # noqa: ANN401  # matplotlib figure
+def _draw_worst(findings: Findings) -> Any:  # matplotlib figure
     figure = _figure(9, 2)
     cosines = findings.parity.cosines
     for axes, row in zip(figure.subplots(1, WORST), np.argsort(cosines)[:WORST], strict=True):

@@ -1,4 +1,4 @@
-"""The threshold of a bundle: impostor scores of development people, the cohort that ships, the check of searches."""
+"""The threshold of a bundle: impostor scores of development people, the cohort, the check of searches."""
 
 from __future__ import annotations
 
@@ -35,9 +35,14 @@ class Strangers:
 
 
 def calibrate(
-    development: Vectors, identity: NDArray[np.int64], teachers: Sequence[Floats], cohort: Vectors, *, seed: int = 0
+    development: Vectors,
+    identity: NDArray[np.int64],
+    teachers: Sequence[Floats],
+    cohort: Vectors,
+    *,
+    seed: int = 0,
 ) -> Strangers:
-    """Thresholds on int8 vectors: each rate takes the stricter of all development crops and the frontal ones."""
+    """Thresholds on int8 vectors: for each rate the stricter of all development crops and frontal ones."""
     same = same_person(teachers)
     everyone = thresholds.impostor_tail(development.summed, identity, same_person=same)
     frontal = np.flatnonzero(development.symmetry >= np.quantile(development.symmetry, 1 - FRONTAL_SHARE))
@@ -51,7 +56,8 @@ def calibrate(
     points = tuple(max(pair, key=lambda p: p.threshold_cos) for pair in zip(*tables.values(), strict=True))
     figures: dict[str, Any] = {
         "thresholds_cos": {
-            name: {f"{p.false_match_rate:g}": p.threshold_cos for p in table} for name, table in tables.items()
+            name: {f"{p.false_match_rate:g}": p.threshold_cos for p in table}
+            for name, table in tables.items()
         },
         "pairs_thought_to_be_one_person": everyone.excluded,
         "against_cohort": against_cohort(development, cohort, points),
@@ -80,12 +86,14 @@ def check_searches(
                 vectors, identity, enrolled=gallery, threshold=threshold, seeds=range(10)
             )
             foretold = search_rate(gallery, rate)
-            rows.append({
-                "gallery": gallery,
-                "false_match_rate": rate,
-                "foretold": round(foretold, 5),
-                "counted": round(counted, 5),
-            })
+            rows.append(
+                {
+                    "gallery": gallery,
+                    "false_match_rate": rate,
+                    "foretold": round(foretold, 5),
+                    "counted": round(counted, 5),
+                }
+            )
     return rows
 
 
@@ -95,15 +103,19 @@ def against_cohort(
     """Share of development x cohort pairs (different sources, so different people) over each threshold."""
     scores = development.summed @ cohort.summed.T
     return {
-        f"{point.false_match_rate:g}": {"share_over_threshold": round(float(np.mean(scores > point.threshold_cos)), 8)}
+        f"{point.false_match_rate:g}": {
+            "share_over_threshold": round(float(np.mean(scores > point.threshold_cos)), 8)
+        }
         for point in points
     }
 
 
 def pack_cohort(cohort: Vectors, development: Vectors, *, seed: int) -> bytes:
-    """An .npz with ``vectors`` (2000, 128) int8 and ``scale`` (2000,) float32: unit vector = vectors * scale."""
+    """An .npz: ``vectors`` (2000, 128) int8 and ``scale`` (2000,) float32, unit vector = vectors * scale."""
     rows = np.concatenate([cohort.summed, development.summed])
-    picked = np.sort(np.random.default_rng(seed).choice(len(rows), min(COHORT_VECTORS, len(rows)), replace=False))
+    picked = np.sort(
+        np.random.default_rng(seed).choice(len(rows), min(COHORT_VECTORS, len(rows)), replace=False)
+    )
     scale = np.abs(rows[picked]).max(1) / 127
     steps = np.rint(rows[picked] / scale[:, None]).astype(np.int8)
     file = io.BytesIO()

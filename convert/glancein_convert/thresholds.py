@@ -1,7 +1,8 @@
 """Cosine thresholds for wanted false match rates, with intervals, from impostor pairs.
 
-Counted where there are enough pairs; beyond that a generalised Pareto tail (Pickands 1975) is fitted to the scores
-over a high threshold by probability-weighted moments (Hosking and Wallis 1987) and the result marked as extrapolated.
+Counted where there are enough pairs; beyond that a generalised Pareto tail (Pickands 1975) is fitted to the
+scores over a high threshold by probability-weighted moments (Hosking and Wallis 1987) and the result marked
+as extrapolated.
 Intervals come from resampling people, not pairs: pairs that share a person are not independent.
 """
 
@@ -26,7 +27,7 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """The highest impostor scores, falling, and the people they belong to; and how many pairs there were in all."""
+    """The highest impostor scores, falling, and the people they belong to."""
 
     scores: Doubles  # (k,)
     first: Indices  # (k,) person of one side, 0 ... people - 1
@@ -81,7 +82,9 @@ def impostor_tail(
     )
 
 
-def calibrate(tail: Tail, *, rates: Sequence[float] = RATES, rounds: int = 200, seed: int = 0) -> list[ThresholdPoint]:
+def calibrate(
+    tail: Tail, *, rates: Sequence[float] = RATES, rounds: int = 200, seed: int = 0
+) -> list[ThresholdPoint]:
     """A threshold with its 95 % interval for each rate, rates falling."""
     rng = np.random.default_rng(seed)
     people = len(tail.pictures)
@@ -114,7 +117,8 @@ def thresholds(tail: Tail, weight: Doubles, rates: Sequence[float]) -> Doubles:
     people = len(tail.pictures)
     enough = ENOUGH_PAIRS_OF_PEOPLE / (people * (people - 1) / 2)
     out = [
-        _counted(tail.scores, passed, rate * total) if rate >= enough else pareto.threshold(rate) for rate in rates
+        _counted(tail.scores, passed, rate * total) if rate >= enough else pareto.threshold(rate)
+        for rate in rates
     ]
     return np.maximum.accumulate(np.array(out))
 

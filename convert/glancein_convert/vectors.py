@@ -14,6 +14,8 @@ from glancein.domain.quantize import pixels_to_int8, to_float
 from glancein.types import Floats, Pixels
 from glancein_training.networks import to_network_floats
 
+FIELDS = ("single", "summed", "symmetry")
+
 
 @dataclass(frozen=True, slots=True)
 class Vectors:
@@ -29,7 +31,7 @@ class Vectors:
 
 @torch.no_grad()
 def by_float(module: nn.Module, pixels: Pixels, *, batch: int = 128) -> Vectors:
-    """pixels (n, 112, 112, 3) RGB."""
+    """Vectors of pixels (n, 112, 112, 3) RGB by a module in PyTorch."""
     module.eval()
     rows, mirrored = [], []
     for start in range(0, len(pixels), batch):
@@ -41,7 +43,7 @@ def by_float(module: nn.Module, pixels: Pixels, *, batch: int = 128) -> Vectors:
 
 
 def by_int8(network: Network, pixels: Pixels) -> Vectors:
-    """pixels (n, 112, 112, 3) RGB."""
+    """Vectors of pixels (n, 112, 112, 3) RGB by an int8 file."""
     spec = network.outputs[0]
     steps = [network.run(pixels_to_int8(p)[None])[0].reshape(-1) for p in pixels]
     mirrored = [network.run(pixels_to_int8(p[:, ::-1])[None])[0].reshape(-1) for p in pixels]

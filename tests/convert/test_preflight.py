@@ -1,0 +1,101 @@
+"""The checker names what an Edge TPU would not map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+schema = pytest.importorskip("ai_edge_litert.schema_py_generated", reason="needs ai-edge-litert")
+
+from tests.device import tiny_model
+
+from glancein_convert import preflight, repair
+
+Damage = Callable[[Any], None]  # Any: the schema is untyped
+
+
+def float_input(model: Any) -> None:
+    """The input as floats."""
+    model.subgraphs[0].tensors[0].type = schema.TensorType.FLOAT32
+
+
+def open_batch(model: Any) -> None:
+    """A batch size that is only known later."""
+    model.subgraphs[0].tensors[0].shapeSignature = [-1, 112, 112, 3]
+
+
+def four_wide(model: Any) -> None:
+    """A batch of two."""
+    model.subgraphs[0].tensors[0].shape = [2, 112, 112, 3]
+
+
+def asymmetric(model: Any) -> None:
+    """Weights with a zero point."""
+    model.subgraphs[0].tensors[2].quantization.zeroPoint = [1] * 128
+
+
+def hard_swish(model: Any) -> None:
+    """An activation that the chip does not know."""
+    model.operatorCodes[2].builtinCode = model.operatorCodes[2].deprecatedBuiltinCode = (
+        schema.BuiltinOperator.HARD_SWISH
+    )
+
+
+def newer(model: Any) -> None:
+    """A convolution of a later version."""
+    model.operatorCodes[1].version = 6
+
+
+def dense(model: Any) -> None:
+    """The convolution as a fully connected layer with per-channel weights."""
+    model.operatorCodes[1].builtinCode = model.operatorCodes[1].deprecatedBuiltinCode = (
+        schema.BuiltinOperator.FULLY_CONNECTED
+    )
+
+
+def rescaled(model: Any) -> None:
+    """A reshape that changes the scale."""
+    model.subgraphs[0].tensors[6].quantization.scale = [0.5]
+
+
+@pytest.mark.parametrize(
+    ("damage", "operator", "reason"),
+    [
+        (float_input, 0, "not int8"),
+        (open_batch, 0, "dynamic shape"),
+        (four_wide, 0, "more than three dimensions"),
+        (asymmetric, 1, "not symmetric"),
+        (hard_swish, 2, "not in the Edge TPU's operator table"),
+        (newer, 1, "newer than 3"),
+        (dense, 1, "per-channel FULLY_CONNECTED"),
+        (rescaled, 2, "changes the quantisation"),
+    ],
+)
+def test_each_obstacle_is_named_at_its_operator(
+    tmp_path: Path, damage: Damage, operator: int, reason: str
+) -> None:
+    """One change, one reason, at the right place."""
+    model = repair.read(tiny_model.make_model())
+    damage(model)
+    path = tmp_path / "model.tflite"
+    path.write_bytes(repair.write(model))
+
+    checked = preflight.check(path)
+
+    assert not checked.maps_everything
+    assert any(reason in sentence for sentence in checked.operators[operator].reasons)
+
+
+def test_sound_file_maps_and_its_work_is_counted(tmp_path: Path) -> None:
+    """8 x 8 x 3 weights for each of 128 outputs, once."""
+    path = tmp_path / "model.tflite"
+    path.write_bytes(tiny_model.make_model())
+
+    checked = preflight.check(path)
+
+    assert checked.maps_everything
+    assert checked.macs == 128 * 8 * 8 * 3
+    assert checked.parameter_bytes >= 128 * 8 * 8 * 3

@@ -1,0 +1,125 @@
+"""Thresholds are compared with plain counting and with tails whose truth is known."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from glancein.types import Floats
+from glancein_convert import thresholds
+from glancein_convert.figures import accept_rate, one_shot_miss_rate, pair_accuracy, score
+from glancein_convert.thresholds import Doubles, Indices
+
+
+def people(count: int, pictures: int, *, spread: float, seed: int = 0) -> tuple[Floats, Indices]:
+    """Unit vectors around one centre a person."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(count, 1, 16))
+    rows = (centres + spread * rng.normal(size=(count, pictures, 16))).reshape(-1, 16)
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(unit, np.float32), np.repeat(np.arange(count), pictures)
+
+
+def plain_scores(vectors: Floats, identity: Indices) -> tuple[list[float], list[float]]:
+    """Genuine and impostor scores, pair by pair."""
+    genuine: list[float] = []
+    impostor: list[float] = []
+    for a, b in itertools.combinations(range(len(vectors)), 2):
+        (genuine if identity[a] == identity[b] else impostor).append(float(vectors[a] @ vectors[b]))
+    return genuine, impostor
+
+
+def test_counted_thresholds_are_those_of_plain_counting() -> None:
+    """With every person counted once, the quantile of all impostor pairs."""
+    vectors, identity = people(60, 3, spread=0.5)
+    _, impostor = plain_scores(vectors, identity)
+    tail = thresholds.impostor_tail(vectors, identity, keep_rate=0.2)
+
+    found = thresholds.thresholds(tail, np.ones(60), [1e-1, 5e-2])
+
+    for threshold, rate in zip(found, (1e-1, 5e-2), strict=True):
+        assert np.mean(np.array(impostor) > threshold) == pytest.approx(rate, abs=2 / len(impostor))
+
+
+def test_weight_of_a_person_counts_their_pairs_that_often() -> None:
+    """Resampling by weights equals repeating the pictures, without the pairs of a person with their copy."""
+    vectors, identity = people(40, 2, spread=0.5)
+    weight: Doubles = np.ones(40)
+    weight[:10] = 2
+    tail = thresholds.impostor_tail(vectors, identity, keep_rate=0.3)
+
+    (found,) = thresholds.thresholds(tail, weight, [1e-1])
+
+    scores = []
+    for a, b in itertools.combinations(range(len(vectors)), 2):
+        if identity[a] != identity[b]:
+            repeats = int(weight[identity[a]] * weight[identity[b]])
+            scores += [float(vectors[a] @ vectors[b])] * repeats
+    assert np.mean(np.array(scores) > found) == pytest.approx(0.1, abs=0.005)
+
+
+@pytest.mark.parametrize("shape", [-0.3, -0.1, 0.0, 0.1])
+def test_pareto_fit_finds_the_tail_it_was_drawn_from(shape: float) -> None:
+    """Known generalised Pareto excesses give back their far quantiles."""
+    rng = np.random.default_rng(1)
+    uniform = rng.random(400_000)
+    scale = 0.05
+    excess = -scale * np.log(uniform) if shape == 0 else scale / shape * (uniform**-shape - 1)
+    scores = np.sort(0.2 + excess)[::-1]
+    total = len(scores) / 0.01  # these are the upper hundredth of all pairs
+
+    fitted = thresholds.fit_pareto(scores, np.ones(len(scores)), total)
+
+    share = 1e-6 / 0.01
+    truth = 0.2 + (-scale * np.log(share) if shape == 0 else scale / shape * (share**-shape - 1))
+    assert fitted.threshold(1e-6) == pytest.approx(truth, rel=0.06)
+
+
+def test_thresholds_rise_as_rates_fall_and_lie_in_their_intervals() -> None:
+    """The table is in order, and rates beyond the data are marked."""
+    vectors, identity = people(120, 3, spread=0.6)
+    tail = thresholds.impostor_tail(vectors, identity, keep_rate=0.1)
+
+    table = thresholds.calibrate(tail, rounds=40)
+
+    cosines = [point.threshold_cos for point in table]
+    assert cosines == sorted(cosines)
+    assert all(p.low_cos - 0.02 <= p.threshold_cos <= p.high_cos + 0.02 for p in table)
+    assert [p.extrapolated for p in table] == [p.false_match_rate < 3e-3 for p in table]
+
+
+def test_pairs_marked_as_one_person_do_not_count() -> None:
+    """A wrong label does not set the threshold."""
+    vectors, identity = people(50, 2, spread=0.4)
+    vectors[2] = vectors[0]  # person 1 has a picture of person 0
+    marked = np.zeros((100, 100), np.bool_)
+    marked[0, 2] = marked[2, 0] = True
+
+    tail = thresholds.impostor_tail(vectors, identity, keep_rate=0.2, same_person=marked)
+
+    assert tail.excluded == 1
+    assert tail.scores[0] < 0.999
+
+
+def test_accept_rate_is_that_of_plain_counting() -> None:
+    """Genuine pairs over the impostors' quantile, pair by pair."""
+    vectors, identity = people(50, 4, spread=0.7)
+    genuine, impostor = plain_scores(vectors, identity)
+    threshold = np.quantile(impostor, 1 - 1e-2)
+
+    found = accept_rate(score(vectors, identity, keep_rate=0.1), 1e-2)
+
+    assert found == pytest.approx(np.mean(np.array(genuine) > threshold), abs=0.01)
+
+
+def test_figures_tell_good_vectors_from_bad_ones() -> None:
+    """Tight clusters are perfect, noise is chance."""
+    good, identity = people(60, 3, spread=0.05)
+    bad, _ = people(180, 1, spread=0.0, seed=5)
+
+    assert pair_accuracy(good, identity) > 0.99
+    assert one_shot_miss_rate(good, identity, enrolled=20, seeds=range(3)) < 0.02
+    assert pair_accuracy(bad, identity) == pytest.approx(0.5, abs=0.05)
+    assert one_shot_miss_rate(bad, identity, enrolled=20, seeds=range(3)) > 0.8
