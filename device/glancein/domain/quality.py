@@ -25,7 +25,7 @@ _BLACK = 0.06
 # Blur is read where the coarse gradient is strongest: edges of eyes, nose and mouth, not skin and its noise.
 _EDGE_SHARE = 0.15
 _FINE_PX, _COARSE_PX = 1.0, 2.0
-_SHARPEST_RATIO = (_COARSE_PX / _FINE_PX) ** 2
+_DIRECTIONS = ((1.0, 0.0), (0.0, 1.0), (0.7071, 0.7071), (0.7071, -0.7071))  # a hand may move any way
 
 
 class Audience(StrEnum):
@@ -170,7 +170,7 @@ def overall(measures: Mapping[str, float]) -> float:
 
 
 def blur_px(light: Floats) -> float:
-    """Equivalent Gaussian blur of the face in crop pixels, in the worse direction; 0 is perfectly sharp.
+    """Equivalent Gaussian blur of the face in crop pixels, in the worst of four directions; 0 is sharp.
 
     light (112, 112), 0 to 1. At an edge blurred by b, the squared gradients after further blurs s and t stand
     as (b^2 + t^2) : (b^2 + s^2); solved for b (Zhuo and Sim 2011, "Defocus map estimation from a single
@@ -178,12 +178,12 @@ def blur_px(light: Floats) -> float:
     """
     import cv2  # noqa: PLC0415  # heavy, and not needed to import glancein
 
-    fine = cv2.GaussianBlur(light, (0, 0), _FINE_PX)
-    coarse = cv2.GaussianBlur(light, (0, 0), _COARSE_PX)
+    oval = _inside_oval()
+    fine_y, fine_x = (step[oval] for step in np.gradient(cv2.GaussianBlur(light, (0, 0), _FINE_PX)))
+    coarse_y, coarse_x = (step[oval] for step in np.gradient(cv2.GaussianBlur(light, (0, 0), _COARSE_PX)))
     worst = 0.0
-    for axis in (0, 1):
-        sharp = np.gradient(fine, axis=axis)[_inside_oval()] ** 2
-        soft = np.gradient(coarse, axis=axis)[_inside_oval()] ** 2
+    for x, y in _DIRECTIONS:
+        sharp, soft = (x * fine_x + y * fine_y) ** 2, (x * coarse_x + y * coarse_y) ** 2
         edges = soft >= np.quantile(soft, 1 - _EDGE_SHARE)
         ratio = float(sharp[edges].sum() / max(float(soft[edges].sum()), 1e-12))
         squared = (_COARSE_PX**2 - ratio * _FINE_PX**2) / max(ratio - 1.0, 1e-2)
