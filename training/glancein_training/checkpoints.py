@@ -1,0 +1,46 @@
+"""Checkpoints: written whole or not at all, and read with an error that says what is wrong."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from glancein.errors import InputError
+from glancein_training.networks import FAMILY, Embedder
+
+
+def write_checkpoint(content: Mapping[str, object], path: Path) -> None:
+    """Replace the checkpoint in one move, so that a cut never leaves half of one."""
+    part = path.with_suffix(".part")
+    torch.save(dict(content), part)
+    part.replace(path)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What a run wrote, states of several kinds. Raises InputError if the file cannot be read."""
+    try:
+        stored = torch.load(path, weights_only=True, map_location="cpu")
+    except OSError as err:
+        raise InputError(f"cannot read checkpoint {path}: {err.strerror}") from err
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as err:
+        raise InputError(f"cannot read checkpoint {path}: it is damaged or something else") from err
+    if not isinstance(stored, dict) or "network" not in stored:
+        raise InputError(f"{path} is no checkpoint of this laboratory; give checkpoint.pt of a run")
+    return stored
+
+
+def load_network(path: Path) -> Embedder:
+    """The averaged weights of a run, ready to embed. Raises InputError if they do not fit the family."""
+    stored = read_checkpoint(path)
+    if stored["network"] not in FAMILY:
+        raise InputError(f"{path} holds a {stored['network']!r}; the family has {', '.join(FAMILY)}")
+    network = Embedder(FAMILY[stored["network"]])
+    try:
+        network.load_state_dict(stored["average"])
+    except (KeyError, RuntimeError) as err:
+        raise InputError(f"the weights in {path} do not fit {stored['network']}: {err}") from err
+    return network.eval()

@@ -1,0 +1,202 @@
+"""glancein-train: the laboratory's command line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from glancein.errors import GlanceinError, InputError
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+out_console = Console()
+error_console = Console(stderr=True)
+
+CACHE = Path.home() / ".cache/glancein"
+Labels = Annotated[Path | None, typer.Option(help="labels.csv with path and identity (or id), split, groups")]
+Split = Annotated[str, typer.Option(help="only this split of the labels; others pad the galleries")]
+Half = Annotated[str, typer.Option(help="even (to choose on), odd (to report on) or all people")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE of the configuration; repeatable")]
+
+
+@app.command()
+def evaluate(
+    embeddings: Annotated[Path, typer.Argument(help="FILE.npz of `glancein embed`, or a teacher's")],
+    out: Annotated[Path, typer.Option(help="folder of the report")],
+    *,
+    labels: Labels = None,
+    pairs: Annotated[
+        tuple[Path, Path] | None, typer.Option(help="LFW's pairs.txt and the folder of its images")
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="folder or packs of pictures: adds errors.png")] = None,
+    padding: Annotated[
+        Path | None, typer.Option(help="embeddings of strangers to pad galleries with")
+    ] = None,
+    padding_labels: Annotated[Path | None, typer.Option(help="labels.csv of the padding")] = None,
+    split: Split = "",
+    half: Half = "all",
+    people: Annotated[int, typer.Option(help="draw only this many people; 0 for all")] = 0,
+    enrol_from: Annotated[str, typer.Option(help="folder of the badge photos; only they are enrolled")] = "",
+    identity_from: Annotated[str, typer.Option(help="without labels: folder, stem or picture")] = "folder",
+    drawings: Annotated[int, typer.Option(help="galleries drawn for each size", min=1)] = 20,
+    resamples: Annotated[int, typer.Option(help="bootstrap resamples of people", min=2)] = 200,
+    seed: int = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="without clusters, neighbours and the map")] = False,
+) -> None:
+    """Measure embeddings: report.json, report.html and, with images, errors.png."""
+    from glancein_training.evaluate import command, report  # noqa: PLC0415  # matplotlib takes seconds
+
+    request = command.Request(
+        embeddings, labels, pairs[0] if pairs else None, images or (pairs[1] if pairs else None), padding,
+        padding_labels, split, half, people, enrol_from, identity_from,
+    )  # fmt: skip
+    plan = report.Plan(drawings=drawings, resamples=resamples, seed=seed, with_structure=not quick)
+    with errors_in_words():
+        found = command.evaluate(request, out, plan)
+    table = Table(
+        "", "with 95 % interval by people", title=f"{found.pictures} pictures, {found.people} people"
+    )
+    for rate, tar in found.verification.true_accepts.items():
+        table.add_row(f"true accepts at FAR {rate}", report.percent(tar))
+    table.add_row("equal error rate", report.percent(found.verification.equal_error))
+    for row in found.open_set:
+        for rate, miss in row.misses.items():
+            told = f"misses at FPIR {100 * float(rate):g} %, {row.gallery:,} enrolled"
+            table.add_row(told, report.percent(miss))
+    out_console.print(table)
+    out_console.print(f"{out / 'report.html'}", highlight=False)
+
+
+@app.command()
+def compare(
+    embeddings: Annotated[list[Path], typer.Argument(help="FILE.npz of each network, the one to beat first")],
+    *,
+    labels: Labels = None,
+    split: Split = "",
+    half: Half = "all",
+    gallery: Annotated[int, typer.Option(help="people enrolled", min=1)] = 400,
+    resamples: Annotated[int, typer.Option(min=2)] = 200,
+    seed: int = 0,
+) -> None:
+    """Compare networks on the same pictures, with intervals of the differences."""
+    from glancein_training.evaluate import command, report  # noqa: PLC0415  # matplotlib takes seconds
+    from glancein_training.evaluate.compare import compare as measure  # noqa: PLC0415  # as above
+    from glancein_training.evaluate.faces import read_faces  # noqa: PLC0415  # as above
+
+    with errors_in_words():
+        named = []
+        for path in embeddings:
+            request = command.Request(path, labels=labels, split=split, half=half)
+            faces = command.chosen_faces(read_faces(path, labels=labels), request, seed=seed)
+            named.append((f"{path.parent.name}/{path.stem}", faces))
+        rows = measure(named, gallery=gallery, resamples=resamples, seed=seed)
+    table = Table("", *(f"TAR at FAR {rate}" for rate in rows[0].true_accepts), "FNIR at FPIR 1 %")
+    for row in rows:
+        table.add_row(
+            row.name, *(report.percent(e) for e in row.true_accepts.values()), report.percent(row.miss)
+        )
+        if row is not rows[0]:
+            gaps = [report.percent(e) for e in row.true_accepts_difference.values()]
+            table.add_row("  difference", *gaps, report.percent(row.miss_difference))
+    out_console.print(table)
+
+
+@app.command()
+def embed(
+    checkpoint: Annotated[Path, typer.Argument(help="checkpoint.pt of a run")],
+    pack: Annotated[Path, typer.Argument(help="folder with labels.csv and tars")],
+    out: Annotated[Path, typer.Option(help="FILE.npz to write")],
+    split: Annotated[str, typer.Option(help="only this split")] = "",
+    cache: Annotated[Path, typer.Option(help="decoded crops")] = CACHE,
+) -> None:
+    """Embed a pack with a checkpoint, for `evaluate` and `compare`."""
+    from glancein_training.embed import embed_pack  # noqa: PLC0415  # torch takes seconds
+
+    with errors_in_words():
+        count = embed_pack(checkpoint, pack, out, cache=cache, split=split)
+    out_console.print(f"{count} pictures in {out}")
+
+
+@app.command()
+def distill(
+    out: Annotated[Path, typer.Argument(help="folder of the run: checkpoint.pt, config.json, curve.csv")],
+    settings: Set = None,
+    cache: Annotated[Path, typer.Option(help="decoded crops")] = CACHE,
+    minutes: Annotated[float, typer.Option(help="stop after this long, with a checkpoint")] = 1e9,
+    *,
+    decay: Annotated[
+        bool, typer.Option("--decay", help="start the decay from the latest checkpoint")
+    ] = False,
+) -> None:
+    """Run or resume a distillation from the teachers' embeddings."""
+    from glancein_training import distill as distillation  # noqa: PLC0415  # torch takes seconds
+    from glancein_training.configuration import with_settings  # noqa: PLC0415  # as above
+
+    with errors_in_words():
+        config = with_settings(distillation.Config(), settings or [])
+        distillation.run(config, out, cache, minutes=minutes, decay=decay)
+
+
+@app.command()
+def networks() -> None:
+    """Parameters and multiply-accumulates of every member of the family."""
+    from glancein_training.networks import FAMILY, Embedder, count_cost  # noqa: PLC0415 # torch takes seconds
+
+    table = Table("network", "parameters", "MMAC", "int8 MB", "input", "embedding")
+    for name, shape in FAMILY.items():
+        parameters, macs = count_cost(Embedder(shape))
+        size = (f"{shape.input_px} px", str(shape.embedding))
+        table.add_row(
+            name, f"{parameters / 1e6:.2f} M", f"{macs / 1e6:.1f}", f"{parameters / 1e6:.2f}", *size
+        )
+    out_console.print(table)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def export(
+    context: typer.Context,
+    checkpoint: Annotated[Path, typer.Argument(help="checkpoint.pt of a run")],
+    out: Annotated[Path, typer.Option(help="folder of the bundle")],
+) -> None:
+    """Convert a checkpoint to an int8 bundle; further options go to `glancein-convert export`."""
+    # A process of its own: the laboratory does not import the converter, whose libraries are another extra.
+    words = [
+        sys.executable,
+        "-m",
+        "glancein_convert",
+        "export",
+        str(checkpoint),
+        "--out",
+        str(out),
+        *context.args,
+    ]
+    raise typer.Exit(subprocess.run(words, check=False).returncode)  # noqa: S603  # our own program
+
+
+@contextmanager
+def errors_in_words() -> Iterator[None]:
+    """Ours and missing files as one line and an exit code, without a traceback."""
+    try:
+        yield
+    except FileNotFoundError as err:
+        error_console.print(f"glancein-train: there is no {err.filename}", highlight=False, markup=False)
+        raise typer.Exit(InputError.exit_code) from None
+    except GlanceinError as err:
+        error_console.print(f"glancein-train: {err}", highlight=False, markup=False)
+        raise typer.Exit(err.exit_code) from None
+
+
+def main() -> None:
+    """Entry point."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""A checkpoint's embeddings of a pack, in the form that `evaluate` reads."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from glancein.errors import InputError
+from glancein_training import packs
+from glancein_training.checkpoints import load_network
+from glancein_training.distill import embed
+
+
+def embed_pack(checkpoint: Path, pack: Path, out: Path, *, cache: Path, split: str = "") -> int:
+    """Write path, found and embedding (crop and mirror image summed) of a pack; returns the number.
+
+    Raises InputError if the pack has no labels or the split no pictures.
+    """
+    network = load_network(checkpoint)
+    labels = pack / "labels.csv"
+    if not labels.exists():
+        raise InputError(f"{pack} is no pack of crops: it has no labels.csv")
+    with labels.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    wanted = [k for k, row in enumerate(rows) if not split or row.get("split") == split]
+    if not wanted:
+        raise InputError(f"{labels} has no pictures of split {split!r}")
+    crops = packs.load(pack, cache=cache)
+    vectors = embed(network, crops.pixels[wanted]).numpy()
+    part = out.with_suffix(".part.npz")
+    np.savez(
+        part, path=[rows[k]["path"] for k in wanted], found=np.ones(len(wanted), bool), embedding=vectors
+    )
+    part.replace(out)
+    return len(wanted)
