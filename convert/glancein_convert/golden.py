@@ -36,13 +36,13 @@ def synthetic_pictures(height: int, width: int, *, seed: int) -> Int8s:
     return np.asarray(np.clip(np.rint(np.stack(pictures)), -128, 127), np.int8)
 
 
-def _blocks(rng: np.random.Generator, height: int, width: int) -> np.ndarray:  # type: ignore[type-arg]
+def _blocks(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     rows, columns = -(-height // BLOCK_PX), -(-width // BLOCK_PX)
     small = rng.integers(-128, 128, (rows, columns, 3))
     return small.repeat(BLOCK_PX, 0).repeat(BLOCK_PX, 1)[:height, :width]
 
 
-def _oval(rng: np.random.Generator, height: int, width: int) -> np.ndarray:  # type: ignore[type-arg]
+def _oval(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     picture = np.broadcast_to(rng.integers(-128, 0, 3), (height, width, 3)).astype(float)
     picture[(x / 0.7) ** 2 + (y / 0.9) ** 2 < 1] = rng.integers(0, 100, 3)

@@ -51,7 +51,7 @@ def milliseconds(path: Path, *, threads: Sequence[int] = (1, 2), runs: int = 100
 
 def delegate_partitions(path: Path) -> int:
     """Into how many pieces XNNPACK takes the graph: one, and nothing left outside, is what we want."""
-    from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415  # heavy
+    from ai_edge_litert.interpreter import Interpreter  # type: ignore[import-untyped]  # noqa: PLC0415  # heavy
 
     interpreter = Interpreter(model_path=str(path))
     interpreter.allocate_tensors()

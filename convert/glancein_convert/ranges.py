@@ -33,7 +33,7 @@ class Histogram:
 
 def collect(float_model: Path, batches: Iterable[Pixels]) -> dict[str, Histogram]:
     """Histogram of every float tensor of the graph over all pictures, in two passes over them."""
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType  # noqa: PLC0415  # heavy
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType  # type: ignore[import-untyped]  # noqa: PLC0415  # heavy
 
     pictures = [(picture.astype(np.float32) - 128) / 128 for batch in batches for picture in batch]
     interpreter = Interpreter(

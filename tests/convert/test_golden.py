@@ -5,10 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
-
-pytest.importorskip("ai_edge_litert", reason="needs ai-edge-litert")
-
 from tests.device import tiny_model
 
 from glancein.adapters.bundle_folder import check_golden

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-schema = pytest.importorskip("ai_edge_litert.schema_py_generated", reason="needs ai-edge-litert")
-
+from ai_edge_litert import schema_py_generated as schema  # type: ignore[import-untyped]  # ships no types
 from tests.device import tiny_model
 
 from glancein_convert import preflight, repair

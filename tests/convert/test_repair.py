@@ -7,9 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-schema = pytest.importorskip("ai_edge_litert.schema_py_generated", reason="needs ai-edge-litert")
-
+from ai_edge_litert import schema_py_generated as schema  # type: ignore[import-untyped]  # ships no types
 from tests.device import tiny_model
 
 from glancein.adapters.tflite_runtime import open_model
