@@ -25,6 +25,8 @@ RIVAL_SHARE = 0.6
 GHOST_CONTRAST_SHARE = 0.5
 # A pattern that the finder half believes in is not a second person.
 RIVAL_SCORE_SHARE = 0.6
+# Building a matrix costs time in proportion to the people in it: a long roster builds the large one seldom.
+SETTLE_EVERY = 256
 
 _REFUSED = {
     Reason.NO_FACE: "no face was found",
@@ -185,6 +187,7 @@ class Enroller:
         self._limits = limits
         self._now = now
         self._known = _Known(register.templates(self._embedder.model_sha256))
+        self._people = {person.person_id: person for person in register.people()}
 
     def examine(self, photo: Path | str | bytes) -> Examined:
         """The portrait in a photo, or why there is none; stores nothing. Raises PhotoError if unreadable."""
@@ -218,12 +221,13 @@ class Enroller:
         if not dry_run:
             enrolment = self._enrolment(name, examined, data, allow_duplicate)
             outcome = self._register.replace(person_id, enrolment, at=self._now())
+            self._people.pop(person_id, None)
         self._known.put(Template(person_id, examined.vector, self._embedder.model_sha256))
         return Enrolled(person_id, outcome, examined, like)
 
     def is_current(self, row: RosterRow) -> bool:
-        """True when this person is enrolled with this very photo and name, for this model."""
-        person = next((p for p in self._register.people() if p.person_id == row.person_id), None)
+        """True when this person was enrolled before with this very photo and name, for this model."""
+        person = self._people.get(row.person_id)
         if person is None or person.name != row.name:
             return False
         data, _ = self._pictures.fetch(row.photo)
@@ -305,21 +309,26 @@ def _enrol_row(row: RosterRow, enroller: Enroller, *, dry_run: bool) -> RowRepor
 
 
 class _Known:
-    """The templates so far: one matrix of those stored at the start, and the few that came since."""
+    """The templates so far: one matrix of the older ones, and a small one of those that came since."""
 
     def __init__(self, templates: Sequence[Template]) -> None:
-        self._start = gather(templates)
+        self._older = list(templates)
+        self._settled = gather(self._older)
         self._since: dict[str, Template] = {}
         self._recent: Gallery = gather([])
 
     def put(self, template: Template) -> None:
         """Know this person by this template only."""
         self._since[template.person_id] = template
+        if len(self._since) >= SETTLE_EVERY:
+            self._older = [t for t in self._older if t.person_id not in self._since]
+            self._older.extend(self._since.values())
+            self._settled, self._since = gather(self._older), {}
         self._recent = gather(list(self._since.values()))
 
     def nearest_other(self, vector: Floats, person_id: str) -> Candidate | None:
         """The most similar person but this one."""
-        stored = self._start.rank(vector, 2 + len(self._since))
+        stored = self._settled.rank(vector, 2 + len(self._since))
         current = [c for c in stored if c.person_id not in self._since]
         others = [c for c in (*current, *self._recent.rank(vector, 2)) if c.person_id != person_id]
         return max(others, key=lambda candidate: candidate.score_cos, default=None)

@@ -20,6 +20,7 @@ from tests.device.fakes import (
     face_at,
 )
 
+from glancein import enrolment
 from glancein.domain import align
 from glancein.domain.person import Outcome
 from glancein.domain.roster import BadRow, RosterRow
@@ -297,6 +298,19 @@ def test_enrol_rows_dry_run_stores_nothing() -> None:
 
     assert [r.status for r in reports] == [RowStatus.WOULD_ENROL]
     assert register.stored == {}
+
+
+def test_enrol_long_roster_still_sees_duplicates_of_its_first_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settling the templates into one matrix loses nobody and keeps nobody's former face."""
+    monkeypatch.setattr(enrolment, "SETTLE_EVERY", 2)
+    several = enroller(ann=1, bob=2, cid=4, dee=5, again=1, wrong=6)
+    several.enrol("wrong", person_id="E0", name="Eve")
+    for number, who in enumerate(("ann", "bob", "cid")):
+        several.enrol(who, person_id=f"E{number}", name=who)
+
+    assert several.enrol("wrong", person_id="E8", name="Fay").outcome is Outcome.ADDED
+    with pytest.raises(PhotoError, match="as E0"):
+        several.enrol("again", person_id="E9", name="Gus")
 
 
 def test_crop_png_holds_the_crop_exactly() -> None:
