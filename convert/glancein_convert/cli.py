@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from glancein.errors import GlanceinError
+
+if TYPE_CHECKING:
+    from glancein_convert import bundle
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=__doc__)
 DEFAULT_CACHE = Path("~/.cache/glancein")
@@ -29,6 +33,7 @@ def export(  # noqa: PLR0913, PLR0917  # every option of a command is an argumen
     ] = None,
     people: Annotated[int | None, typer.Option(help="only this many development people: quicker")] = None,
     training_command: Annotated[str, typer.Option(help="goes into the card as it is")] = "",
+    key: Annotated[Path | None, typer.Option(help="sign the bundle with this private key")] = None,
     *,
     force: Annotated[bool, typer.Option("--force", help="write the bundle although the gate fails")] = False,
 ) -> None:
@@ -40,11 +45,7 @@ def export(  # noqa: PLR0913, PLR0917  # every option of a command is an argumen
         checkpoint, out, data, cache.expanduser(), report or out.with_name(out.name + ".report"),
         force=force, methods=methods, people=people, training_command=training_command,
     )  # fmt: skip
-    try:
-        bundle.export_embedder(request, say=out_console.print)
-    except GlanceinError as err:
-        error_console.print(f"glancein-convert: {err}", highlight=False, markup=False)
-        raise typer.Exit(err.exit_code) from None
+    _run(lambda: _export_and_sign(request, key))
 
 
 @app.command()
@@ -68,6 +69,44 @@ def preflight(model: Annotated[Path, typer.Argument(help="an int8 .tflite file")
         f"{checked.parameter_bytes / 1e6:.2f} MB of parameters; not tried on hardware"
     )
     raise typer.Exit(0 if checked.maps_everything else 1)
+
+
+@app.command()
+def new_key(
+    path: Annotated[Path, typer.Argument(help="where the private key goes; the public one is .pub")],
+) -> None:
+    """Make a key pair for signing bundles; kiosks get the .pub file in their models/trusted folder."""
+    from glancein_convert import signing  # noqa: PLC0415  # cryptography is only needed here
+
+    _run(lambda: out_console.print(f"private key {path}, public key {signing.new_key(path)}"))
+
+
+@app.command()
+def sign(
+    bundle: Annotated[Path, typer.Argument(help="folder of a bundle")],
+    key: Annotated[Path, typer.Option(help="private key")],
+) -> None:
+    """Sign a bundle's card, after checking every hash on it."""
+    from glancein_convert import signing  # noqa: PLC0415  # as above
+
+    _run(lambda: out_console.print(f"signed: {signing.sign(bundle, key)}"))
+
+
+def _export_and_sign(request: bundle.Request, key: Path | None) -> None:
+    from glancein_convert import bundle, signing  # noqa: PLC0415  # torch takes seconds
+
+    bundle.export_embedder(request, say=out_console.print)
+    if key is not None:
+        out_console.print(f"signed: {signing.sign(request.out, key)}")
+
+
+def _run(act: Callable[[], None]) -> None:
+    """Do it; an error of ours becomes one line and its exit code."""
+    try:
+        act()
+    except GlanceinError as err:
+        error_console.print(f"glancein-convert: {err}", highlight=False, markup=False)
+        raise typer.Exit(err.exit_code) from None
 
 
 def main() -> None:
