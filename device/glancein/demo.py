@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -97,31 +98,29 @@ def play(folder: Path, *, say: Callable[[str], None]) -> Result:
     pictures.mkdir()
     frames = film(SCENES, pictures)
     say(f"camera: {frames} frames: the person's other photos, then strangers, moved and lit as at a door")
-    ledger = wiring.open_ledger(home)
-    feedway = wiring.open_feedway(home, ledger, broker=wiring.EMBEDDED, port=0)
     screen = _DemoScreen(say)
     rows: list[FeedRow] = []
-    store = SqliteFeedStore(folder / "hr.sqlite")
-    feed = Feed(parse_broker_url(feedway.broker_url), store=store, rules=FeedRules())
-    listener = threading.Thread(target=_listen, args=(feed, rows), name="demo-feed")
-    listener.start()
-    try:
-        camera = wiring.open_camera(f"{pictures}/", fps=FPS)
-        kiosk = wiring.open_kiosk(home, camera=camera, screen=screen, feedway=feedway, ledger=ledger)
-        kiosk.run(threading.Event(), drain_s=DRAIN_S)
-        backlog = ledger.position().backlog
-    finally:
-        feed.stop()
-        listener.join(DRAIN_S)
-        feedway.close()
-        store.close()
-        ledger.close()
+    with wiring.open_stores(home) as stores, closing(SqliteFeedStore(folder / "hr.sqlite")) as hr:
+        feedway = wiring.open_feedway(home, stores.ledger, broker=wiring.EMBEDDED, port=0)
+        feed = Feed(parse_broker_url(feedway.broker_url), store=hr, rules=FeedRules())
+        listener = threading.Thread(target=_listen, args=(feed, rows), name="demo-feed")
+        listener.start()
+        try:
+            camera = wiring.open_camera(f"{pictures}/", fps=FPS)
+            kiosk = wiring.open_kiosk(home, stores, camera=camera, screen=screen, feedway=feedway)
+            kiosk.run(threading.Event(), drain_s=DRAIN_S)
+            backlog = stores.ledger.position().backlog
+        finally:
+            feed.stop()
+            listener.join(DRAIN_S)
+            feedway.close()
     return Result(rows, screen.refusals, screen.repeats, _failures(rows, screen, backlog))
 
 
 def _enrol(home: Home, say: Callable[[str], None]) -> None:
     photo = resources.files("glancein").joinpath("demo_pictures", BADGE_PHOTO).read_bytes()
-    enrolled = wiring.open_enroller(home).enrol(photo, person_id=ENROLLED_ID, name="Barack Obama")
+    with wiring.open_enroller(home) as enroller:
+        enrolled = enroller.enrol(photo, person_id=ENROLLED_ID, name="Barack Obama")
     say(f"enrolled {ENROLLED_ID} from one photo, quality {enrolled.quality.overall:.2f}")
 
 

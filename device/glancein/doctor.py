@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -61,21 +62,20 @@ def examine(home: Home, *, camera: str | None = None, broker: str | None = None)
 
 def _models(home: Home) -> Iterator[Check]:
     recogniser = wiring.open_recogniser(home.settings)
-    for card, runtime in (
-        (recogniser.finder.card, recogniser.finder.runtime_name),
-        (recogniser.embedder.card, recogniser.embedder.runtime_name),
-    ):
+    runtime = recogniser.embedder.runtime_name
+    for card in (recogniser.finder.card, recogniser.embedder.card):
         yield Check(
             f"{card.kind}", State.WELL, f"{card.name} {card.sha256[:12]}, {runtime}, golden vectors hold"
         )
 
 
 def _database(home: Home) -> Iterator[Check]:
-    people = wiring.open_people(home)
-    everybody = people.people()
+    with closing(wiring.open_people(home)) as people:
+        everybody = people.people()
     model = wiring.embedder_sha256()
     stale = [p.person_id for p in everybody if model not in p.models]
-    backlog = wiring.open_ledger(home).position().backlog
+    with closing(wiring.open_ledger(home)) as ledger:
+        backlog = ledger.position().backlog
     yield Check(
         "database", State.WELL, f"{home.database}: {len(everybody)} people, {backlog} events unacknowledged"
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
@@ -259,9 +260,22 @@ def _start_embedded(port: int) -> EmbeddedBroker:
     return broker
 
 
-def open_kiosk(
-    home: Home, *, camera: Camera, screen: Screen, feedway: Feedway, ledger: SqliteLedger
-) -> Kiosk:
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The two views of one database."""
+
+    people: SqlitePeople
+    ledger: SqliteLedger
+
+
+@contextmanager
+def open_stores(home: Home) -> Iterator[Stores]:
+    """People and ledger, closed at the end. Raises StoreError."""
+    with closing(open_people(home)) as people, closing(open_ledger(home)) as ledger:
+        yield Stores(people, ledger)
+
+
+def open_kiosk(home: Home, stores: Stores, *, camera: Camera, screen: Screen, feedway: Feedway) -> Kiosk:
     """A kiosk, ready to run. Raises ModelError, StoreError, SettingsError."""
     from glancein.adapters.clock_system import SystemClock  # noqa: PLC0415  # as above
     from glancein.kiosk import Kiosk, Parts  # noqa: PLC0415  # as above
@@ -270,8 +284,8 @@ def open_kiosk(
     parts = Parts(
         camera=camera,
         eye=pipeline_of(recogniser, home.settings),
-        people=open_people(home),
-        ledger=ledger,
+        people=stores.people,
+        ledger=stores.ledger,
         publisher=feedway.publisher,
         clock=SystemClock(time_zone(home.settings.time_zone)),
         screen=screen,
@@ -279,20 +293,22 @@ def open_kiosk(
     return Kiosk(parts, rules_of(home.settings, recogniser))
 
 
-def open_enroller(home: Home) -> Enroller:
+@contextmanager
+def open_enroller(home: Home) -> Iterator[Enroller]:
     """What enrols people from photos. Raises ModelError, StoreError."""
     from datetime import UTC, datetime  # noqa: PLC0415  # only who enrols needs these
 
     from glancein.adapters.image_gate import PictureGate  # noqa: PLC0415  # as above
     from glancein.enrolment import Enroller, EnrolmentLimits  # noqa: PLC0415  # as above
 
-    recogniser, people = open_recogniser(home.settings), open_people(home)
-    enrolled = len(people.templates(recogniser.embedder.model_sha256))
-    threshold = recogniser.limits_for(enrolled, home.settings).accept_cos
-    return Enroller(
-        PictureGate(),
-        (recogniser.finder, recogniser.embedder),
-        people,
-        limits=EnrolmentLimits(home.settings.duplicate_cos or threshold),
-        now=lambda: datetime.now(UTC),
-    )
+    recogniser = open_recogniser(home.settings)
+    with PictureGate() as gate, closing(open_people(home)) as people:
+        enrolled = len(people.templates(recogniser.embedder.model_sha256))
+        threshold = recogniser.limits_for(enrolled, home.settings).accept_cos
+        yield Enroller(
+            gate,
+            (recogniser.finder, recogniser.embedder),
+            people,
+            limits=EnrolmentLimits(home.settings.duplicate_cos or threshold),
+            now=lambda: datetime.now(UTC),
+        )

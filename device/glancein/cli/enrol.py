@@ -68,17 +68,17 @@ def enroll(
         raise InputError(
             'say whom: glancein enroll photo.jpg --id E1024 --name "Kim Minji", or --csv and --photos'
         )
-    enroller = wiring.open_enroller(home)
-    if preview is not None:
-        _save_preview(enroller.examine(photo), preview)
-    try:
-        done = enroller.enrol(
-            photo, person_id=person_id, name=name, allow_duplicate=allow_duplicate, dry_run=dry_run
-        )
-    except PhotoError as err:
-        if as_json:
-            _tell_refusal(output, enroller, photo, err)
-        raise
+    with wiring.open_enroller(home) as enroller:
+        if preview is not None:
+            _save_preview(enroller.examine(photo), preview)
+        try:
+            done = enroller.enrol(
+                photo, person_id=person_id, name=name, allow_duplicate=allow_duplicate, dry_run=dry_run
+            )
+        except PhotoError as err:
+            if as_json:
+                _tell_refusal(output, enroller, photo, err)
+            raise
     tell_enrolled(output, done, dry_run=dry_run)
 
 
@@ -148,11 +148,9 @@ def _enrol_csv(
     from glancein.enrolment import RowStatus, enrol_rows  # noqa: PLC0415  # loads numpy
 
     rows = read_roster(*files, encoding=encoding)
-    reports = list(
-        output.track(
-            enrol_rows(rows, wiring.open_enroller(home), dry_run=dry_run), "enrolling", total=len(rows)
-        )
-    )
+    with wiring.open_enroller(home) as enroller:
+        work = enrol_rows(rows, enroller, dry_run=dry_run)
+        reports = list(output.track(work, "enrolling", total=len(rows)))
     counts = Counter(str(report.status) for report in reports)
     title = ", ".join(f"{count} {status}" for status, count in counts.items()) or "no rows"
     cells = [(r.line, r.person_id, r.status, r.reason, r.message or _warnings(r), r.overall) for r in reports]

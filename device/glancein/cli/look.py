@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -29,7 +30,8 @@ def identify(pictures: Pictures, *, data: DataFolder = None, as_json: AsJson = F
 
     home = wiring.open_home(data)
     recogniser = wiring.open_recogniser(home.settings, mirror=True)
-    gallery = gather(wiring.open_people(home).templates(recogniser.embedder.model_sha256))
+    with closing(wiring.open_people(home)) as store:
+        gallery = gather(store.templates(recogniser.embedder.model_sha256))
     limits = recogniser.limits_for(len(set(gallery.person_ids)), home.settings)
     pipeline = wiring.pipeline_of(recogniser, home.settings)
     output = Output(as_json)

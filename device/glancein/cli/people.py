@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -24,8 +25,8 @@ PersonId = Annotated[str, typer.Argument(metavar="ID", help="The person's id, as
 @people.command("list")
 def list_people(*, data: DataFolder = None, as_json: AsJson = False) -> None:
     """List everybody who is enrolled."""
-    home = wiring.open_home(data)
-    everybody = wiring.open_people(home).people()
+    with closing(wiring.open_people(wiring.open_home(data))) as store:
+        everybody = store.people()
     model = wiring.embedder_sha256()
     rows = [
         (p.person_id, p.name, f"{p.enrolled_at:%Y-%m-%d %H:%M}", _model_state(p, model)) for p in everybody
@@ -72,9 +73,10 @@ def photo(
     """Re-enrol somebody from a new photo; the earlier one stays in the history."""
     home = wiring.open_home(data)
     name = _record(home, person_id).person.name
-    done = wiring.open_enroller(home).enrol(
-        file, person_id=person_id, name=name, allow_duplicate=allow_duplicate, dry_run=dry_run
-    )
+    with wiring.open_enroller(home) as enroller:
+        done = enroller.enrol(
+            file, person_id=person_id, name=name, allow_duplicate=allow_duplicate, dry_run=dry_run
+        )
     tell_enrolled(Output(as_json), done, dry_run=dry_run)
 
 
@@ -93,7 +95,8 @@ def remove(
     name = _record(home, person_id).person.name
     if not yes:
         typer.confirm(f"Erase {person_id} ({name})?", abort=True)
-    wiring.open_people(home).remove(person_id)
+    with closing(wiring.open_people(home)) as store:
+        store.remove(person_id)
     print(f"{person_id} is erased; a running kiosk forgets them within a second")
 
 
@@ -106,8 +109,8 @@ def export(
     """Write everybody to one archive that another kiosk can import. It holds biometrics: keep it safe."""
     from glancein.adapters.people_archive import write_archive  # noqa: PLC0415  # only here
 
-    store = wiring.open_people(wiring.open_home(data))
-    records = [record for p in store.people() if (record := store.record_of(p.person_id)) is not None]
+    with closing(wiring.open_people(wiring.open_home(data))) as store:
+        records = [record for p in store.people() if (record := store.record_of(p.person_id)) is not None]
     write_archive(file, records)
     print(f"{len(records)} people written to {file}")
 
@@ -122,7 +125,9 @@ def import_people(
     """Take over everybody in an archive; who is here already with the same photo stays as they are."""
     from glancein.adapters.people_archive import read_archive  # noqa: PLC0415  # as above
 
-    outcomes = wiring.open_people(wiring.open_home(data)).restore(read_archive(file))
+    records = read_archive(file)
+    with closing(wiring.open_people(wiring.open_home(data))) as store:
+        outcomes = store.restore(records)
     Output(as_json).result(
         {person: str(outcome) for person, outcome in outcomes.items()},
         lambda console: console.print(
@@ -132,7 +137,8 @@ def import_people(
 
 
 def _record(home: wiring.Home, person_id: str) -> PersonRecord:
-    record = wiring.open_people(home).record_of(person_id)
+    with closing(wiring.open_people(home)) as store:
+        record = store.record_of(person_id)
     if record is None:
         raise InputError(f"nobody is enrolled as {person_id}: see glancein people list")
     return record

@@ -57,13 +57,18 @@ def kiosk(
 
     _start_log(verbose=verbose)
     home = wiring.open_home(data)
-    ledger = wiring.open_ledger(home)
-    feedway = wiring.open_feedway(home, ledger, broker=broker or home.settings.broker, port=port)
-    try:
-        eye = wiring.open_camera(camera or home.settings.camera, fps=fps)
-        door = wiring.open_kiosk(
-            home, camera=eye, screen=TerminalScreen(as_json=as_json), feedway=feedway, ledger=ledger
+    with contextlib.ExitStack() as stack:
+        eye = stack.enter_context(
+            contextlib.closing(wiring.open_camera(camera or home.settings.camera, fps=fps))
         )
+        stores = stack.enter_context(wiring.open_stores(home))
+        feedway = stack.enter_context(
+            contextlib.closing(
+                wiring.open_feedway(home, stores.ledger, broker=broker or home.settings.broker, port=port)
+            )
+        )
+        screen = TerminalScreen(as_json=as_json)
+        door = wiring.open_kiosk(home, stores, camera=eye, screen=screen, feedway=feedway)
         print(
             f"kiosk {home.settings.site}/{home.settings.kiosk}: events go to {feedway.broker_url}",
             file=sys.stderr,
@@ -71,9 +76,6 @@ def kiosk(
         stop = threading.Event()
         with _stopping(stop.set):
             door.run(stop)
-    finally:
-        feedway.close()
-        ledger.close()
 
 
 @app.command()

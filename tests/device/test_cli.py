@@ -1,0 +1,209 @@
+"""The command line as its users meet it: one-line errors, JSON for scripts, the shipped networks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from glancein import cli, wiring
+
+PICTURES = Path(wiring.__file__).parent / "demo_pictures"
+COMMANDS = ("enroll", "people", "identify", "verify", "embed", "kiosk", "feed", "doctor", "bench", "demo")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data folder of the test's own."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("GLANCEIN_DATA", str(folder))
+    monkeypatch.setenv("COLUMNS", "200")
+    return folder
+
+
+def answer(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, Any]:
+    """Exit code and JSON of a command."""
+    code = cli.main([*map(str, words), "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, str]:
+    """Exit code and what standard error says."""
+    code = cli.main([str(word) for word in words])
+    return code, capsys.readouterr().err
+
+
+def test_help_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    """The help names every command."""
+    assert cli.main(["--help"]) == 0
+
+    told = capsys.readouterr().out
+    assert [command for command in COMMANDS if command not in told] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["nonsense"], 2, "No such command"),
+        (["people", "show", "E9"], 2, "nobody is enrolled as E9"),
+        (["enroll"], 2, "say whom"),
+        (["enroll", "missing.jpg", "--id", "E1", "--name", "A"], 2, "missing.jpg"),
+        (["enroll", "--csv", "people.csv"], 2, "--photos"),
+        (["kiosk", "--camera", "nonsense"], 2, "nonsense"),
+        (["kiosk", "--camera", "missing.mp4", "--port", "0"], 4, "missing.mp4"),
+        (["feed", "--broker", "http://x"], 2, "mqtt://"),
+        (["feed", "--broker", "mqtt://127.0.0.1:1"], 5, "cannot reach the broker"),
+        (["embed", "--out", "x.npz"], 2, "no pictures"),
+        (["identify", "missing.jpg"], 1, ""),
+    ],
+)
+@pytest.mark.usefixtures("home")
+def test_command_when_the_input_is_wrong(
+    capsys: pytest.CaptureFixture[str], words: list[str], code: int, said: str
+) -> None:
+    """Bad input ends with its exit code and one line that says what is wrong."""
+    got, told = complaint(capsys, *words)
+
+    ours = [line for line in told.splitlines() if line.startswith("glancein:")]
+    assert got == code
+    assert "Traceback" not in told
+    assert said in told
+    assert len(ours) == (1 if said else 0)
+
+
+def test_settings_when_one_is_unknown(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An unknown setting stops every command with its name."""
+    home.mkdir()
+    (home / "settings.toml").write_text("kiosc = 'x'\n", encoding="utf-8")
+
+    code, told = complaint(capsys, "people", "list")
+
+    assert (code, told.count("\n")) == (2, 1)
+    assert "kiosc" in told
+
+
+@pytest.mark.usefixtures("home")
+def test_enroll_when_the_photo_is_good(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A person enrolled from one photo is listed, shown, identified, re-enrolled and erased."""
+    preview = tmp_path / "crop.png"
+    photo = PICTURES / "obama.jpg"
+
+    code, enrolled = answer(
+        capsys, "enroll", photo, "--id", "E1", "--name", "Barack Obama", "--preview", preview
+    )
+    assert (code, enrolled["outcome"]) == (0, "added")
+    assert preview.read_bytes().startswith(b"\x89PNG")
+
+    assert [p["id"] for p in answer(capsys, "people", "list")[1]] == ["E1"]
+    _, seen = answer(capsys, "identify", photo, PICTURES / "biden.jpg")
+    assert [picture["person"] for picture in seen["pictures"]] == ["E1", None]
+    assert seen["pictures"][1]["reason"] == "unknown"
+
+    code, again = answer(capsys, "people", "photo", "E1", PICTURES / "obama3.jpg")
+    assert (code, again["outcome"]) == (0, "replaced")
+    assert len(answer(capsys, "people", "show", "E1")[1]["history"]) == 2
+    assert cli.main(["people", "remove", "E1", "--yes"]) == 0
+    capsys.readouterr()
+    assert answer(capsys, "people", "list")[1] == []
+
+
+@pytest.mark.usefixtures("home")
+def test_enroll_when_the_face_is_enrolled_already(capsys: pytest.CaptureFixture[str]) -> None:
+    """The same face under a second id is refused as a duplicate, unless a reason is given."""
+    photo = PICTURES / "collins.jpg"
+    assert cli.main(["enroll", str(photo), "--id", "E1", "--name", "Eileen Collins"]) == 0
+    capsys.readouterr()
+
+    code, refused = answer(capsys, "enroll", photo, "--id", "E2", "--name", "Other")
+    assert (code, refused["reason"]) == (2, "duplicate_person")
+
+    code, allowed = answer(
+        capsys, "enroll", photo, "--id", "E2", "--name", "Other", "--allow-duplicate", "twins"
+    )
+    assert (code, allowed["outcome"]) == (0, "added")
+
+
+@pytest.mark.usefixtures("home")
+def test_enroll_when_given_a_csv(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A roster reports every row, enrols the good ones, and does nothing the second time."""
+    roster = tmp_path / "people.csv"
+    roster.write_text("id,name,photo\nE1,Eileen Collins,collins.jpg\nE2,Nobody,gone.jpg\n", encoding="utf-8")
+    words = ("enroll", "--csv", roster, "--photos", PICTURES)
+
+    trial = answer(capsys, *words, "--dry-run")
+    first = answer(capsys, *words)
+    second = answer(capsys, *words)
+
+    statuses = [[row["status"] for row in report["rows"]] for _, report in (trial, first, second)]
+    assert statuses == [["would enrol", "refused"], ["enrolled", "refused"], ["unchanged", "refused"]]
+    assert {code for code, _ in (trial, first, second)} == {1}
+
+
+@pytest.mark.usefixtures("home")
+def test_people_when_moved_to_another_kiosk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An archive from one kiosk makes the same people known on another."""
+    archive = tmp_path / "people.jsonl"
+    cli.main(["enroll", str(PICTURES / "collins.jpg"), "--id", "E1", "--name", "Eileen Collins"])
+    cli.main(["people", "export", str(archive)])
+    monkeypatch.setenv("GLANCEIN_DATA", str(tmp_path / "second"))
+    capsys.readouterr()
+
+    assert answer(capsys, "people", "import", archive) == (0, {"E1": "added"})
+    assert answer(capsys, "people", "import", archive) == (0, {"E1": "unchanged"})
+    assert answer(capsys, "identify", PICTURES / "collins.jpg")[1]["pictures"][0]["person"] == "E1"
+
+
+@pytest.mark.usefixtures("home")
+def test_verify_when_given_one_person_and_two(capsys: pytest.CaptureFixture[str]) -> None:
+    """The same picture is the same person; two people are not."""
+    _, same = answer(capsys, "verify", PICTURES / "obama.jpg", PICTURES / "obama.jpg")
+    _, other = answer(capsys, "verify", PICTURES / "obama.jpg", PICTURES / "collins.jpg")
+
+    assert same["same"] is True
+    assert same["score"] == pytest.approx(1.0, abs=1e-3)
+    assert other["same"] is False
+
+
+@pytest.mark.usefixtures("home")
+def test_embed_when_given_a_list_and_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every picture of a list is a row of the .npz, in order, in one process or two alike."""
+    listed = tmp_path / "files.txt"
+    names = [str(PICTURES / name) for name in ("collins.jpg", "biden.jpg")]
+    listed.write_text("\n".join([*names, str(tmp_path / "none.jpg")]) + "\n", encoding="utf-8")
+    outs = [tmp_path / "one.npz", tmp_path / "two.npz"]
+
+    for out, processes in zip(outs, ("1", "2"), strict=True):
+        code, told = answer(capsys, "embed", "--list", listed, "--out", out, "--processes", processes)
+        assert (code, told["found"], told["pictures"]) == (0, 2, 3)
+
+    with np.load(outs[0]) as one, np.load(outs[1]) as two:
+        assert one["path"].tolist()[:2] == names
+        assert one["found"].tolist() == [True, True, False]
+        assert one["embedding"] == pytest.approx(two["embedding"], abs=1e-6)
+
+
+@pytest.mark.usefixtures("home")
+def test_doctor_when_nothing_is_set_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Doctor says a line for each thing, with what to do where something is missing."""
+    code, checks = answer(capsys, "doctor", "--camera", f"{tmp_path}/")
+
+    found = {check["what"]: check for check in checks}
+    assert code == 1
+    assert found["camera"]["state"] == "broken"
+    assert found["camera"]["advice"]
+    assert found["embedder"]["state"] == found["finder"]["state"] == "ok"
+
+
+@pytest.mark.usefixtures("home")
+def test_bench_when_run_briefly(capsys: pytest.CaptureFixture[str]) -> None:
+    """Bench times every stage and the memory."""
+    code, told = answer(capsys, "bench", "--repeats", "3")
+
+    assert code == 0
+    assert {"find", "align", "embed", "search 100,000 people"} <= {s["stage"] for s in told["stages"]}
+    assert told["peak_memory_mb"] > 0
