@@ -43,6 +43,11 @@ def test_verdict_carries_the_best_frame() -> None:
     assert watch(looks) == [Accepted("ada", 0.7)]
 
 
+def test_single_frame_decides_when_one_is_enough() -> None:
+    """Also when it is the first frame after somebody left."""
+    assert watch([ADA, BOB], every_s=5.0, rules=VisitRules(agree_n=1)) == [ADA, BOB]
+
+
 def test_tie_is_nobody() -> None:
     """As many frames for one as for the other: nobody is named, and it is said once."""
     assert watch([ADA, BOB] * 8) == [Rejected(Reason.NO_AGREEMENT, 0.6)]

@@ -212,7 +212,8 @@ class Feed:
         sequence = self._sequences.setdefault(key, Sequence())
         if self._store is None and sequence.head is None:
             sequence.begin_at(Head(event.seq - 1, event.previous_hash))
-        known = None if self._store is None else self._known_hash(batch, key, event.seq)
+        is_old = sequence.head is not None and event.seq <= sequence.head.seq
+        known = self._known_hash(batch, key, event.seq) if is_old else None
         self._follow(batch, key, sender, sequence.take(arrival, known_hash=known))
 
     def _follow(self, batch: _Batch, key: StreamKey, sender: tuple[str, str], step: Step) -> None:

@@ -186,10 +186,7 @@ class MqttPublisher:
 
     def _deliver(self, session: _Session) -> None:
         """One turn: send what is due, then deal with whatever comes back."""
-        now = time.monotonic()
-        if self._news.is_set() or now >= session.look_at:
-            self._news.clear()
-            session.look_at = now + LOOK_EVERY_S
+        if self._has_room(session):
             self._send_pending(session)
         self._send_replay(session)
         self._resend_if_stalled(session)
@@ -203,7 +200,15 @@ class MqttPublisher:
                 case Lost(why):
                     raise FeedError(f"lost the broker {self._address.url}: {why}")
 
+    def _has_room(self, session: _Session) -> bool:
+        """True if there may be rows to send, and half the window is free for them."""
+        if len(session.in_flight) > self._rules.window // 2:
+            return False
+        return self._news.is_set() or time.monotonic() >= session.look_at
+
     def _send_pending(self, session: _Session) -> None:
+        self._news.clear()
+        session.look_at = time.monotonic() + LOOK_EVERY_S
         events = self._record.pending(self._rules.window)
         session.full = len(events) == self._rules.window
         for event in events:
@@ -278,8 +283,20 @@ class MqttPublisher:
         return self._record.hash_of(ack.epoch, ack.up_to) != ack.head
 
     def _on_resend(self, session: _Session, wanted: wire.Resend) -> None:
-        session.replay = replace(wanted, epoch=wanted.epoch or self._record.position().epoch)
+        """Send again: what waits goes through the window once more, the rest comes from history."""
+        epoch = wanted.epoch or self._record.position().epoch
         session.stalls = 0
+        last_seq = wanted.to_seq or wire.LARGEST_SEQ
+        waiting = [seq for of_epoch, seq in session.in_flight if of_epoch == epoch]
+        for seq in waiting:
+            if wanted.from_seq <= seq <= last_seq:
+                del session.in_flight[epoch, seq]
+                self._news.set()
+        if waiting:
+            last_seq = min(last_seq, waiting[0] - 1)
+        session.replay = (
+            replace(wanted, epoch=epoch, to_seq=last_seq) if wanted.from_seq <= last_seq else None
+        )
 
     def _on_receipt(self, session: _Session, receipt: Receipt) -> None:
         session.unanswered.discard(receipt.token)
@@ -349,7 +366,9 @@ class MqttPublisher:
 
     def _patience(self, session: _Session) -> float:
         """How long the turn may wait for something to happen."""
-        if self._news.is_set() or (session.replay and len(session.unanswered) <= self._rules.window // 2):
+        if (self._news.is_set() and self._has_room(session)) or (
+            session.replay and len(session.unanswered) <= self._rules.window // 2
+        ):
             return 0.0
         return min(STATE_EVERY_S, self._rules.ack_timeout_s / 4)
 

@@ -63,9 +63,8 @@ def add(
     ``agree_n`` or more frames is settled as a refusal.
     """
     if _has_left(visit, mono_s, rules):
-        ended = _farewell(visit, rules)
-        fresh, _ = add(Visit(), decision, mono_s, rules)
-        return fresh, ended
+        fresh, verdict = add(Visit(), decision, mono_s, rules)
+        return fresh, verdict or _farewell(visit, rules)
     if decision is None or (isinstance(decision, Rejected) and decision.reason is Reason.NO_FACE):
         return visit, None
     return _settle(_with_vote(visit, Vote(mono_s, decision), rules), mono_s, rules)
