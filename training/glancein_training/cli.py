@@ -141,7 +141,7 @@ def distill(
 
     with errors_in_words():
         config = with_settings(distillation.Config(), settings or [])
-        distillation.run(config, out, cache, minutes=minutes, decay=decay)
+        distillation.run(config, out, cache, minutes=minutes, decay=decay, compiled=compiled)
 
 
 @app.command()

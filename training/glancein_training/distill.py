@@ -9,9 +9,10 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,11 @@ import torch.nn.functional as F  # noqa: N812  # the name every torch user knows
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from glancein.errors import InputError
 from glancein_training import packs
 from glancein_training.augment import Strength, augment
+from glancein_training.checkpoints import read_checkpoint, write_checkpoint
+from glancein_training.configuration import record, with_settings
 from glancein_training.losses.distillation import cosine_distillation, relational_distillation
 from glancein_training.losses.margin import MarginSoftmax
 from glancein_training.networks import FAMILY, Embedder, to_network_floats
@@ -150,11 +154,13 @@ def embed(network: Embedder, pixels: packs.Pixels, *, batch: int = 256) -> Tenso
 
 
 def tar_at(vectors: Tensor, identity: Tensor, rates: Sequence[float]) -> list[float]:
-    """True accept rate at each false accept rate over all pairs."""
+    """True accept rate at each false accept rate over all pairs; not a number without impostor pairs."""
     upper = torch.triu(torch.ones(len(vectors), len(vectors), dtype=torch.bool), 1)
     scores = (vectors @ vectors.T)[upper]
     same = (identity[:, None] == identity[None])[upper]
     impostor = scores[~same].sort(descending=True).values
+    if len(impostor) == 0:
+        return [math.nan for _ in rates]
     return [float((scores[same] > impostor[int(rate * len(impostor))]).float().mean()) for rate in rates]
 
 
@@ -170,30 +176,46 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache/glancein", help="decoded crops")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after this long, with a checkpoint")
     parser.add_argument("--decay", action="store_true", help="start the decay from the latest checkpoint")
+    parser.add_argument("--no-compile", action="store_true", help="do without a C++ compiler, more slowly")
     args = parser.parse_args(argv)
-    overrides = dict(item.split("=", 1) for item in args.set)
-    config = replace(Config(), **{name: json.loads(value) for name, value in overrides.items()})
-    run(config, args.out, args.cache, minutes=args.minutes, decay=args.decay)
+    config = with_settings(Config(), args.set)
+    compiled = not args.no_compile
+    run(config, args.out, args.cache, minutes=args.minutes, decay=args.decay, compiled=compiled)
     return 0
 
 
-def run(config: Config, out: Path, cache: Path, *, minutes: float, decay: bool) -> None:
-    """Train until the decay is over or the time is up."""
+def run(
+    config: Config,
+    out: Path,
+    cache: Path,
+    *,
+    minutes: float = math.inf,
+    decay: bool = False,
+    compiled: bool = True,
+    stop_at_images: int | None = None,
+) -> None:
+    """Train until the decay is over, the time is up or ``stop_at_images`` were seen, and leave a checkpoint.
+
+    A checkpoint in ``out`` is continued step for step. ``compiled`` False does without a C++ compiler and is
+    slower. Raises InputError if the data or the checkpoint does not fit the configuration.
+    """
+    if config.network not in FAMILY:
+        raise InputError(f"there is no network {config.network!r}; the family has {', '.join(FAMILY)}")
     torch.set_num_threads(config.threads)
     crops = [packs.load(Path(config.data) / name, cache=cache) for name in config.packs]
     state = build(config, len(training_identities(crops[0])))
     checkpoint = out / "checkpoint.pt"
     out.mkdir(parents=True, exist_ok=True)
-    basis = restore(state, checkpoint) if checkpoint.exists() else None
+    basis = restore(state, checkpoint, network=config.network) if checkpoint.exists() else None
     lessons, basis = prepare(crops, basis, state.student.shape.embedding)
     if decay and state.decay_from is None:
         state.decay_from = state.images
-    record = asdict(config) | {"data_sha256": [c.data_sha256 for c in crops]}
-    (out / "config.json").write_text(json.dumps(record, indent=1))
-    forward = torch.compile(state.student)
+    kept = record(config, data_sha256=[c.data_sha256 for c in crops])
+    (out / "config.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    forward: Forward = torch.compile(state.student) if compiled else state.student
     started = noted = time.monotonic()
     seen, sums = 0, np.zeros(3)
-    while time.monotonic() - started < 60 * minutes:
+    while time.monotonic() - started < 60 * minutes and not reached(state, stop_at_images):
         picks = lessons.picks(state.images, config)
         if len(picks) < config.batch:
             state.images += len(picks)
@@ -214,6 +236,11 @@ def run(config: Config, out: Path, cache: Path, *, minutes: float, decay: bool) 
         if over:
             break
     save(state, checkpoint, config, basis)
+
+
+def reached(state: State, stop_at_images: int | None) -> bool:
+    """True when so many pictures were seen."""
+    return stop_at_images is not None and state.images >= stop_at_images
 
 
 def training_identities(crops: packs.Crops) -> NDArray[np.int64]:
@@ -291,8 +318,7 @@ def note(out: Path, crops: packs.Crops, state: State, *, losses: NDArray[np.floa
 
 def save(state: State, path: Path, config: Config, basis: packs.Floats) -> None:
     """Write the checkpoint whole or not at all."""
-    part = path.with_suffix(".part")
-    torch.save(
+    write_checkpoint(
         {
             "network": config.network,
             "student": state.student.state_dict(),
@@ -305,14 +331,17 @@ def save(state: State, path: Path, config: Config, basis: packs.Floats) -> None:
             "basis": torch.from_numpy(basis),
             "config": asdict(config),
         },
-        part,
+        path,
     )
-    part.replace(path)
 
 
-def restore(state: State, path: Path) -> packs.Floats:
-    """Continue from a checkpoint; returns the target's axes."""
-    stored = torch.load(path, weights_only=True)
+def restore(state: State, path: Path, *, network: str) -> packs.Floats:
+    """Continue from a checkpoint; returns the target's axes. Raises InputError for another network's."""
+    stored = read_checkpoint(path)
+    if stored["network"] != network:
+        raise InputError(
+            f"{path} is of {stored['network']}, not {network}; set network, or take a fresh folder"
+        )
     state.student.load_state_dict(stored["student"])
     state.head.load_state_dict(stored["head"])
     state.average.load_state_dict(stored["average"])

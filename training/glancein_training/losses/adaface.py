@@ -15,7 +15,8 @@ class AdaptiveMarginSoftmax(nn.Module):
     """A vector's length stands for its picture's quality z in -1..1, against a running mean and deviation.
 
     The right person's logit is ``scale * (cos(angle - margin * z) - margin * (z + 1))``. A good picture
-    (z = 1) is asked for more, as in CosFace; a poor one (z = -1) as in ArcFace, where a hopeless one pulls little.
+    (z = 1) is asked for more, as in CosFace, a poor one (z = -1) as in ArcFace, where hopeless ones pull
+    little.
     """
 
     mean: Tensor

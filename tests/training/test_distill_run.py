@@ -1,0 +1,213 @@
+"""A distillation resumes exactly, repeats itself, and refuses what does not fit."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="the laboratory needs torch: pip install .[training]")
+
+import torch
+from PIL import Image
+
+from glancein.errors import InputError
+from glancein_training.augment import Strength
+from glancein_training.configuration import with_settings
+from glancein_training.distill import Config, State, build, main, rate_at, run
+from glancein_training.networks import FAMILY, EmbedderShape
+
+TINY = EmbedderShape("tiny", (4, 4, 8, 8), (1, 1, 1), (4, 4, 4), reduce=4, embedding=8)
+PEOPLE, EACH, TRAINED = 12, 3, 7
+
+
+@pytest.fixture(autouse=True)
+def tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A member of the family that trains in milliseconds."""
+    monkeypatch.setitem(FAMILY, "tiny", TINY)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pack of noise: twelve people, three pictures each, seven of them to train on."""
+    folder = tmp_path_factory.mktemp("data") / "faces"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    rows = []
+    with tarfile.open(folder / "faces-00.tar", "w") as tar:
+        for k in range(PEOPLE * EACH):
+            packed = io.BytesIO()
+            Image.fromarray(rng.integers(0, 256, (128, 128, 3), np.uint8)).save(packed, "webp")
+            member = tarfile.TarInfo(f"{k // EACH}/{k}.webp")
+            member.size = packed.tell()
+            packed.seek(0)
+            tar.addfile(member, packed)
+            split = "train" if k // EACH < TRAINED else "val"
+            rows.append([member.name, "faces-00.tar", k // EACH, split])
+    with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["path", "tar", "identity", "split"], *rows])
+    for letter in "ab":
+        vectors = rng.integers(-127, 128, (len(rows), 12)).astype(np.int8)
+        np.savez(
+            folder / f"teacher_{letter}.npz", vectors=vectors, scale=np.full(len(rows), 0.01, np.float32)
+        )
+    return folder.parent
+
+
+def a_config(data: Path, **changes: object) -> Config:
+    """Small batches that do not divide the epoch: 21 pictures, 8 at a time."""
+    settings = {"network": "tiny", "data": str(data), "packs": ["faces"], "batch": 8, "threads": 1}
+    settings |= {"identity_weight": 0.1, "warm_up_images": 32, **changes}
+    return with_settings(Config(), [f"{name}={json.dumps(value)}" for name, value in settings.items()])
+
+
+def train(config: Config, out: Path, until: int) -> dict[str, Any]:
+    """Run up to so many pictures and read the checkpoint, which holds states of any kind."""
+    run(config, out, out.parent / "cache", compiled=False, stop_at_images=until)
+    stored: dict[str, Any] = torch.load(out / "checkpoint.pt", weights_only=True)
+    return stored
+
+
+def assert_equal(one: object, other: object) -> None:
+    """Bit for bit, all the way down."""
+    match one, other:
+        case torch.Tensor(), torch.Tensor():
+            assert torch.equal(one, other)
+        case dict(), dict():
+            assert one.keys() == other.keys()
+            for key in one:
+                assert_equal(one[key], other[key])
+        case list(), list():
+            for a, b in zip(one, other, strict=True):
+                assert_equal(a, b)
+        case _:
+            assert one == other
+
+
+def test_resumed_run_equals_an_uninterrupted_one(data: Path, tmp_path: Path) -> None:
+    """Weights, average, optimiser and random numbers are the same bit for bit, across the end of an epoch."""
+    config = a_config(data)
+
+    whole = train(config, tmp_path / "whole", 64)
+    train(config, tmp_path / "parts", 24)
+    train(config, tmp_path / "parts", 40)
+    parts = train(config, tmp_path / "parts", 64)
+
+    assert whole["images"] == parts["images"] >= 64
+    assert_equal(whole, parts)
+
+
+def test_same_seed_gives_the_same_weights_and_another_does_not(data: Path, tmp_path: Path) -> None:
+    """A run depends on its configuration and on nothing else."""
+    one = train(a_config(data), tmp_path / "one", 16)
+    same = train(a_config(data), tmp_path / "same", 16)
+    other = train(a_config(data, seed=2), tmp_path / "other", 16)
+
+    assert_equal(one["student"], same["student"])
+    assert not torch.equal(one["student"]["project.weight"], other["student"]["project.weight"])
+
+
+def test_decay_ends_the_run_and_notes_the_curve(data: Path, tmp_path: Path) -> None:
+    """From the latest checkpoint on the rate falls, and the run ends by itself with a line of figures."""
+    train(a_config(data), tmp_path / "run", 32)
+    config = a_config(data, decay_images=24)
+
+    run(config, tmp_path / "run", tmp_path / "cache", decay=True, compiled=False)
+
+    stored = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    with (tmp_path / "run" / "curve.csv").open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert stored["images"] - stored["decay_from"] >= 24
+    assert [int(line["images"]) for line in lines] == [stored["images"]]
+    assert 0 <= float(lines[0]["tar_1e-2"]) <= 100
+
+
+def test_training_lowers_the_loss(data: Path, tmp_path: Path) -> None:
+    """Without disturbances the student comes nearer to the teacher on what it is shown."""
+    calm = {f"augment.{name}": 0.0 for name in Strength.__dataclass_fields__}
+    config = a_config(data, identity_weight=0.0, rate=0.01, warm_up_images=8, **calm)
+
+    run(config, tmp_path / "run", tmp_path / "cache", compiled=False, stop_at_images=8)
+    run(
+        a_config(data, decay_images=8, **calm),
+        tmp_path / "run",
+        tmp_path / "cache",
+        decay=True,
+        compiled=False,
+    )
+    run(config, tmp_path / "long", tmp_path / "cache", compiled=False, stop_at_images=320)
+    run(
+        a_config(data, decay_images=8, **calm),
+        tmp_path / "long",
+        tmp_path / "cache",
+        decay=True,
+        compiled=False,
+    )
+
+    early, late = (
+        float((tmp_path / name / "curve.csv").read_text(encoding="utf-8").splitlines()[1].split(",")[1])
+        for name in ("run", "long")
+    )
+    assert late < early - 0.1
+
+
+def test_record_holds_what_the_run_depends_on(data: Path, tmp_path: Path) -> None:
+    """Configuration, the data's hash, the commit and the versions stand beside the weights."""
+    train(a_config(data), tmp_path / "run", 8)
+
+    kept = json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))
+
+    assert (kept["network"], kept["batch"], len(kept["data_sha256"])) == ("tiny", 8, 1)
+    assert kept["commit"]
+    assert kept["versions"]["torch"] == torch.__version__
+
+
+def test_checkpoint_of_another_network_is_refused(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Continuing with another network says so instead of breaking on a tensor's shape."""
+    monkeypatch.setitem(FAMILY, "other", EmbedderShape("other", (4, 4, 4, 4), (1, 1, 1), (4, 4, 4), 4, 8))
+    train(a_config(data), tmp_path / "run", 8)
+
+    with pytest.raises(InputError, match="is of tiny, not other"):
+        train(a_config(data, network="other"), tmp_path / "run", 16)
+
+
+def test_unknown_network_is_refused_with_the_family(data: Path, tmp_path: Path) -> None:
+    """The message lists what there is."""
+    with pytest.raises(InputError, match="glance-158"):
+        run(a_config(data, network="huge"), tmp_path / "run", tmp_path / "cache")
+
+    assert not (tmp_path / "run").exists()
+
+
+def test_rate_warms_up_stays_and_decays() -> None:
+    """Up to one over the warm-up, one for as long as wanted, then down to a hundredth."""
+    config = Config(batch=100, warm_up_images=1000, decay_images=500)
+
+    assert rate_at(0, config, None) == pytest.approx(0.1)
+    assert rate_at(5000, config, None) == 1
+    assert rate_at(5250, config, 5000) == pytest.approx(0.5)
+    assert rate_at(5500, config, 5000) == 0.01
+
+
+def test_network_at_rest_keeps_its_average() -> None:
+    """A fresh run's average equals its student, so that an early checkpoint is no mixture."""
+    state: State = build(Config(network="tiny"), 3)
+
+    assert_equal(state.student.state_dict(), state.average.state_dict())
+
+
+def test_module_still_runs_by_its_own_name(data: Path, tmp_path: Path) -> None:
+    """The command of earlier runs goes on working: no minutes left is a checkpoint and nothing more."""
+    settings = ["network=tiny", f"data={data}", 'packs=["faces"]', "threads=1"]
+    words = [str(tmp_path / "run"), "--cache", str(tmp_path / "cache"), "--minutes", "0", "--no-compile"]
+
+    assert main([*words, *(word for setting in settings for word in ("--set", setting))]) == 0
+    assert (tmp_path / "run" / "checkpoint.pt").exists()
