@@ -149,7 +149,7 @@ def test_what_is_kept_hardly_overlaps_its_best_cells(drawn: list[tuple[float, fl
 
 
 def test_faces_lie_where_their_window_lies() -> None:
-    """Input pixels become picture pixels: divided by the scale, moved by the window's corner, centres on centres."""
+    """Input pixels become picture pixels: scaled, moved by the window's corner, centres on centres."""
     found = candidates([[10, 20, 30, 60]], [0.9])
 
     (face,) = to_faces(found, input_px_per_px=0.5, left=100, top=50)

@@ -12,13 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glancein.adapters.bundle_folder import open_bundle
-from glancein.adapters.tflite_runtime import Network, TensorSpec
+from glancein.adapters.tflite_runtime import Network, TensorSpec, open_model
 from glancein.domain import detect
-from glancein.domain.quantize import pixels_to_int8
+from glancein.domain import landmarks as look
+from glancein.domain.quantize import pixels_to_int8, to_float
 from glancein.errors import ModelError
 from glancein.model_card import ModelCard
 from glancein.types import Box, Face, Floats, Pixels
 
+LANDMARKS_FILE = "landmarks.tflite"
 CHANNELS = (1, 4, 2 * detect.LANDMARKS)  # of score, box, landmarks
 # A face that fills this share of the input is seen best: fine landmarks, and the context is still there.
 BEST_SHARE = 0.40
@@ -26,6 +28,8 @@ BEST_SHARE = 0.40
 FOLLOW_SHARE = 0.33
 # Intersection over union of two sights of one face; two people do not overlap that far.
 SAME_FACE = 0.3
+REFINED = 3  # faces per frame: who stands in front, and enough to see that somebody stands beside
+SETTLED_SHARE = 0.04  # of the face's size: a first look that moves the landmarks less has seen them well
 PADDING = 128  # int8 zero: the colour beside a picture that does not fill the input
 
 
@@ -49,55 +53,61 @@ class TfliteFaceFinder:
         """``threshold``, a probability, overrules the card's."""
         bundle = open_bundle(model, "finder", threads=threads)
         self.card: ModelCard = bundle.card
-        if self.card.finding is None:
-            raise ModelError(f"{model}: the card has no score threshold: install the bundle again")
+        if self.card.finding is None or LANDMARKS_FILE not in self.card.files:
+            raise ModelError(
+                f"{model}: the card lacks the threshold or {LANDMARKS_FILE}: install the bundle again"
+            )
         self._threshold = self.card.finding.score_threshold if threshold is None else threshold
         self._pass = _Pass(bundle.network)
+        sha256 = self.card.files[LANDMARKS_FILE]
+        self._points = _Points(open_model(model / LANDMARKS_FILE, threads=threads, expected_sha256=sha256))
 
     def find(self, pixels: Pixels) -> list[Face]:
-        """Faces of one RGB picture (h, w, 3), best score first: one pass over the whole picture."""
-        return self._pass.run(pixels, _whole(pixels), self._threshold)
+        """Faces of one RGB picture (h, w, 3), best score first; the nearest ones' landmarks are refined."""
+        return self._refine_nearest(pixels, self.glance(pixels))
 
     def find_near(self, pixels: Pixels, box: Box) -> list[Face]:
         """Faces around the last known box, seen larger and so better; else those of the whole picture."""
         near = self._pass.run(pixels, self._window_around(pixels, box, FOLLOW_SHARE), self._threshold)
-        return near or self.find(pixels)
-
-    def refine(self, pixels: Pixels, face: Face) -> Face:
-        """The same face from a second look at the window around it, score kept; ``face`` itself if lost."""
-        looks = self._pass.run(
-            pixels, self._window_around(pixels, face.box, BEST_SHARE), 0.5 * self._threshold
-        )
-        if not looks:
-            return face
-        shared = detect.overlaps(_edges([face]), _edges(looks))[0]
-        best = int(np.argmax(shared))
-        return replace(looks[best], score=face.score) if shared[best] > SAME_FACE else face
+        return self._refine_nearest(pixels, near or self.glance(pixels))
 
     def search(self, pixels: Pixels) -> list[Face]:
-        """Faces of a scanned badge: small ones too and turned by a quarter, half or three quarters; refined.
+        """Faces of a scanned badge: small ones too and turned by a quarter, half or three quarters.
 
         Landmarks are named as in the upright face, in pixels of the given picture; best score first.
         """
         found: list[Face] = []
         for turns in range(4):
             turned = np.ascontiguousarray(np.rot90(pixels, turns))
-            seen = [
-                face
-                for window in _pyramid(turned)
-                for face in self._pass.run(turned, window, self._threshold)
-            ]
-            refined = [self._second_opinion(turned, face) for face in _distinct(seen)]
-            found.extend(_turn_back(face, turns, pixels.shape) for face in refined if face is not None)
+            seen = [f for window in _pyramid(turned) for f in self._pass.run(turned, window, self._threshold)]
+            checked = [self._second_opinion(turned, face) for face in _distinct(seen)]
+            found.extend(_turn_back(face, turns, pixels.shape) for face in checked if face is not None)
         return _distinct(found)
 
+    def glance(self, pixels: Pixels) -> list[Face]:
+        """One pass over the whole picture: boxes as good as ``find``'s, landmarks rougher."""
+        return self._pass.run(pixels, _whole(pixels), self._threshold)
+
+    def refine(self, pixels: Pixels, face: Face) -> Face:
+        """The same face with landmarks put exactly; twice if the first look moved far."""
+        for _ in range(2):
+            before, face = face, self._points.put(pixels, face)
+            moved_px = float(np.hypot(*(face.landmarks - before.landmarks).T).mean())
+            if moved_px < SETTLED_SHARE * math.sqrt(max(face.box.width * face.box.height, 1.0)):
+                break
+        return face
+
+    def _refine_nearest(self, pixels: Pixels, faces: list[Face]) -> list[Face]:
+        nearest = sorted(range(len(faces)), key=lambda i: -faces[i].box.width * faces[i].box.height)[:REFINED]
+        return [self.refine(pixels, face) if i in nearest else face for i, face in enumerate(faces)]
+
     def _second_opinion(self, pixels: Pixels, face: Face) -> Face | None:
-        """The refined face with the score of the second look, None if that look finds no face."""
+        """The face seen larger, with that look's score and refined landmarks; None if it is no face there."""
         looks = self._pass.run(pixels, self._window_around(pixels, face.box, BEST_SHARE), self._threshold)
         if not looks:
             return None
         shared = detect.overlaps(_edges([face]), _edges(looks))[0]
-        return looks[int(np.argmax(shared))] if shared.max() > SAME_FACE else None
+        return self.refine(pixels, looks[int(np.argmax(shared))]) if shared.max() > SAME_FACE else None
 
     def _window_around(self, pixels: Pixels, box: Box, share: float) -> Window:
         """The rectangle of the input's shape in which the box fills about this share of the height."""
@@ -131,6 +141,28 @@ class _Pass:
         ]
         found = detect.suppress(detect.decode(levels, threshold=threshold))
         return detect.to_faces(found, input_px_per_px=scale, left=window.left, top=window.top)
+
+
+class _Points:
+    """The second network: landmarks of one face brought to a fixed pose."""
+
+    def __init__(self, network: Network) -> None:
+        if network.input.shape != (1, look.LOOK_PX, look.LOOK_PX, 3) or len(network.outputs) != 1:
+            raise ModelError(
+                f"{LANDMARKS_FILE} does not take looks of {look.LOOK_PX} px: install the bundle again"
+            )
+        self._network = network
+        self._output = network.outputs[0]
+
+    def put(self, pixels: Pixels, face: Face) -> Face:
+        """The face with better landmarks; as it was if its landmarks make no pose."""
+        try:
+            matrix = look.look_matrix(face.landmarks)
+        except ValueError:
+            return face
+        (steps,) = self._network.run(pixels_to_int8(look.cut(pixels, matrix))[None])
+        offsets = to_float(steps.ravel(), scale=self._output.scale, zero_point=self._output.zero_point)
+        return replace(face, landmarks=look.to_points(offsets, matrix))
 
 
 def _order_of(network: Network) -> list[tuple[int, list[int]]]:

@@ -1,7 +1,8 @@
 """Measure a finder on labelled pictures: float weights of ours, or anybody's detections in a file.
 
-A file of detections has one JSON object per line, as in ``labels.jsonl``: ``path`` of the picture and ``faces``,
-with ``box`` (left, top, width, height), ``landmarks`` (five points) and ``score``, in pixels of the picture.
+A file of detections has one JSON object per line, as in ``labels.jsonl``: ``path`` of the picture and
+``faces`` with ``box`` (left, top, width, height), ``landmarks`` (five points) and ``score``, in pixels of the
+stored picture.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def load_weights(path: Path) -> Finder:
 
 
 def detections(path: Path, pictures: Sequence[Picture]) -> list[list[Face]]:
-    """Faces from a file of detections, in the order of the pictures; a picture that is not listed has none."""
+    """Faces from a file of detections, in the order of the pictures; one that is not listed has none."""
     with path.open(encoding="utf-8") as file:
         by_path = {row["path"]: row["faces"] for row in map(json.loads, file)}
     return [[face_of(face) for face in by_path.get(picture.name, ())] for picture in pictures]

@@ -128,7 +128,7 @@ def match(
 def match_one(
     faces: Sequence[Face], known: Labels, counted: Booleans
 ) -> list[tuple[float, bool, int, float]]:
-    """Score, hit, face number and landmark error of each detection of one picture that is not to be ignored."""
+    """Score, hit, face number and landmark error of each detection that is not to be ignored."""
     if not faces:
         return []
     edges = np.array(

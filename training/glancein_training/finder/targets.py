@@ -1,9 +1,9 @@
 """What each cell of the two grids should say about a scene, and the loss that compares.
 
 Score: a peak of 1 at the face's centre that falls off as a Gaussian (Zhou et al. 2019, Objects as Points,
-section 3), learnt with the quality focal loss (Li et al. 2020, Generalized Focal Loss, equation 6). Cells near
-the centre regress the box and the landmarks; both errors are measured in units of the face, so that every
-size counts the same.
+section 3), learnt with the quality focal loss (Li et al. 2020, Generalized Focal Loss, equation 6). Cells
+near the centre regress the box and the landmarks; both errors are measured in units of the face, so that
+every size counts the same.
 """
 
 from __future__ import annotations

@@ -1,0 +1,70 @@
+"""The second look's geometry: in and out again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from glancein.domain import align
+from glancein.domain.landmarks import LOOK_PX, OUTPUT_UNIT_PX, cut, look_matrix, template, to_points
+from glancein.types import Floats
+
+
+def posed(scale: float, angle: float, x: float, y: float) -> Floats:
+    """The template's landmarks scaled, turned and moved."""
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return np.asarray(np.asarray(align.TEMPLATE) @ turn.T + [x, y], np.float32)
+
+
+@given(st.floats(0.2, 8), st.floats(-3.1, 3.1), st.floats(-200, 900), st.floats(-200, 900))
+def test_zero_offsets_give_the_pose_back(scale: float, angle: float, x: float, y: float) -> None:
+    """A frontal face whose network says "as in the template" keeps its landmarks, whatever its pose."""
+    landmarks = posed(scale, angle, x, y)
+
+    found = to_points(np.zeros(10, np.float32), look_matrix(landmarks))
+
+    np.testing.assert_allclose(found, landmarks, atol=0.02 * scale + 0.01)
+
+
+def test_template_lies_inside_the_look_with_the_aligners_shape() -> None:
+    """All five points are at least 20 px from the edge, and 0.6 of the crop's distances apart."""
+    points = template()
+
+    assert points.min() > 20
+    assert points.max() < LOOK_PX - 10
+    assert np.hypot(*(points[1] - points[0])) == pytest.approx(0.6 * np.hypot(35.2372, 0.1949), rel=1e-3)
+
+
+def test_offsets_are_counted_in_the_looks_pixels() -> None:
+    """One unit to the right is 8 px of the look, turned and scaled back into the picture."""
+    landmarks = posed(3.0, np.pi / 2, 500, 100)
+
+    found = to_points(np.tile(np.float32([1, 0]), 5), look_matrix(landmarks))
+
+    np.testing.assert_allclose(found - landmarks, [[0, OUTPUT_UNIT_PX / 0.6 * 3]] * 5, atol=0.05)
+
+
+@pytest.mark.parametrize("scale", [0.4, 1.0, 2.5, 6.0])
+def test_look_shows_the_landmarks_at_the_template(scale: float) -> None:
+    """Bright dots at the landmarks of a large picture come out bright at the template's points."""
+    pixels = np.full((900, 1200, 3), 30, np.uint8)
+    landmarks = posed(scale, 0.3, 400, 200)
+    rows, columns = np.mgrid[:900, :1200]
+    for x, y in landmarks:
+        pixels[np.hypot(columns - x, rows - y) < 3 * scale + 1] = 250
+
+    look = cut(pixels, look_matrix(landmarks))
+
+    assert look.shape == (LOOK_PX, LOOK_PX, 3)
+    for x, y in template():
+        assert look[round(float(y)), round(float(x)), 0] > 150
+    assert look[5, 5, 0] < 60
+
+
+def test_look_beside_the_picture_is_padding() -> None:
+    """What lies outside the picture is the grey that int8 calls zero."""
+    look = cut(np.zeros((50, 50, 3), np.uint8), look_matrix(posed(1.0, 0.0, 5000, 5000)))
+
+    assert (look == 128).all()

@@ -1,0 +1,38 @@
+"""A run's checkpoint -> the small file of weights that the repository keeps: the average, half precision."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the weights."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("out", type=Path)
+    args = parser.parse_args(argv)
+    keep(args.checkpoint, args.out)
+    return 0
+
+
+def keep(checkpoint: Path, out: Path) -> None:
+    """Network name, configuration, count of scenes, averaged weights as float16, statistics as float32."""
+    stored = torch.load(checkpoint, weights_only=True, map_location="cpu")
+    # A running variance may lie outside of what float16 can say.
+    average = {
+        name: tensor.half() if tensor.is_floating_point() and "running" not in name else tensor
+        for name, tensor in stored["average"].items()
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_suffix(".part")
+    kept = {name: stored[name] for name in ("network", "scenes", "samples", "config") if name in stored}
+    torch.save({**kept, "average": average}, part)
+    part.replace(out)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
