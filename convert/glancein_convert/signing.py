@@ -9,7 +9,6 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from glancein import model_card
-from glancein.adapters.model_store import SIGNATURE_FILE
 from glancein_convert.errors import ConversionError
 
 
@@ -46,6 +45,6 @@ def sign(bundle: Path, key_path: Path) -> Path:
         raise ConversionError(f"{key_path} is no private key: make one with new-key") from err
     if not isinstance(key, Ed25519PrivateKey):
         raise ConversionError(f"{key_path} is no Ed25519 key: make one with new-key")
-    path = bundle / SIGNATURE_FILE
+    path = bundle / model_card.SIGNATURE_FILE
     path.write_bytes(key.sign((bundle / model_card.CARD_FILE).read_bytes()))
     return path

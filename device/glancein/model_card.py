@@ -19,6 +19,7 @@ from glancein.errors import ModelError
 
 CARD_FILE = "card.json"
 GOLDEN_FILE = "golden.npz"
+SIGNATURE_FILE = "card.sig"
 VERSION = 1
 LARGEST_CARD_BYTES = 1 << 20
 LARGEST_FILE_BYTES = 1 << 24

@@ -23,9 +23,8 @@ from pathlib import Path
 
 from glancein import model_card
 from glancein.errors import ModelError
-from glancein.model_card import CARD_FILE, Kind, ModelCard
+from glancein.model_card import CARD_FILE, SIGNATURE_FILE, Kind, ModelCard
 
-SIGNATURE_FILE = "card.sig"
 SIGNATURE_BYTES = 64
 CURRENT, PREVIOUS = "current", "previous"
 TRIAL_SECONDS = 60.0
