@@ -44,11 +44,14 @@ class Network:
     """A loaded model. One interpreter behind a lock: threads may share a Network, one call runs at a time."""
 
     # Any: the runtimes are untyped.
-    def __init__(self, interpreter: Any, *, runtime_name: str, delegate_name: str) -> None:
+    def __init__(
+        self, interpreter: Any, *, runtime_name: str, delegate_name: str, content: bytes = b""
+    ) -> None:
         self._interpreter = interpreter
         self._lock = threading.Lock()
         self.runtime_name = runtime_name
         self.delegate_name = delegate_name
+        self.content = content  # the file, from which converters make interpreters of other kernels
         inputs = interpreter.get_input_details()
         outputs = interpreter.get_output_details()
         if len(inputs) != 1 or not outputs:
@@ -97,7 +100,7 @@ def open_model(
         interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as err:
         raise ModelError(f"{path} cannot be loaded by {runtime_name}: {_first_line(err)}") from err
-    return Network(interpreter, runtime_name=runtime_name, delegate_name=library or "cpu")
+    return Network(interpreter, runtime_name=runtime_name, delegate_name=library or "cpu", content=content)
 
 
 def load_runtime(runtimes: Sequence[tuple[str, str]] = RUNTIMES) -> tuple[str, ModuleType]:
