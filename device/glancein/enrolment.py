@@ -17,7 +17,7 @@ from glancein.domain.person import Enrolment, Outcome, check_name, check_person_
 from glancein.domain.roster import BadRow, RosterRow
 from glancein.errors import InputError, PhotoError
 from glancein.ports import Embedder, FaceFinder, Pictures, Register
-from glancein.types import Candidate, Crop, Face, Finding, Floats, Pixels, Quality, Reason, Template
+from glancein.types import Box, Candidate, Crop, Face, Finding, Floats, Pixels, Quality, Reason, Template
 
 # A face this much smaller than the portrait's is somebody in the background or a badge's ghost image.
 RIVAL_SHARE = 0.6
@@ -95,7 +95,7 @@ class Enrolled:
 
 def examine(pixels: Pixels, finder: FaceFinder, embedder: Embedder, limits: EnrolmentLimits) -> Examined:
     """The portrait in an RGB photo (h, w, 3) of a person or a whole badge, in any quarter turn."""
-    sights = [_sight(pixels, face) for face in finder.search(pixels)]
+    sights = [_sight(pixels, face) for face in _apart(finder.search(pixels))]
     if not sights:
         return _refuse(
             Reason.NO_FACE, "Take a photo, or scan the badge larger, so that the whole face shows."
@@ -125,6 +125,24 @@ def _sight(pixels: Pixels, face: Face) -> _Sight:
     crop = align.crop(pixels, face.landmarks)
     height, width = pixels.shape[:2]
     return _Sight(face, crop, quality.measure(crop, face, picture_px=(height, width)))
+
+
+def _apart(faces: Sequence[Face]) -> list[Face]:
+    """One face for each head: of two that hold each other's middle, the more certain.
+
+    A chin and mouth seen upside down pass for a second, smaller face within the first.
+    """
+    kept: list[Face] = []
+    for face in sorted(faces, key=lambda face: -face.score):
+        if not any(_holds(other.box, face.box) or _holds(face.box, other.box) for other in kept):
+            kept.append(face)
+    return kept
+
+
+def _holds(outer: Box, inner: Box) -> bool:
+    """True when the middle of one box lies in the other."""
+    x, y = inner.left + inner.width / 2 - outer.left, inner.top + inner.height / 2 - outer.top
+    return 0 <= x <= outer.width and 0 <= y <= outer.height
 
 
 def _portrait_among(sights: Sequence[_Sight]) -> _Sight:

@@ -131,6 +131,13 @@ def test_examine_half_believed_pattern_is_not_a_person() -> None:
     assert portrait(seen(photo((ALONE, 1), (logo, 5)), ALONE, logo)).face is ALONE
 
 
+def test_examine_face_within_a_face_is_not_a_second_person() -> None:
+    """A chin seen upside down is no rival of the face it belongs to."""
+    chin = face_at(320, 340, 80, turn_deg=180, score=0.8)
+
+    assert portrait(seen(photo((ALONE, 1)), ALONE, chin)).face is ALONE
+
+
 @pytest.mark.parametrize("turn_deg", [0, 14, 90, 180, 270])
 def test_examine_turned_card_gives_the_upright_crop(turn_deg: int) -> None:
     """A small portrait on a badge at any angle comes out as upright as the photo it was made from."""
