@@ -32,7 +32,7 @@ class Timing:
 def measure(home: Home, *, repeats: int = 50) -> Iterator[Timing]:
     """Time every stage, ``repeats`` times each after one warm-up."""
     started = time.perf_counter()
-    recogniser = wiring.open_recogniser(home.settings)
+    recogniser = wiring.open_recogniser(home)
     pipeline = wiring.pipeline_of(recogniser, home.settings)
     pixels = _portrait()
     limits = recogniser.limits_for(1, home.settings)

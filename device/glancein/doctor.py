@@ -61,7 +61,7 @@ def examine(home: Home, *, camera: str | None = None, broker: str | None = None)
 
 
 def _models(home: Home) -> Iterator[Check]:
-    recogniser = wiring.open_recogniser(home.settings)
+    recogniser = wiring.open_recogniser(home)
     runtime = recogniser.embedder.runtime_name
     for card in (recogniser.finder.card, recogniser.embedder.card):
         yield Check(
@@ -72,7 +72,7 @@ def _models(home: Home) -> Iterator[Check]:
 def _database(home: Home) -> Iterator[Check]:
     with closing(wiring.open_people(home)) as people:
         everybody = people.people()
-    model = wiring.embedder_sha256()
+    model = wiring.embedder_sha256(home)
     stale = [p.person_id for p in everybody if model not in p.models]
     with closing(wiring.open_ledger(home)) as ledger:
         backlog = ledger.position().backlog

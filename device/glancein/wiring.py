@@ -30,12 +30,14 @@ if TYPE_CHECKING:
     from glancein.adapters.embedder_tflite import TfliteEmbedder
     from glancein.adapters.finder_tflite import TfliteFaceFinder
     from glancein.adapters.ledger_sqlite import SqliteLedger
+    from glancein.adapters.model_store import ModelStore
     from glancein.adapters.people_sqlite import SqlitePeople
     from glancein.adapters.publisher_mqtt import MqttPublisher
     from glancein.bulk_embed import Reader
     from glancein.capture import Capture
     from glancein.enrolment import Enroller
     from glancein.kiosk import Kiosk, Rules
+    from glancein.model_card import Kind
     from glancein.pipeline import Pipeline
     from glancein.ports import Camera, Screen, Source
 
@@ -87,17 +89,27 @@ class Recogniser:
         return Limits(accept, settings.margin_cos)
 
 
-def open_recogniser(settings: Settings, *, mirror: bool = False) -> Recogniser:
-    """Open both networks. ``mirror`` sums each crop with its mirror image: for enrolment and evaluation.
+def model_store(home: Home, kind: Kind) -> ModelStore:
+    """The installed bundles of one kind, and the shipped one."""
+    from glancein.adapters.model_store import ModelStore  # noqa: PLC0415  # loads the schema
 
-    Raises ModelError.
+    return ModelStore(home.folder / "models", kind, shipped=MODEL_FOLDERS / kind)
+
+
+def open_recogniser(home: Home, *, mirror: bool = False, on_trial: bool = False) -> Recogniser:
+    """Open both networks in use: the installed ones, or else the shipped.
+
+    ``mirror`` sums each crop with its mirror image: for enrolment and evaluation. ``on_trial`` first tries
+    them in a process of their own and goes back to the previous ones if they fail. Raises ModelError.
     """
     from glancein.adapters.embedder_tflite import TfliteEmbedder  # noqa: PLC0415  # loads the runtime
     from glancein.adapters.finder_tflite import TfliteFaceFinder  # noqa: PLC0415  # as above
 
+    stores = [model_store(home, kind) for kind in ("finder", "embedder")]
+    finder, embedder = [store.working_folder() if on_trial else store.folder() for store in stores]
+    threads = home.settings.threads
     return Recogniser(
-        TfliteFaceFinder(MODEL_FOLDERS / "finder", threads=settings.threads),
-        TfliteEmbedder(MODEL_FOLDERS / "embedder", threads=settings.threads, mirror=mirror),
+        TfliteFaceFinder(finder, threads=threads), TfliteEmbedder(embedder, threads=threads, mirror=mirror)
     )
 
 
@@ -182,25 +194,25 @@ def time_zone(name: str) -> tzinfo:
         raise SettingsError(f"time_zone = {name!r} is not a known time zone, such as Europe/Berlin") from err
 
 
-def embedder_sha256() -> str | None:
-    """Hash of the shipped embedder, None if its card cannot be read; opens no runtime."""
+def embedder_sha256(home: Home) -> str | None:
+    """Hash of the embedder in use, None if its card cannot be read; opens no runtime."""
     from glancein.errors import ModelError  # noqa: PLC0415  # beside its only use
     from glancein.model_card import read_card  # noqa: PLC0415  # as above
 
     try:
-        return read_card(MODEL_FOLDERS / "embedder").sha256
+        return read_card(model_store(home, "embedder").folder()).sha256
     except ModelError:
         return None
 
 
-def open_bulk_reader(settings: Settings, *, trusted: bool = True) -> Reader:
+def open_bulk_reader(home: Home, *, trusted: bool = True) -> Reader:
     """Both networks and a decoder; ``trusted`` decodes in this process, for one's own files."""
     from functools import partial  # noqa: PLC0415  # beside its only use
 
     from glancein.adapters.image_gate import read_picture  # noqa: PLC0415  # as above
     from glancein.bulk_embed import Reader  # noqa: PLC0415  # as above
 
-    recogniser = open_recogniser(settings, mirror=True)
+    recogniser = open_recogniser(home, mirror=True)
     return Reader(partial(read_picture, trusted=trusted), recogniser.finder, recogniser.embedder)
 
 
@@ -280,7 +292,7 @@ def open_kiosk(home: Home, stores: Stores, *, camera: Camera, screen: Screen, fe
     from glancein.adapters.clock_system import SystemClock  # noqa: PLC0415  # as above
     from glancein.kiosk import Kiosk, Parts  # noqa: PLC0415  # as above
 
-    recogniser = open_recogniser(home.settings)
+    recogniser = open_recogniser(home, on_trial=True)
     parts = Parts(
         camera=camera,
         eye=pipeline_of(recogniser, home.settings),
@@ -301,7 +313,7 @@ def open_enroller(home: Home) -> Iterator[Enroller]:
     from glancein.adapters.image_gate import PictureGate  # noqa: PLC0415  # as above
     from glancein.enrolment import Enroller, EnrolmentLimits  # noqa: PLC0415  # as above
 
-    recogniser = open_recogniser(home.settings)
+    recogniser = open_recogniser(home)
     with PictureGate() as gate, closing(open_people(home)) as people:
         enrolled = len(people.templates(recogniser.embedder.model_sha256))
         threshold = recogniser.limits_for(enrolled, home.settings).accept_cos

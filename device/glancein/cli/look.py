@@ -29,7 +29,7 @@ def identify(pictures: Pictures, *, data: DataFolder = None, as_json: AsJson = F
     from glancein.domain.gallery import gather  # noqa: PLC0415  # loads numpy
 
     home = wiring.open_home(data)
-    recogniser = wiring.open_recogniser(home.settings, mirror=True)
+    recogniser = wiring.open_recogniser(home, mirror=True)
     with closing(wiring.open_people(home)) as store:
         gallery = gather(store.templates(recogniser.embedder.model_sha256))
     limits = recogniser.limits_for(len(set(gallery.person_ids)), home.settings)
@@ -69,13 +69,13 @@ def verify(
     from glancein.bulk_embed import embed_one  # noqa: PLC0415  # loads numpy
 
     home = wiring.open_home(data)
-    reader = wiring.open_bulk_reader(home.settings, trusted=False)
+    reader = wiring.open_bulk_reader(home, trusted=False)
     rows = [embed_one(path, reader) for path in (first, second)]
     for row in rows:
         if row.problem is not None:
             raise InputError(f"{row.path}: {row.problem}")
     score = float(rows[0].embedding @ rows[1].embedding)
-    limit = wiring.open_recogniser(home.settings).limits_for(1, home.settings).accept_cos
+    limit = wiring.open_recogniser(home).limits_for(1, home.settings).accept_cos
     same = score >= limit
     Output(as_json).result(
         {"same": same, "score": score, "threshold": limit},
@@ -112,9 +112,9 @@ def embed(
     if not out.parent.is_dir():
         raise InputError(f"the folder of {out} is not there: make it first")
     home, output = wiring.open_home(data), Output(as_json)
-    sha256 = wiring.open_recogniser(home.settings).embedder.model_sha256
+    sha256 = wiring.open_recogniser(home).embedder.model_sha256
     work = bulk_embed.embed_all(
-        wanted, open_reader=partial(wiring.open_bulk_reader, home.settings), processes=processes
+        wanted, open_reader=partial(wiring.open_bulk_reader, home), processes=processes
     )
     rows = list(output.track(work, "embedding", total=len(wanted)))
     bulk_embed.save(rows, out, model_sha256=sha256)

@@ -25,9 +25,10 @@ PersonId = Annotated[str, typer.Argument(metavar="ID", help="The person's id, as
 @people.command("list")
 def list_people(*, data: DataFolder = None, as_json: AsJson = False) -> None:
     """List everybody who is enrolled."""
-    with closing(wiring.open_people(wiring.open_home(data))) as store:
+    home = wiring.open_home(data)
+    with closing(wiring.open_people(home)) as store:
         everybody = store.people()
-    model = wiring.embedder_sha256()
+    model = wiring.embedder_sha256(home)
     rows = [
         (p.person_id, p.name, f"{p.enrolled_at:%Y-%m-%d %H:%M}", _model_state(p, model)) for p in everybody
     ]
