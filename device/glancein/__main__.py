@@ -1,0 +1,5 @@
+"""``python -m glancein``."""
+
+from glancein.cli import main
+
+raise SystemExit(main())
