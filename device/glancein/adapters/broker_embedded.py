@@ -7,10 +7,10 @@ import logging
 import threading
 from concurrent.futures import Future
 
-from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter
-from amqtt.broker import Broker
-from amqtt.contexts import BrokerConfig, ListenerConfig, ListenerType
-from amqtt.errors import AMQTTError
+from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter  # type: ignore[import-untyped]  # amqtt has no types
+from amqtt.broker import Broker  # type: ignore[import-untyped]  # amqtt has no types
+from amqtt.contexts import BrokerConfig, ListenerConfig, ListenerType  # type: ignore[import-untyped]  # amqtt has no types
+from amqtt.errors import AMQTTError  # type: ignore[import-untyped]  # amqtt has no types
 
 from glancein.errors import FeedError
 

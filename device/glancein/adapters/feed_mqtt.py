@@ -104,6 +104,8 @@ class Feed:
         self._sequences = {key: Sequence(head) for key, head in self._heads.items()}
         self._history_from: dict[StreamKey, int] = {}
         self._asked_at: dict[tuple[StreamKey, int], float] = {}
+        self._expected: dict[StreamKey, tuple[tuple[str, str], int]] = {}  # how far each stream is said to go
+        self._arrived_at: dict[StreamKey, float] = {}
         self._uncommitted: dict[StreamKey, tuple[str, Head]] = {}
         self._stopping = threading.Event()
         self._link: Connection | None = None
@@ -167,6 +169,7 @@ class Feed:
                     self._take(batch, happening)
                 case Lost():
                     lost = happening
+        self._ask_for_tails(batch)
         self._settle(batch)
         if lost is not None:
             raise FeedError(f"lost the broker {self._url}: {lost.why}")
@@ -189,7 +192,7 @@ class Feed:
         try:
             site, kiosk, leaf = wire.split_topic(message.topic)
             if leaf == "state":
-                self._on_state(batch, wire.decode_state(message.payload))
+                self._on_state(wire.decode_state(message.payload))
             elif not message.retain:  # a retained event is a stale one: ours never are
                 self._on_event(batch, (site, kiosk), message.payload)
         except FeedError as err:
@@ -219,6 +222,7 @@ class Feed:
     def _follow(self, batch: _Batch, key: StreamKey, sender: tuple[str, str], step: Step) -> None:
         match step:
             case Ready(arrivals):
+                self._arrived_at[key] = time.monotonic()
                 batch.arrivals.extend(arrivals)
                 batch.acknowledge[key] = sender
                 batch.troubles.extend(_broken_chain(late) for late in arrivals if not late.chained)
@@ -237,18 +241,28 @@ class Feed:
                 return arrival.hash
         return None if self._store is None else self._store.hash_of(key, seq)
 
-    def _on_state(self, batch: _Batch, state: wire.KioskState) -> None:
-        """The kiosk says how far its stream goes: ask for what has not come."""
+    def _on_state(self, state: wire.KioskState) -> None:
+        """The kiosk says how far its stream goes."""
         self.states[state.kiosk] = state
         if self._store is None or state.epoch is None or state.seq is None:
             return
         key = StreamKey(state.kiosk, state.epoch)
-        sequence = self._sequences.setdefault(key, Sequence())
+        self._sequences.setdefault(key, Sequence())
         if state.history_from is not None:
             self._history_from[key] = state.history_from
-        last = sequence.head.seq if sequence.head is not None else 0
-        if state.seq > last and state.online:
-            self._ask(batch, key, (state.site, state.kiosk), Missing(last + 1, state.seq))
+        if state.online:
+            self._expected[key] = (state.site, state.kiosk), state.seq
+
+    def _ask_for_tails(self, batch: _Batch) -> None:
+        """Ask for the end of every stream that has come to a halt before it."""
+        now = time.monotonic()
+        for key, (sender, seq) in list(self._expected.items()):
+            head = self._sequences[key].head
+            last = head.seq if head is not None else 0
+            if last >= seq:
+                del self._expected[key]
+            elif now - self._arrived_at.get(key, -ASK_AGAIN_S) >= ASK_AGAIN_S:
+                self._ask(batch, key, sender, Missing(last + 1, seq))
 
     def _ask(self, batch: _Batch, key: StreamKey, sender: tuple[str, str], missing: Missing) -> None:
         """Ask for a gap to be sent again, not too often.
