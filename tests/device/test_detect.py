@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glancein.domain.detect import Candidates, Level, Plane, decode, overlaps, suppress, to_faces
+from glancein.domain.detect import (
+    Candidates,
+    Level,
+    Plane,
+    decode,
+    overlaps,
+    shares_inside,
+    suppress,
+    to_faces,
+)
 from glancein.types import Floats
 
 
@@ -111,6 +120,17 @@ def test_weak_neighbour_does_not_pull() -> None:
     np.testing.assert_allclose(found.edges, [[0, 0, 10, 10]], atol=1e-6)
 
 
+def test_mouth_inside_a_better_face_is_no_face() -> None:
+    """A weaker small box inside goes, and does not pull at the face; a better small one keeps both."""
+    face, mouth = [0.0, 0, 100, 100], [30.0, 60, 60, 80]
+
+    weaker = suppress(candidates([face, mouth], [0.9, 0.6]))
+    better = suppress(candidates([mouth, face], [0.9, 0.6]))
+
+    np.testing.assert_allclose(weaker.edges, [face])
+    assert len(better) == 2
+
+
 def test_suppressing_nothing_gives_nothing() -> None:
     """No candidates, no faces."""
     assert len(suppress(candidates([], []))) == 0
@@ -143,7 +163,9 @@ def test_what_is_kept_hardly_overlaps_its_best_cells(drawn: list[tuple[float, fl
 
     kept: list[int] = []
     for index in range(len(edges)):
-        if all(float(overlaps(edges[[index]], edges[[k]])[0, 0]) <= 0.35 for k in kept):
+        free = [float(overlaps(edges[[k]], edges[[index]])[0, 0]) <= 0.35 for k in kept]
+        outside = [float(shares_inside(edges[[k]], edges[[index]])[0, 0]) <= 0.7 for k in kept]
+        if all(free) and all(outside):
             kept.append(index)
     np.testing.assert_allclose(found.scores, scores[kept])
 

@@ -66,24 +66,28 @@ def decode(levels: Sequence[Level], *, threshold: float) -> Candidates:
     )
 
 
-def suppress(found: Candidates, *, overlap: float = 0.35, limit: int = 300) -> Candidates:
+def suppress(
+    found: Candidates, *, overlap: float = 0.35, inside: float = 0.7, limit: int = 300
+) -> Candidates:
     """Keep one candidate per face, its box and landmarks averaged over the cells that agree with it.
 
     ``found`` comes best first and at most ``limit`` are looked at. Cells whose intersection over union with
     the best one exceeds ``overlap`` are the same face; the average is weighted by score (Bazarevsky et al.
-    2019, BlazeFace, section 5), which steadies landmarks between frames.
+    2019, BlazeFace, section 5), which steadies landmarks between frames. A weaker box of which more than
+    ``inside`` lies in a better one is no face of its own but an eye or a mouth, and goes without a say.
     """
     edges, points, scores = found.edges[:limit], found.landmarks[:limit], found.scores[:limit]
     if len(scores) == 0:
         return found
     same = overlaps(edges, edges) > overlap
+    swallowed = same | (shares_inside(edges, edges) > inside)
     free = np.ones(len(scores), bool)
     kept, mean_edges, mean_points = [], [], []
     for best in range(len(scores)):
         if not free[best]:
             continue
         group = np.flatnonzero(same[best] & free)
-        free[group] = False
+        free[swallowed[best]] = False
         kept.append(best)
         # The square favours the central cells, which see the whole face.
         weights = scores[group] ** 2 * (scores[group] >= 0.5 * scores[best])
@@ -99,13 +103,14 @@ def suppress(found: Candidates, *, overlap: float = 0.35, limit: int = 300) -> C
 
 def overlaps(one: Floats, other: Floats) -> Floats:
     """Intersection over union (n, m) of boxes given by their edges (n, 4) and (m, 4)."""
-    low = np.maximum(one[:, None, :2], other[None, :, :2])
-    high = np.minimum(one[:, None, 2:], other[None, :, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=2)
-    areas_one = np.prod(np.clip(one[:, 2:] - one[:, :2], 0, None), axis=1)
-    areas_other = np.prod(np.clip(other[:, 2:] - other[:, :2], 0, None), axis=1)
-    union = areas_one[:, None] + areas_other[None] - shared
+    shared = _shared(one, other)
+    union = _areas(one)[:, None] + _areas(other)[None] - shared
     return np.asarray(shared / np.maximum(union, 1e-9), np.float32)
+
+
+def shares_inside(one: Floats, other: Floats) -> Floats:
+    """(n, m): which share of each box of ``other`` lies inside each box of ``one``."""
+    return np.asarray(_shared(one, other) / np.maximum(_areas(other)[None], 1e-9), np.float32)
 
 
 def to_faces(found: Candidates, *, input_px_per_px: float, left: float = 0.0, top: float = 0.0) -> list[Face]:
@@ -127,6 +132,16 @@ def to_faces(found: Candidates, *, input_px_per_px: float, left: float = 0.0, to
         )
         for edges, points, score in zip(found.edges, found.landmarks, found.scores, strict=True)
     ]
+
+
+def _shared(one: Floats, other: Floats) -> Floats:
+    low = np.maximum(one[:, None, :2], other[None, :, :2])
+    high = np.minimum(one[:, None, 2:], other[None, :, 2:])
+    return np.asarray(np.prod(np.clip(high - low, 0, None), axis=2), np.float32)
+
+
+def _areas(edges: Floats) -> Floats:
+    return np.asarray(np.prod(np.clip(edges[:, 2:] - edges[:, :2], 0, None), axis=1), np.float32)
 
 
 def _decode_level(level: Level, threshold: float) -> Candidates:
