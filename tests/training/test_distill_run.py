@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
-import tarfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="the laboratory needs torch: pip install .[training]")
 
 import torch
-from PIL import Image
 
 from glancein.errors import InputError
 from glancein_training.augment import Strength
@@ -23,46 +19,12 @@ from glancein_training.configuration import with_settings
 from glancein_training.distill import Config, State, build, main, rate_at, run
 from glancein_training.networks import FAMILY, EmbedderShape
 
-TINY = EmbedderShape("tiny", (4, 4, 8, 8), (1, 1, 1), (4, 4, 4), reduce=4, embedding=8)
-PEOPLE, EACH, TRAINED = 12, 3, 7
+pytestmark = pytest.mark.usefixtures("tiny_network")
 
 
-@pytest.fixture(autouse=True)
-def tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A member of the family that trains in milliseconds."""
-    monkeypatch.setitem(FAMILY, "tiny", TINY)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pack of noise: twelve people, three pictures each, seven of them to train on."""
-    folder = tmp_path_factory.mktemp("data") / "faces"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    rows = []
-    with tarfile.open(folder / "faces-00.tar", "w") as tar:
-        for k in range(PEOPLE * EACH):
-            packed = io.BytesIO()
-            Image.fromarray(rng.integers(0, 256, (128, 128, 3), np.uint8)).save(packed, "webp")
-            member = tarfile.TarInfo(f"{k // EACH}/{k}.webp")
-            member.size = packed.tell()
-            packed.seek(0)
-            tar.addfile(member, packed)
-            split = "train" if k // EACH < TRAINED else "val"
-            rows.append([member.name, "faces-00.tar", k // EACH, split])
-    with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([["path", "tar", "identity", "split"], *rows])
-    for letter in "ab":
-        vectors = rng.integers(-127, 128, (len(rows), 12)).astype(np.int8)
-        np.savez(
-            folder / f"teacher_{letter}.npz", vectors=vectors, scale=np.full(len(rows), 0.01, np.float32)
-        )
-    return folder.parent
-
-
-def a_config(data: Path, **changes: object) -> Config:
+def a_config(noise_data: Path, **changes: object) -> Config:
     """Small batches that do not divide the epoch: 21 pictures, 8 at a time."""
-    settings = {"network": "tiny", "data": str(data), "packs": ["faces"], "batch": 8, "threads": 1}
+    settings = {"network": "tiny", "data": str(noise_data), "packs": ["faces"], "batch": 8, "threads": 1}
     settings |= {"identity_weight": 0.1, "warm_up_images": 32, **changes}
     return with_settings(Config(), [f"{name}={json.dumps(value)}" for name, value in settings.items()])
 
@@ -90,9 +52,9 @@ def assert_equal(one: object, other: object) -> None:
             assert one == other
 
 
-def test_resumed_run_equals_an_uninterrupted_one(data: Path, tmp_path: Path) -> None:
+def test_resumed_run_equals_an_uninterrupted_one(noise_data: Path, tmp_path: Path) -> None:
     """Weights, average, optimiser and random numbers are the same bit for bit, across the end of an epoch."""
-    config = a_config(data)
+    config = a_config(noise_data)
 
     whole = train(config, tmp_path / "whole", 64)
     train(config, tmp_path / "parts", 24)
@@ -103,20 +65,20 @@ def test_resumed_run_equals_an_uninterrupted_one(data: Path, tmp_path: Path) -> 
     assert_equal(whole, parts)
 
 
-def test_same_seed_gives_the_same_weights_and_another_does_not(data: Path, tmp_path: Path) -> None:
+def test_same_seed_gives_the_same_weights_and_another_does_not(noise_data: Path, tmp_path: Path) -> None:
     """A run depends on its configuration and on nothing else."""
-    one = train(a_config(data), tmp_path / "one", 16)
-    same = train(a_config(data), tmp_path / "same", 16)
-    other = train(a_config(data, seed=2), tmp_path / "other", 16)
+    one = train(a_config(noise_data), tmp_path / "one", 16)
+    same = train(a_config(noise_data), tmp_path / "same", 16)
+    other = train(a_config(noise_data, seed=2), tmp_path / "other", 16)
 
     assert_equal(one["student"], same["student"])
     assert not torch.equal(one["student"]["project.weight"], other["student"]["project.weight"])
 
 
-def test_decay_ends_the_run_and_notes_the_curve(data: Path, tmp_path: Path) -> None:
+def test_decay_ends_the_run_and_notes_the_curve(noise_data: Path, tmp_path: Path) -> None:
     """From the latest checkpoint on the rate falls, and the run ends by itself with a line of figures."""
-    train(a_config(data), tmp_path / "run", 32)
-    config = a_config(data, decay_images=24)
+    train(a_config(noise_data), tmp_path / "run", 32)
+    config = a_config(noise_data, decay_images=24)
 
     run(config, tmp_path / "run", tmp_path / "cache", decay=True, compiled=False)
 
@@ -128,14 +90,14 @@ def test_decay_ends_the_run_and_notes_the_curve(data: Path, tmp_path: Path) -> N
     assert 0 <= float(lines[0]["tar_1e-2"]) <= 100
 
 
-def test_training_lowers_the_loss(data: Path, tmp_path: Path) -> None:
+def test_training_lowers_the_loss(noise_data: Path, tmp_path: Path) -> None:
     """Without disturbances the student comes nearer to the teacher on what it is shown."""
     calm = {f"augment.{name}": 0.0 for name in Strength.__dataclass_fields__}
-    config = a_config(data, identity_weight=0.0, rate=0.01, warm_up_images=8, **calm)
+    config = a_config(noise_data, identity_weight=0.0, rate=0.01, warm_up_images=8, **calm)
 
     run(config, tmp_path / "run", tmp_path / "cache", compiled=False, stop_at_images=8)
     run(
-        a_config(data, decay_images=8, **calm),
+        a_config(noise_data, decay_images=8, **calm),
         tmp_path / "run",
         tmp_path / "cache",
         decay=True,
@@ -143,7 +105,7 @@ def test_training_lowers_the_loss(data: Path, tmp_path: Path) -> None:
     )
     run(config, tmp_path / "long", tmp_path / "cache", compiled=False, stop_at_images=320)
     run(
-        a_config(data, decay_images=8, **calm),
+        a_config(noise_data, decay_images=8, **calm),
         tmp_path / "long",
         tmp_path / "cache",
         decay=True,
@@ -157,9 +119,9 @@ def test_training_lowers_the_loss(data: Path, tmp_path: Path) -> None:
     assert late < early - 0.1
 
 
-def test_record_holds_what_the_run_depends_on(data: Path, tmp_path: Path) -> None:
+def test_record_holds_what_the_run_depends_on(noise_data: Path, tmp_path: Path) -> None:
     """Configuration, the data's hash, the commit and the versions stand beside the weights."""
-    train(a_config(data), tmp_path / "run", 8)
+    train(a_config(noise_data), tmp_path / "run", 8)
 
     kept = json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))
 
@@ -169,20 +131,20 @@ def test_record_holds_what_the_run_depends_on(data: Path, tmp_path: Path) -> Non
 
 
 def test_checkpoint_of_another_network_is_refused(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    noise_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Continuing with another network says so instead of breaking on a tensor's shape."""
     monkeypatch.setitem(FAMILY, "other", EmbedderShape("other", (4, 4, 4, 4), (1, 1, 1), (4, 4, 4), 4, 8))
-    train(a_config(data), tmp_path / "run", 8)
+    train(a_config(noise_data), tmp_path / "run", 8)
 
     with pytest.raises(InputError, match="is of tiny, not other"):
-        train(a_config(data, network="other"), tmp_path / "run", 16)
+        train(a_config(noise_data, network="other"), tmp_path / "run", 16)
 
 
-def test_unknown_network_is_refused_with_the_family(data: Path, tmp_path: Path) -> None:
+def test_unknown_network_is_refused_with_the_family(noise_data: Path, tmp_path: Path) -> None:
     """The message lists what there is."""
     with pytest.raises(InputError, match="glance-158"):
-        run(a_config(data, network="huge"), tmp_path / "run", tmp_path / "cache")
+        run(a_config(noise_data, network="huge"), tmp_path / "run", tmp_path / "cache")
 
     assert not (tmp_path / "run").exists()
 
@@ -204,9 +166,9 @@ def test_network_at_rest_keeps_its_average() -> None:
     assert_equal(state.student.state_dict(), state.average.state_dict())
 
 
-def test_module_still_runs_by_its_own_name(data: Path, tmp_path: Path) -> None:
+def test_module_still_runs_by_its_own_name(noise_data: Path, tmp_path: Path) -> None:
     """The command of earlier runs goes on working: no minutes left is a checkpoint and nothing more."""
-    settings = ["network=tiny", f"data={data}", 'packs=["faces"]', "threads=1"]
+    settings = ["network=tiny", f"data={noise_data}", 'packs=["faces"]', "threads=1"]
     words = [str(tmp_path / "run"), "--cache", str(tmp_path / "cache"), "--minutes", "0", "--no-compile"]
 
     assert main([*words, *(word for setting in settings for word in ("--set", setting))]) == 0

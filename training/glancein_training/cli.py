@@ -125,15 +125,29 @@ def embed(
 
 
 @app.command()
+def train(
+    out: Annotated[Path, typer.Argument(help="folder of the run: checkpoint.pt, config.json, curve.csv")],
+    settings: Set = None,
+    cache: Annotated[Path, typer.Option(help="decoded crops")] = CACHE,
+    minutes: Annotated[float, typer.Option(help="stop after this long, with a checkpoint")] = 1e9,
+) -> None:
+    """Train or resume an embedder from identities alone; under torchrun, in several processes."""
+    from glancein_training import train as training  # noqa: PLC0415  # torch takes seconds
+    from glancein_training.configuration import with_settings  # noqa: PLC0415  # as above
+
+    with errors_in_words():
+        training.run(with_settings(training.Config(), settings or []), out, cache, minutes=minutes)
+
+
+@app.command()
 def distill(
     out: Annotated[Path, typer.Argument(help="folder of the run: checkpoint.pt, config.json, curve.csv")],
     settings: Set = None,
     cache: Annotated[Path, typer.Option(help="decoded crops")] = CACHE,
     minutes: Annotated[float, typer.Option(help="stop after this long, with a checkpoint")] = 1e9,
     *,
-    decay: Annotated[
-        bool, typer.Option("--decay", help="start the decay from the latest checkpoint")
-    ] = False,
+    decay: Annotated[bool, typer.Option("--decay", help="decay from the latest checkpoint")] = False,
+    compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="compile the network")] = True,
 ) -> None:
     """Run or resume a distillation from the teachers' embeddings."""
     from glancein_training import distill as distillation  # noqa: PLC0415  # torch takes seconds

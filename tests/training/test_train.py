@@ -1,0 +1,213 @@
+"""Training from identities: every loss runs, learns, resumes exactly, and runs in two processes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="the laboratory needs torch: pip install .[training]")
+
+import torch
+from PIL import Image
+
+from glancein.errors import InputError
+from glancein_training.configuration import with_settings
+from glancein_training.mining.collapse import TrainingCollapsed
+from glancein_training.objectives import LOSSES, MINING
+from glancein_training.people import load_people
+from glancein_training.train import Config, rate_at, run, training_labels
+
+pytestmark = pytest.mark.usefixtures("tiny_network")
+
+
+def a_config(noise_data: Path, **changes: object) -> Config:
+    """Three people with two pictures each at 32 px: a step in milliseconds."""
+    settings = {"network": "tiny", "data": str(noise_data / "faces"), "people": 3, "each": 2, "threads": 1}
+    settings |= {"train_px": 112, "warm_up_steps": 4, "steps": 6, "note_every_steps": 3, **changes}
+    return with_settings(Config(), [f"{name}={json.dumps(value)}" for name, value in settings.items()])
+
+
+def train(config: Config, out: Path, until: int | None = None) -> dict[str, Any]:
+    """Run and read the checkpoint, which holds states of any kind."""
+    run(config, out, out.parent / "cache", stop_at_step=until)
+    stored: dict[str, Any] = torch.load(out / "checkpoint.pt", weights_only=True)
+    return stored
+
+
+def same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    """Bit for bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_trains(noise_data: Path, tmp_path: Path, loss: str) -> None:
+    """Two steps move the weights and keep them finite."""
+    before = train(a_config(noise_data, loss=loss), tmp_path / "run", until=0)["student"]
+    after = train(a_config(noise_data, loss=loss), tmp_path / "run", until=2)["student"]
+
+    assert not torch.equal(before["project.weight"], after["project.weight"])
+    assert all(tensor.isfinite().all() for tensor in after.values())
+
+
+@pytest.mark.parametrize("mining", MINING)
+def test_resumed_run_equals_an_uninterrupted_one(noise_data: Path, tmp_path: Path, mining: str) -> None:
+    """Whatever the mining, stopping and going on changes no bit."""
+    config = a_config(noise_data, mining=mining, mine_every_steps=2 if mining == "offline" else 0)
+
+    whole = train(config, tmp_path / "whole")
+    train(config, tmp_path / "parts", until=3)
+    parts = train(config, tmp_path / "parts")
+
+    assert whole["step"] == parts["step"] == 6
+    assert same_weights(whole["student"], parts["student"])
+    assert same_weights(whole["average"], parts["average"])
+    assert torch.equal(whole["rng"], parts["rng"])
+
+
+def test_training_brings_people_together(noise_data: Path, tmp_path: Path) -> None:
+    """The loss falls, and the curve shows it."""
+    config = a_config(noise_data, loss="batch-hard", steps=60, note_every_steps=15, rate=0.01)
+
+    train(config, tmp_path / "run")
+
+    with (tmp_path / "run" / "curve.csv").open(encoding="utf-8", newline="") as file:
+        losses = [float(line["loss"]) for line in csv.DictReader(file)]
+    assert len(losses) == 4
+    assert losses[-1] < losses[0]
+
+
+def test_bfloat16_trains_too(noise_data: Path, tmp_path: Path) -> None:
+    """Half precision in the network leaves the loss and the weights in full."""
+    stored = train(a_config(noise_data, bfloat16=True), tmp_path / "run", until=2)
+
+    assert stored["student"]["project.weight"].dtype == torch.float32
+
+
+def test_collapsed_start_ends_with_advice(noise_data: Path, tmp_path: Path) -> None:
+    """Weights of zero give everybody the same vector; the run says so instead of going on."""
+    config = a_config(noise_data, steps=100, rate=0.0)
+    train(config, tmp_path / "run", until=0)
+    stored = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    for name in ("project.weight", "project.bias"):
+        stored["student"][name].zero_()
+    torch.save(stored, tmp_path / "run" / "checkpoint.pt")
+
+    with pytest.raises(TrainingCollapsed, match="lower rate"):
+        train(config, tmp_path / "run")
+
+
+def test_run_starts_from_another_runs_weights(noise_data: Path, tmp_path: Path) -> None:
+    """The averaged weights of a checkpoint are where the new run begins."""
+    first = train(a_config(noise_data), tmp_path / "first", until=2)
+    config = a_config(noise_data, start=str(tmp_path / "first" / "checkpoint.pt"), loss="cosface")
+
+    begun = train(config, tmp_path / "second", until=0)
+
+    assert same_weights(first["average"], begun["student"])
+
+
+def test_folder_of_another_loss_is_refused(noise_data: Path, tmp_path: Path) -> None:
+    """One folder, one run."""
+    train(a_config(noise_data), tmp_path / "run", until=1)
+
+    with pytest.raises(InputError, match="loss=triplet, not arcface"):
+        train(a_config(noise_data, loss="arcface"), tmp_path / "run", until=2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"loss": "wish"}, "no loss"),
+        ({"mining": "gold"}, "no mining"),
+        ({"network": "huge"}, "the family has"),
+        ({"people": 50}, "the data has 7"),
+        ({"data": "nowhere"}, "labels.csv"),
+    ],
+)
+def test_impossible_configuration_is_refused(
+    noise_data: Path, tmp_path: Path, changes: dict[str, object], said: str
+) -> None:
+    """What cannot be trained is said before a folder is made."""
+    with pytest.raises(InputError, match=said):
+        run(a_config(noise_data, **changes), tmp_path / "run", tmp_path / "cache")
+
+    assert not (tmp_path / "run").exists()
+
+
+def test_rate_ends_at_a_hundredth() -> None:
+    """Up over the warm-up, then down half a cosine."""
+    config = Config(steps=1000, warm_up_steps=10)
+
+    assert rate_at(0, config) == pytest.approx(0.1)
+    assert rate_at(500, config) == pytest.approx(0.505)
+    assert rate_at(1000, config) == pytest.approx(0.01)
+
+
+def test_own_photos_become_crops(tmp_path: Path) -> None:
+    """A folder per person with landmarks gives aligned crops; a picture without a face is left out."""
+    rng = np.random.default_rng(0)
+    paths = [f"p{k}/{j}.png" for k in range(30) for j in range(2)]
+    for path in paths:
+        (tmp_path / "photos" / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (160, 160, 3), np.uint8)).save(tmp_path / "photos" / path)
+    points = np.array([[60, 70], [100, 70], [80, 95], [65, 115], [95, 115]], np.float32)
+    found = np.ones(60, bool)
+    found[7] = False
+    np.savez(tmp_path / "e.npz", path=paths, found=found, landmarks=np.repeat(points[None], 60, axis=0))
+
+    crops = load_people(tmp_path / "photos", tmp_path / "e.npz")
+
+    assert crops.pixels.shape == (59, 128, 128, 3)
+    assert len(set(crops.identity.tolist())) == 30
+    trained = set(crops.identity[crops.is_train].tolist())
+    assert 20 <= len(trained) < 30
+    assert trained.isdisjoint(crops.identity[~crops.is_train].tolist())
+    labels, people = training_labels(crops)
+    assert people == len(trained)
+    assert (labels[~crops.is_train] == -1).all()
+
+
+def test_photo_that_is_gone_is_named(tmp_path: Path) -> None:
+    """A picture that was embedded and then deleted stops the run with its name."""
+    points = np.array([[60, 70], [100, 70], [80, 95], [65, 115], [95, 115]], np.float32)
+    np.savez(tmp_path / "e.npz", path=["a/1.png"], found=np.ones(1, bool), landmarks=points[None])
+
+    with pytest.raises(InputError, match=r"1\.png"):
+        load_people(tmp_path, tmp_path / "e.npz")
+
+
+@pytest.mark.heavy
+def test_two_processes_keep_the_same_weights(noise_data: Path, tmp_path: Path) -> None:
+    """Under torchrun each process sees its own pictures and both end with the same weights."""
+    program = tmp_path / "two.py"
+    program.write_text(
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from glancein_training.networks import FAMILY, EmbedderShape\n"
+        "FAMILY['tiny'] = EmbedderShape('tiny', (4, 4, 8, 8), (1, 1, 1), (4, 4, 4), reduce=4, embedding=8)\n"
+        "from glancein_training.configuration import with_settings\n"
+        "from glancein_training.train import Config, run\n"
+        "run(with_settings(Config(), sys.argv[3:]), Path(sys.argv[1]), Path(sys.argv[2]))\n",
+        encoding="utf-8",
+    )
+    settings = ["network=tiny", f"data={noise_data / 'faces'}", "people=3", "each=2", "steps=4", "threads=1"]
+    run(a_config(noise_data), tmp_path / "warm", tmp_path / "cache", stop_at_step=0)  # decodes the pack once
+
+    words = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(program)]
+    words += [str(tmp_path / "run"), str(tmp_path / "cache"), *settings, "loss=cosface"]
+    subprocess.run(words, check=True, timeout=300, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+
+    one = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    other = torch.load(tmp_path / "run" / "checkpoint-1.pt", weights_only=True)
+    learned = [name for name in one["student"] if "running" not in name and "num_batches" not in name]
+    assert all(torch.equal(one["student"][name], other["student"][name]) for name in learned)
+    assert torch.equal(one["head"]["centres"], other["head"]["centres"])
+    assert not torch.equal(one["rng"], other["rng"])

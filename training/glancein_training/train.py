@@ -1,0 +1,351 @@
+"""Train an embedder from identities alone: any loss, any mining, batches of P people times K pictures.
+
+A run can be stopped and resumed step for step, and spread over processes with ``torchrun``.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from glancein.errors import InputError
+from glancein_training import packs
+from glancein_training.augment import Strength, augment
+from glancein_training.checkpoints import load_network, read_checkpoint, write_checkpoint
+from glancein_training.configuration import record
+from glancein_training.distill import embed, follow, tar_at
+from glancein_training.mining.collapse import CollapseWatch
+from glancein_training.mining.offline import offline_triplets
+from glancein_training.networks import FAMILY, Embedder, to_network_floats
+from glancein_training.objectives import Moment, Objective, objective
+from glancein_training.people import load_people
+from glancein_training.sampling import PeopleSampler, people_sampler
+
+CURVE_COLUMNS = ["step", "loss", "active", "tar_1e-2", "tar_1e-3", "tar_1e-4", "images_per_s"]
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything a run depends on; saved beside its weights."""
+
+    network: str = "glance-33"
+    data: str = "../shared/data/faces"  # a pack, or a folder per person with ``landmarks``
+    landmarks: str = ""
+    start: str = ""  # a checkpoint to begin with
+    loss: str = "triplet"
+    mining: str = "semi-hard"
+    margin: float = 0.0  # 0 takes the loss's own
+    scale: float = 32.0
+    people: int = 24
+    each: int = 5
+    steps: int = 10_000
+    rate: float = 1e-3
+    weight_decay: float = 0.02
+    warm_up_steps: int = 200
+    average_decay: float = 0.999
+    note_every_steps: int = 200
+    mine_every_steps: int = 0  # offline mining from the latest weights this often
+    train_px: int = 112
+    bfloat16: bool = False
+    threads: int = 2
+    seed: int = 1
+    augment: Strength = field(default_factory=Strength)
+
+
+@dataclass(slots=True)
+class State:
+    """What a checkpoint holds beside the configuration."""
+
+    student: Embedder
+    average: Embedder
+    aim: Objective
+    optimiser: torch.optim.Optimizer
+    rng: torch.Generator
+    watch: CollapseWatch
+    step: int = 0
+    mined: NDArray[np.int64] | None = None  # (t, 3) rows of the data
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """This process among those of the run."""
+
+    rank: int = 0
+    size: int = 1
+
+
+def run(
+    config: Config, out: Path, cache: Path, *, minutes: float = math.inf, stop_at_step: int | None = None
+) -> None:
+    """Train to the last step, until the time is up or to ``stop_at_step``, and leave a checkpoint.
+
+    Raises InputError if the data or the checkpoint does not fit, TrainingCollapsed if nothing can be learned.
+    """
+    torch.set_num_threads(config.threads)
+    place = join()
+    crops = load_data(config, cache)
+    labels, people = training_labels(crops)
+    sampler = people_sampler(labels, people=config.people, each=config.each, seed=config.seed)
+    state = build(config, people, place)
+    checkpoint = out / ("checkpoint.pt" if place.rank == 0 else f"checkpoint-{place.rank}.pt")
+    out.mkdir(parents=True, exist_ok=True)
+    if checkpoint.exists():
+        restore(state, checkpoint, config)
+    elif place.rank == 0:
+        kept = record(config, data_sha256=crops.data_sha256, processes=place.size)
+        (out / "config.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    forward = spread(state, place)
+    last = config.steps if stop_at_step is None else min(stop_at_step, config.steps)
+    started = time.monotonic()
+    with bar(place) as progress:
+        task = progress.add_task("", total=config.steps, completed=state.step, told="")
+        note = Note(out / "curve.csv", crops, config, place)
+        while state.step < last and time.monotonic() - started < 60 * minutes:
+            if config.mine_every_steps and state.step % config.mine_every_steps == 0:
+                state.mined = mine(state, crops, labels, config)
+            loss, active = update(
+                state, forward, config, crops=crops, labels=labels, rows=pick(state, sampler, config, place)
+            )
+            told = note.add(state, loss, active)
+            progress.update(task, completed=state.step, told=told)
+            if state.step % config.note_every_steps == 0:
+                save(state, checkpoint, config)
+    save(state, checkpoint, config)
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def load_data(config: Config, cache: Path) -> packs.Crops:
+    """A pack of crops, or a folder for each person. Raises InputError if it is neither."""
+    folder = Path(config.data)
+    if config.landmarks:
+        return load_people(folder, Path(config.landmarks))
+    if not (folder / "labels.csv").exists():
+        raise InputError(
+            f"{folder} has no labels.csv; for a folder per person set landmarks=FILE.npz of `glancein embed`"
+        )
+    return packs.load(folder, cache=cache)
+
+
+def training_labels(crops: packs.Crops) -> tuple[NDArray[np.int64], int]:
+    """(n,) a number for each training person, NO_IDENTITY for the rest; and how many people."""
+    names = np.unique(crops.identity[crops.is_train & (crops.identity >= 0)])
+    numbers = np.searchsorted(names, crops.identity).clip(0, max(len(names) - 1, 0))
+    labels = np.where(crops.is_train & (crops.identity >= 0), numbers, packs.NO_IDENTITY)
+    return labels.astype(np.int64), len(names)
+
+
+def build(config: Config, people: int, place: Place) -> State:
+    """Fresh networks and optimiser, or those of the checkpoint to start from."""
+    if config.network not in FAMILY:
+        raise InputError(f"there is no network {config.network!r}; the family has {', '.join(FAMILY)}")
+    torch.manual_seed(config.seed)
+    shape = FAMILY[config.network]
+    student = load_network(Path(config.start)) if config.start else Embedder(shape)
+    if student.shape != shape:
+        raise InputError(
+            f"{config.start} is of {student.shape.name}, not {config.network}; set network to that"
+        )
+    average = Embedder(shape)
+    average.load_state_dict(student.state_dict())
+    aim = objective(
+        config.loss,
+        mining=config.mining,
+        margin=config.margin,
+        scale=config.scale,
+        width=shape.embedding,
+        people=people,
+    )
+    decayed = [p for p in student.parameters() if p.ndim > 1]
+    others = [p for p in student.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": [*others, *aim.head.parameters()], "weight_decay": 0.0},
+    ]
+    optimiser = torch.optim.AdamW(groups, lr=config.rate)
+    # Each process disturbs its pictures in its own way.
+    rng = torch.Generator().manual_seed(config.seed + 1000 * place.rank)
+    return State(student, average, aim, optimiser, rng, CollapseWatch())
+
+
+def pick(state: State, sampler: PeopleSampler, config: Config, place: Place) -> NDArray[np.int64]:
+    """Rows of this process's batch: people times each, or offline triplets of about as many pictures."""
+    number = state.step * place.size + place.rank
+    if config.mining != "offline" or state.mined is None or len(state.mined) == 0:
+        return sampler.batch(number)
+    rng = np.random.default_rng([config.seed, number])
+    wanted = max(1, config.people * config.each // 3)
+    return state.mined[rng.permutation(len(state.mined))[:wanted]].T.ravel()
+
+
+def update(
+    state: State,
+    forward: Callable[[Tensor], Tensor],
+    config: Config,
+    *,
+    crops: packs.Crops,
+    labels: NDArray[np.int64],
+    rows: NDArray[np.int64],
+) -> tuple[float, float]:
+    """One step; the loss and the share that still pulls. Raises TrainingCollapsed if all vectors coincide."""
+    stored = torch.from_numpy(np.stack([crops.pixels[row] for row in rows])).permute(0, 3, 1, 2)
+    inputs = to_network_floats(augment(stored, state.rng, config.augment, out_px=config.train_px))
+    for group in state.optimiser.param_groups:
+        group["lr"] = config.rate * rate_at(state.step, config)
+    state.student.train()
+    state.aim.head.train()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.bfloat16):
+        vectors = forward(inputs)
+    vectors = vectors.float()
+    state.watch.look(vectors)
+    third = len(rows) // 3
+    triplets = torch.arange(3 * third).view(3, third).T if config.mining == "offline" else None
+    moment = Moment(state.step / max(1, config.steps), state.rng, triplets)
+    loss, active = state.aim(vectors, torch.from_numpy(labels[rows]), moment)
+    state.optimiser.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    share_head_gradients(state.aim.head)
+    state.optimiser.step()
+    follow(state.average, state.student, config.average_decay)
+    state.step += 1
+    return loss.item(), active.item()
+
+
+def rate_at(step: int, config: Config) -> float:
+    """Share of the full rate: up over the warm-up, then down along half a cosine."""
+    warm = min(1.0, (step + 1) / max(1, config.warm_up_steps))
+    return warm * (0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, step / max(1, config.steps)))) / 2)
+
+
+def mine(state: State, crops: packs.Crops, labels: NDArray[np.int64], config: Config) -> NDArray[np.int64]:
+    """Offline triplets out of at most 6,000 training pictures, embedded with the latest weights."""
+    rng = np.random.default_rng([config.seed, state.step])
+    people = rng.permutation(np.unique(labels[labels >= 0]))
+    rows = np.flatnonzero(np.isin(labels, people[: 6000 // config.each]))[:6000]
+    vectors = embed(state.student, crops.pixels[rows]).numpy()
+    found = offline_triplets(vectors, labels[rows], hardest=10, per_anchor=2, rng=rng)
+    return rows[found] if len(found) else found
+
+
+def join() -> Place:
+    """The place that ``torchrun`` gives this process, the only one without it."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size > 1 and not dist.is_initialized():
+        dist.init_process_group("gloo")
+    return Place(int(os.environ.get("RANK", "0")), size)
+
+
+def spread(state: State, place: Place) -> Callable[[Tensor], Tensor]:
+    """The network as it is, or wrapped so that gradients are averaged over the processes."""
+    return DistributedDataParallel(state.student) if place.size > 1 else state.student
+
+
+def share_head_gradients(head: nn.Module) -> None:
+    """Average the head's gradients over the processes, as the network's wrapper does for its own."""
+    if dist.is_initialized():
+        for parameter in head.parameters():
+            if parameter.grad is not None:
+                dist.all_reduce(parameter.grad, op=dist.ReduceOp.SUM)
+                parameter.grad /= dist.get_world_size()
+
+
+@dataclass(slots=True)
+class Note:
+    """Collects losses and writes a line of the curve every so often."""
+
+    path: Path
+    crops: packs.Crops
+    config: Config
+    place: Place
+    losses: list[float] = field(default_factory=list)
+    shares: list[float] = field(default_factory=list)
+    since: float = field(default_factory=time.monotonic)
+
+    def add(self, state: State, loss: float, active: float) -> str:
+        """Take one step in; what the progress bar says."""
+        self.losses.append(loss)
+        self.shares.append(active)
+        images = len(self.losses) * self.config.people * self.config.each * self.place.size
+        speed = images / max(time.monotonic() - self.since, 1e-9)
+        if state.step % self.config.note_every_steps == 0 and self.place.rank == 0:
+            self.write(state, speed)
+            self.losses, self.shares, self.since = [], [], time.monotonic()
+        return f"loss {loss:.3f}, {100 * active:.0f} % active, {speed:.0f} images/s"
+
+    def write(self, state: State, speed: float) -> None:
+        """Means since the line before, and true accepts on the choosing half of the development people."""
+        rows = np.flatnonzero(
+            ~self.crops.is_train & (self.crops.identity >= 0) & (self.crops.identity % 2 == 0)
+        )
+        tars = [math.nan] * 3
+        if len(rows) > 1:
+            identity = torch.from_numpy(self.crops.identity[rows])
+            tars = tar_at(embed(state.average, self.crops.pixels[rows]), identity, (1e-2, 1e-3, 1e-4))
+        means = [round(float(np.mean(values)), 4) for values in (self.losses, self.shares)]
+        fresh = not self.path.exists()
+        with self.path.open("a", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            if fresh:
+                writer.writerow(CURVE_COLUMNS)
+            writer.writerow([state.step, *means, *(round(100 * t, 2) for t in tars), round(speed, 1)])
+
+
+def bar(place: Place) -> Progress:
+    """A progress bar with time left; silent in all processes but the first."""
+    columns = (
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} {task.fields[told]}"),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, disable=place.rank > 0)
+
+
+def save(state: State, path: Path, config: Config) -> None:
+    """Write the checkpoint whole or not at all."""
+    content = {
+        "network": config.network,
+        "student": state.student.state_dict(),
+        "average": state.average.state_dict(),
+        "head": state.aim.head.state_dict(),
+        "optimiser": state.optimiser.state_dict(),
+        "rng": state.rng.get_state(),
+        "step": state.step,
+        "images": state.step * config.people * config.each,
+        "mined": None if state.mined is None else torch.from_numpy(state.mined),
+        "bad_steps": state.watch.steps,
+        "config": asdict(config),
+    }
+    write_checkpoint(content, path)
+
+
+def restore(state: State, path: Path, config: Config) -> None:
+    """Continue from a checkpoint. Raises InputError if it is of another network or loss."""
+    stored = read_checkpoint(path)
+    before = stored.get("config", {})
+    for name, now in (("network", config.network), ("loss", config.loss)):
+        if before.get(name) != now:
+            raise InputError(
+                f"{path} was trained with {name}={before.get(name)}, not {now}; take a fresh folder"
+            )
+    state.student.load_state_dict(stored["student"])
+    state.average.load_state_dict(stored["average"])
+    state.aim.head.load_state_dict(stored["head"])
+    state.optimiser.load_state_dict(stored["optimiser"])
+    state.rng.set_state(stored["rng"])
+    state.step = stored["step"]
+    state.mined = None if stored["mined"] is None else stored["mined"].numpy()
+    state.watch.steps = stored["bad_steps"]
