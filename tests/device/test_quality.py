@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields
 from itertools import pairwise
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -290,3 +291,32 @@ def test_wishes_are_stricter_than_limits_and_limits_than_those_at_the_door() -> 
             assert wish < must < door, field.name
         else:
             assert wish > must > door, field.name
+
+
+def limits_table() -> str:
+    """Every measure with its reason and its three limits, as docs/reasons.md shows it."""
+    lines = [
+        "| reason | measure | photo refused | photo warned about | refused at the kiosk |",
+        "|---|---|---|---|---|",
+    ]
+    for rule in quality._RULES:
+        sign = "<" if rule.is_least else ">"
+        cells = [f"{sign} {rule.limit(limits):g}" for limits in (PHOTO_LIMITS, PHOTO_WISHES, PROBE_LIMITS)]
+        lines.append(f"| `{rule.reason}` | `{rule.measure}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def test_limits_in_the_documentation_are_those_of_the_code(*, update_golden: bool) -> None:
+    """docs/reasons.md holds the table; pytest --update-golden writes it anew."""
+    page = Path(__file__).resolve().parents[2] / "docs" / "reasons.md"
+    if not page.exists():
+        pytest.skip("no docs beside these tests")
+    text = page.read_text(encoding="utf-8")
+    begin, end = "<!-- generated: limits -->\n", "<!-- end -->"
+    before, rest = text.split(begin)
+    written, after = rest.split(end, 1)
+    if update_golden:
+        page.write_text(f"{before}{begin}{limits_table()}\n{end}{after}", encoding="utf-8")
+        return
+
+    assert written.rstrip("\n") == limits_table(), "run pytest with --update-golden"
