@@ -268,6 +268,7 @@ class TroubleKind(StrEnum):
 
     UNREADABLE = "unreadable"  # a message that is no event
     FOREIGN = "foreign"  # an event on another kiosk's topic
+    FORGED = "forged"  # an event without the kiosk's signature, where signatures are checked
     FORK = "fork"  # a known number with other contents: an old copy of the database is in use
     BROKEN_CHAIN = "broken_chain"  # the event does not continue the one before it
     HISTORY_GONE = "history_gone"  # events the kiosk no longer keeps

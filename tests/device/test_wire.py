@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tests.device.punches import EPOCH, chain, check_in, event, moment
 
 from glancein.domain import wire
+from glancein.domain.strict_json import LARGEST_SEQ
 from glancein.errors import FeedError, InputError, SettingsError
 from glancein.types import CheckIn, ClockTrust, Direction, Event, Moment
 
@@ -54,7 +55,7 @@ def with_seq(punch: CheckIn, seq: int, name: str | None) -> Event:
     return Event("hq", "door-1", EPOCH, seq, "cd" * 32, wire.as_sent(punch), name)
 
 
-@given(punch=check_ins, seq=st.integers(1, wire.LARGEST_SEQ), name=st.none() | st.just("김철수"))
+@given(punch=check_ins, seq=st.integers(1, LARGEST_SEQ), name=st.none() | st.just("김철수"))
 def test_event_survives_the_wire(punch: CheckIn, seq: int, name: str | None) -> None:
     """Whatever can be recorded reads back equal, and encoding it again gives the same bytes."""
     sent = with_seq(punch, seq, name)

@@ -38,6 +38,7 @@ class FeedRules:
     consumer: str = "feed"
     follow: bool = True
     idle_s: float = 3.0
+    seal: wire.Seal = wire.UNSEALED
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +83,9 @@ class Feed:
     """The feed, to iterate over: ``for received in Feed(url, store=store)``; any thread may ``stop`` it.
 
     ``store`` None: nothing is kept and nothing acknowledged but what the caller commits; every stream then
-    begins with the first event that happens to come. Raises FeedError when the broker cannot be reached,
-    unless following.
+    begins with the first event that happens to come. With a seal in the rules, events without the kiosk's
+    signature are refused and acknowledgements are signed. Raises FeedError when the broker cannot be
+    reached, unless following.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class Feed:
         self._url = url
         self._store = store
         self._rules = rules or FeedRules()
+        self._seal = self._rules.seal
         self._connect = connect
         self._on_error = on_error or (lambda words: log.warning("%s", words))
         self._heads = {} if store is None else store.heads()
@@ -212,6 +215,9 @@ class Feed:
                 )
             )
             return
+        if not self._seal.accepts(wire.kiosk_name(*sender), payload):
+            batch.troubles.append(_forged(event))
+            return
         sequence = self._sequences.setdefault(key, Sequence())
         if self._store is None and sequence.head is None:
             sequence.begin_at(Head(event.seq - 1, event.previous_hash))
@@ -282,7 +288,9 @@ class Feed:
         self._asked_at = {(key, from_seq): now}
         self.counts.gaps += 1
         wanted = wire.Resend(from_seq, missing.to_seq, key.epoch)
-        batch.link.publish(Message(wire.topic(*sender, "resend"), wire.encode_resend(wanted)))
+        batch.link.publish(
+            Message(wire.topic(*sender, "resend"), wire.encode_resend(wanted, signer=self._seal.sign))
+        )
 
     def _skip_to(self, batch: _Batch, key: StreamKey, sender: tuple[str, str], oldest: int) -> None:
         """Go on with the oldest event there is; its own previous_hash says where the chain was."""
@@ -309,7 +317,7 @@ class Feed:
 
     def _acknowledge(self, link: Connection, topic: str, epoch: str, head: Head) -> None:
         ack = wire.Acknowledgement(epoch, head.seq, head.hash, self._rules.consumer)
-        link.publish(Message(topic, wire.encode_acknowledgement(ack)))
+        link.publish(Message(topic, wire.encode_acknowledgement(ack, signer=self._seal.sign)))
 
 
 def read_arrival(payload: bytes) -> Arrival:
@@ -317,6 +325,12 @@ def read_arrival(payload: bytes) -> Arrival:
     event = wire.decode_event(payload)
     core, _ = wire.payload_core(payload)
     return Arrival(event, wire.hash_of_core(core), payload)
+
+
+def _forged(event: Event) -> StreamTrouble:
+    return StreamTrouble(
+        TroubleKind.FORGED, event.kiosk, event.epoch, event.seq, "does not carry the kiosk's signature"
+    )
 
 
 def _broken_chain(arrival: Arrival) -> StreamTrouble:

@@ -67,7 +67,8 @@ class SqliteLedger:
     def acknowledge(self, epoch: str, up_to_seq: int) -> int:
         """Take events of this epoch up to this number out of the outbox; returns how many went.
 
-        An epoch that is not ours or a number that was never given out changes nothing. Raises StoreError.
+        An epoch that is not ours or a number that was never given out changes nothing. The rows of one epoch
+        lie together, so that a backlog of a million costs no more than one of ten. Raises StoreError.
         """
         with self._open() as database, transaction(database):
             given_out = scalar(database, "SELECT seq FROM stream WHERE epoch = :epoch", {"epoch": epoch})
@@ -75,9 +76,11 @@ class SqliteLedger:
                 return 0
             return database.execute(
                 """
-                DELETE FROM outbox WHERE number IN (
-                    SELECT number FROM outbox JOIN events USING (number) WHERE epoch = :epoch AND seq <=
-                    :up_to
+                DELETE FROM outbox
+                WHERE number >= (SELECT number FROM events WHERE epoch = :epoch ORDER BY seq LIMIT 1)
+                AND number <= (
+                    SELECT number FROM events
+                    WHERE epoch = :epoch AND seq <= :up_to ORDER BY seq DESC LIMIT 1
                 )
                 """,
                 {"epoch": epoch, "up_to": up_to_seq},

@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from glancein.domain import wire
+from glancein.domain.strict_json import LARGEST_SEQ
 from glancein.errors import FeedError, GlanceinError, StoreError
 from glancein.mqtt.broker_url import BrokerUrl
 from glancein.mqtt.link import Connection, Greeting, Lost, Message, Receipt, open_link
@@ -47,6 +48,7 @@ class PublisherRules:
     ack_timeout_s: float = 10.0
     backoff_s: float = 1.0
     longest_s: float = 60.0
+    seal: wire.Seal = wire.UNSEALED
 
 
 class Record(Ledger, History, Protocol):
@@ -92,7 +94,10 @@ class _Session:
 
 
 class MqttPublisher:
-    """Implements the port Publisher. ``connect`` can be passed in where there is no network."""
+    """Implements the port Publisher. ``connect`` can be passed in where there is no network.
+
+    With a seal in the rules, events are signed and only acknowledgements with a trusted signature count.
+    """
 
     def __init__(
         self,
@@ -107,6 +112,7 @@ class MqttPublisher:
         self._record = record
         self._clock = clock
         self._rules = rules or PublisherRules()
+        self._seal = self._rules.seal
         self._connect = connect
         self._status = Status()
         self._sent_up_to: dict[str, int] = {}  # by epoch: acknowledgements beyond it are not about us
@@ -219,7 +225,9 @@ class MqttPublisher:
         self._status = replace(self._status, in_flight=len(session.in_flight))
 
     def _send(self, session: _Session, event: Event) -> int:
-        token = session.link.publish(Message(self._topic("event"), wire.encode_event(event)))
+        token = session.link.publish(
+            Message(self._topic("event"), wire.encode_event(event, signer=self._seal.sign))
+        )
         session.unanswered.add(token)
         self._sent_up_to[event.epoch] = max(event.seq, self._sent_up_to.get(event.epoch, 0))
         return token
@@ -253,6 +261,9 @@ class MqttPublisher:
 
     def _on_message(self, session: _Session, message: Message) -> None:
         try:
+            if not self._seal.accepts(wire.CONSUMER, message.payload):
+                self._ignore("it does not carry a trusted consumer's signature")
+                return
             match message.topic.rsplit("/", 1)[-1]:
                 case "ack":
                     self._on_acknowledgement(session, wire.decode_acknowledgement(message.payload))
@@ -286,7 +297,7 @@ class MqttPublisher:
         """Send again: what waits goes through the window once more, the rest comes from history."""
         epoch = wanted.epoch or self._record.position().epoch
         session.stalls = 0
-        last_seq = wanted.to_seq or wire.LARGEST_SEQ
+        last_seq = wanted.to_seq or LARGEST_SEQ
         waiting = [seq for of_epoch, seq in session.in_flight if of_epoch == epoch]
         for seq in waiting:
             if wanted.from_seq <= seq <= last_seq:

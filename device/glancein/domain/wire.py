@@ -9,30 +9,57 @@ which every JSON library writes alike.
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import NoReturn
 
 from glancein.domain.person import check_name, check_person_id
+from glancein.domain.strict_json import (
+    WORD_LIMIT,
+    canonical,
+    cosine,
+    expect,
+    matching,
+    one_of,
+    parse_object,
+    refuse,
+    text,
+    time_of,
+    whole,
+)
 from glancein.errors import FeedError, InputError, SettingsError
 from glancein.types import CheckIn, ClockTrust, Direction, Event, Moment
 
 SCHEMA = "glancein/v1"
 NO_HASH = "0" * 64  # previous_hash of the first event of an epoch
-LARGEST_PAYLOAD = 16 * 1024
-LARGEST_SEQ = 2**53 - 1  # the largest integer every JSON reader keeps exactly
 DECIMALS = 4
-WORD_LIMIT = 64
 
 SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 HEX64 = re.compile(r"[0-9a-f]{64}\Z")
 EPOCH = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
 Signer = Callable[[bytes], str]  # canonical bytes -> signature text
+Verifier = Callable[[str, bytes, str], bool]  # whose, canonical bytes, signature text -> is it theirs
+CONSUMER = "consumer"  # whose: any trusted consumer; for kiosks it is kiosk_name(site, kiosk)
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """How one side signs what it sends and checks what it gets; None leaves that out."""
+
+    sign: Signer | None = None
+    verify: Verifier | None = None
+
+    def accepts(self, whose: str, payload: bytes) -> bool:
+        """True if the payload carries that one's signature, or nothing is checked. Raises FeedError."""
+        if self.verify is None:
+            return True
+        core, signature = payload_core(payload)
+        return signature is not None and self.verify(whose, core, signature)
+
+
+UNSEALED = Seal()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +102,11 @@ class KioskState:
 def topic(site: str, kiosk: str, leaf: str) -> str:
     """``glancein/v1/<site>/<kiosk>/<leaf>``; ``+`` stands for any site or kiosk when subscribing."""
     return f"{SCHEMA}/{site}/{kiosk}/{leaf}"
+
+
+def kiosk_name(site: str, kiosk: str) -> str:
+    """The name a kiosk's key is kept under."""
+    return f"kiosk {site}/{kiosk}"
 
 
 def split_topic(name: str) -> tuple[str, str, str]:
@@ -130,23 +162,23 @@ def encode_event(event: Event, *, signer: Signer | None = None) -> bytes:
 
 def decode_event(payload: bytes) -> Event:
     """Read a payload; raises FeedError that names the field that is wrong. Unknown fields are allowed."""
-    body = _object(payload)
-    _expect(body.get("schema") == SCHEMA, "schema", f"is not {SCHEMA}")
-    _expect(body.get("kind") == "check_in", "kind", "is not check_in")
+    body = parse_object(payload)
+    expect(body.get("schema") == SCHEMA, "schema", f"is not {SCHEMA}")
+    expect(body.get("kind") == "check_in", "kind", "is not check_in")
     identity = body.get("id")
     if not isinstance(identity, dict):
-        _refuse("id", "is not an object")
+        refuse("id", "is not an object")
     name = body.get("name")
     try:
-        checked_name = None if name is None else check_name(_text(body, "name", 200))
+        checked_name = None if name is None else check_name(text(body, "name", 200))
     except InputError as err:
         raise FeedError(f"the event's name is wrong: {err}") from None
     return Event(
-        site=_matching(body, "site", SEGMENT),
-        kiosk=_matching(identity, "kiosk", SEGMENT),
-        epoch=_matching(identity, "epoch", EPOCH),
-        seq=_whole(identity, "seq", low=1),
-        previous_hash=_matching(body, "previous_hash", HEX64),
+        site=matching(body, "site", SEGMENT),
+        kiosk=matching(identity, "kiosk", SEGMENT),
+        epoch=matching(identity, "epoch", EPOCH),
+        seq=whole(identity, "seq", low=1),
+        previous_hash=matching(body, "previous_hash", HEX64),
         check_in=_check_in(body),
         name=checked_name,
     )
@@ -164,11 +196,11 @@ def hash_of_core(core: bytes) -> str:
 
 def payload_core(payload: bytes) -> tuple[bytes, str | None]:
     """What a payload's hash and signature cover, and the signature it carries. Raises FeedError."""
-    body = _object(payload)
+    body = parse_object(payload)
     body.pop("name", None)
     signature = body.pop("signature", None)
     if signature is not None and not isinstance(signature, str):
-        _refuse("signature", "is not text")
+        refuse("signature", "is not text")
     return canonical(body), signature
 
 
@@ -184,13 +216,13 @@ def encode_acknowledgement(ack: Acknowledgement, *, signer: Signer | None = None
 
 def decode_acknowledgement(payload: bytes) -> Acknowledgement:
     """Read an ``ack`` message; raises FeedError."""
-    body = _object(payload)
-    _expect(body.get("schema") == SCHEMA, "schema", f"is not {SCHEMA}")
+    body = parse_object(payload)
+    expect(body.get("schema") == SCHEMA, "schema", f"is not {SCHEMA}")
     return Acknowledgement(
-        epoch=_matching(body, "epoch", EPOCH),
-        up_to=_whole(body, "up_to", low=0),
-        head=None if body.get("head") is None else _matching(body, "head", HEX64),
-        consumer=_text(body, "consumer", WORD_LIMIT) if body.get("consumer") else "",
+        epoch=matching(body, "epoch", EPOCH),
+        up_to=whole(body, "up_to", low=0),
+        head=None if body.get("head") is None else matching(body, "head", HEX64),
+        consumer=text(body, "consumer", WORD_LIMIT) if body.get("consumer") else "",
     )
 
 
@@ -206,12 +238,12 @@ def encode_resend(resend: Resend, *, signer: Signer | None = None) -> bytes:
 
 def decode_resend(payload: bytes) -> Resend:
     """Read a ``resend`` message; raises FeedError."""
-    body = _object(payload)
-    _expect(body.get("schema") == SCHEMA, "schema", f"is not {SCHEMA}")
+    body = parse_object(payload)
+    expect(body.get("schema") == SCHEMA, "schema", f"is not {SCHEMA}")
     return Resend(
-        from_seq=_whole(body, "from", low=1),
-        to_seq=None if body.get("to") is None else _whole(body, "to", low=1),
-        epoch=None if body.get("epoch") is None else _matching(body, "epoch", EPOCH),
+        from_seq=whole(body, "from", low=1),
+        to_seq=None if body.get("to") is None else whole(body, "to", low=1),
+        epoch=None if body.get("epoch") is None else matching(body, "epoch", EPOCH),
     )
 
 
@@ -233,29 +265,22 @@ def encode_state(state: KioskState) -> bytes:
 
 def decode_state(payload: bytes) -> KioskState:
     """Read a ``state`` message; raises FeedError."""
-    body = _object(payload)
-    _expect(body.get("schema") == SCHEMA, "schema", f"is not {SCHEMA}")
+    body = parse_object(payload)
+    expect(body.get("schema") == SCHEMA, "schema", f"is not {SCHEMA}")
     online = body.get("online")
     if not isinstance(online, bool):
-        _refuse("online", "is not true or false")
+        refuse("online", "is not true or false")
     return KioskState(
-        site=_matching(body, "site", SEGMENT),
-        kiosk=_matching(body, "kiosk", SEGMENT),
+        site=matching(body, "site", SEGMENT),
+        kiosk=matching(body, "kiosk", SEGMENT),
         online=online,
-        epoch=None if body.get("epoch") is None else _matching(body, "epoch", EPOCH),
-        seq=None if body.get("seq") is None else _whole(body, "seq", low=0),
-        history_from=None if body.get("history_from") is None else _whole(body, "history_from", low=1),
-        backlog=None if body.get("backlog") is None else _whole(body, "backlog", low=0),
-        last_error=None if body.get("last_error") is None else _text(body, "last_error", 500),
-        at=None if body.get("at") is None else _text(body, "at", WORD_LIMIT),
+        epoch=None if body.get("epoch") is None else matching(body, "epoch", EPOCH),
+        seq=None if body.get("seq") is None else whole(body, "seq", low=0),
+        history_from=None if body.get("history_from") is None else whole(body, "history_from", low=1),
+        backlog=None if body.get("backlog") is None else whole(body, "backlog", low=0),
+        last_error=None if body.get("last_error") is None else text(body, "last_error", 500),
+        at=None if body.get("at") is None else text(body, "at", WORD_LIMIT),
     )
-
-
-def canonical(body: Mapping[str, object]) -> bytes:
-    """Canonical JSON (RFC 8785) of an object whose numbers are whole or have few decimals."""
-    return json.dumps(
-        body, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
 
 
 def _event_fields(event: Event) -> dict[str, object]:
@@ -287,23 +312,23 @@ def _check_in_fields(check_in: CheckIn) -> dict[str, object]:
 
 def _check_in(body: Mapping[str, object]) -> CheckIn:
     try:
-        person_id = check_person_id(_text(body, "person_id", WORD_LIMIT))
+        person_id = check_person_id(text(body, "person_id", WORD_LIMIT))
     except InputError as err:
         raise FeedError(f"the event's person_id is wrong: {err}") from None
     return CheckIn(
         person_id=person_id,
-        direction=Direction(_one_of(body, "direction", {word.value for word in Direction})),
+        direction=Direction(one_of(body, "direction", {word.value for word in Direction})),
         moment=Moment(
-            wall=_time(body, "time"),
-            mono_s=_whole(body, "mono_ms", low=0) / 1000,
-            boot_id=_text(body, "boot_id", WORD_LIMIT),
-            trust=ClockTrust(_one_of(body, "clock", {word.value for word in ClockTrust})),
+            wall=time_of(body, "time"),
+            mono_s=whole(body, "mono_ms", low=0) / 1000,
+            boot_id=text(body, "boot_id", WORD_LIMIT),
+            trust=ClockTrust(one_of(body, "clock", {word.value for word in ClockTrust})),
         ),
-        score_cos=_cosine(body, "score"),
-        threshold_cos=_cosine(body, "threshold"),
-        model_sha256=_text(body, "model_sha256", WORD_LIMIT, shortest=0),
-        method=_text(body, "method", WORD_LIMIT),
-        reason=_text(body, "reason", WORD_LIMIT),
+        score_cos=cosine(body, "score"),
+        threshold_cos=cosine(body, "threshold"),
+        model_sha256=text(body, "model_sha256", WORD_LIMIT, shortest=0),
+        method=text(body, "method", WORD_LIMIT),
+        reason=text(body, "reason", WORD_LIMIT),
     )
 
 
@@ -325,85 +350,3 @@ def _whole_minute_offset(wall: datetime) -> datetime:
     if offset is None:
         raise InputError("the time of a check-in has no offset from UTC")
     return wall if offset % timedelta(minutes=1) == timedelta(0) else wall.astimezone(UTC)
-
-
-def _object(payload: bytes) -> dict[str, object]:
-    if len(payload) > LARGEST_PAYLOAD:
-        raise FeedError(f"the message has {len(payload)} bytes, more than {LARGEST_PAYLOAD}")
-    try:
-        body = json.loads(payload.decode(), parse_constant=_no_constant, object_pairs_hook=_no_repeats)
-        canonical(body if isinstance(body, dict) else {})
-    except (ValueError, RecursionError) as err:
-        raise FeedError(f"the message is not JSON: {str(err)[:100]}") from None
-    if not isinstance(body, dict):
-        raise FeedError("the message is not a JSON object")
-    return body
-
-
-def _no_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is not a number")
-
-
-def _no_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    body = dict(pairs)
-    if len(body) != len(pairs):
-        raise ValueError("a field is there twice")
-    return body
-
-
-def _refuse(field: str, why: str) -> NoReturn:
-    raise FeedError(f"the message's {field} {why}")
-
-
-def _expect(condition: bool, field: str, why: str) -> None:  # noqa: FBT001  # reads as a sentence
-    if not condition:
-        _refuse(field, why)
-
-
-def _text(body: Mapping[str, object], field: str, limit: int, *, shortest: int = 1) -> str:
-    value = body.get(field)
-    if not isinstance(value, str):
-        _refuse(field, "is not text")
-    _expect(shortest <= len(value) <= limit, field, f"has {len(value)} characters, not {shortest} to {limit}")
-    _expect(value.isprintable(), field, "has control characters")
-    return value
-
-
-def _matching(body: Mapping[str, object], field: str, pattern: re.Pattern[str]) -> str:
-    value = _text(body, field, WORD_LIMIT)
-    _expect(pattern.match(value) is not None, field, f"{value!r} has the wrong form")
-    return value
-
-
-def _one_of(body: Mapping[str, object], field: str, words: set[str]) -> str:
-    value = _text(body, field, WORD_LIMIT)
-    _expect(value in words, field, f"is {value!r}, none of {', '.join(sorted(words))}")
-    return value
-
-
-def _whole(body: Mapping[str, object], field: str, *, low: int) -> int:
-    value = body.get(field)
-    if not isinstance(value, int) or isinstance(value, bool):
-        _refuse(field, "is not a whole number")
-    _expect(low <= value <= LARGEST_SEQ, field, f"is not within {low} to {LARGEST_SEQ}")
-    return value
-
-
-def _cosine(body: Mapping[str, object], field: str) -> float:
-    value = body.get(field)
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        _refuse(field, "is not a number")
-    _expect(-1 <= value <= 1 and math.isfinite(value), field, "is not a cosine between -1 and 1")
-    return float(value)
-
-
-def _time(body: Mapping[str, object], field: str) -> datetime:
-    value = _text(body, field, WORD_LIMIT)
-    try:
-        moment = datetime.fromisoformat(value)
-        aware = moment.utcoffset() is not None
-        moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        _refuse(field, f"{value!r} is not a date and time")
-    _expect(aware, field, f"{value!r} has no offset from UTC")
-    return moment

@@ -1,0 +1,242 @@
+"""Signed events and acknowledgements: nothing forged, changed or foreign gets through."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from tests.contract.fake_broker import URL, FakeBroker
+from tests.contract.fake_ledger import FakeLedger
+from tests.device.brokers import wait_until
+from tests.device.punches import chain, check_in, event, moment
+
+from glancein.adapters.feed_mqtt import Feed, FeedRules
+from glancein.adapters.feed_store import SqliteFeedStore
+from glancein.adapters.keys_file import make_key, read_signer, read_trusted
+from glancein.adapters.publisher_mqtt import Address, MqttPublisher, PublisherRules
+from glancein.domain import wire
+from glancein.domain.strict_json import canonical
+from glancein.errors import FeedError, SettingsError
+from glancein.mqtt.link import Message
+from glancein.types import Moment
+
+MUTANTS = 1000
+DOOR = wire.kiosk_name("hq", "door")
+
+
+@dataclass(frozen=True)
+class Keys:
+    """A kiosk, a consumer, a stranger, and whom the first two trust."""
+
+    kiosk: wire.Signer
+    consumer: wire.Signer
+    stranger: wire.Signer
+    verify: wire.Verifier
+    trusted: Path
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    """Fresh keys."""
+    folder = tmp_path_factory.mktemp("keys")
+    public = {name: make_key(folder / name) for name in ("kiosk", "gate", "consumer", "stranger")}
+    trusted = folder / "trusted"
+    trusted.write_text(
+        f"# whom we trust\nkiosk hq/door {public['kiosk']}\nkiosk hq/gate {public['gate']}\n"
+        f"consumer hr {public['consumer']}  # payroll\n"
+    )
+    signers = {name: read_signer(folder / name) for name in public}
+    return Keys(signers["kiosk"], signers["consumer"], signers["stranger"], read_trusted(trusted), trusted)
+
+
+class StillClock:
+    """Always noon."""
+
+    def now(self) -> Moment:
+        """The same moment every time."""
+        return moment()
+
+
+def mutants(payload: bytes, count: int, *, others: list[bytes]) -> list[bytes]:
+    """Changed copies.
+
+    A byte flipped, a field changed, removed or taken from another message, a signature swapped.
+    """
+    rng = random.Random(7)
+    made: list[bytes] = []
+    body, other_bodies = json.loads(payload), [json.loads(other) for other in others]
+    while len(made) < count:
+        changed = dict(body)
+        field = rng.choice(sorted(changed))
+        match rng.randrange(5):
+            case 0:
+                flipped = bytearray(payload)
+                flipped[rng.randrange(len(flipped))] ^= 1 << rng.randrange(8)
+                made += [] if same_claim(bytes(flipped), payload) else [bytes(flipped)]
+                continue
+            case 1:
+                changed.pop(field)
+            case 2:
+                changed[field] = rng.choice([None, "", "x", 0, 1, -1, [], {}, True])
+            case 3:
+                changed[field] = rng.choice(other_bodies).get(field, "none")
+            case _:
+                changed["extra"] = rng.random()
+        mutant = canonical(changed)
+        made += [] if same_claim(mutant, payload) else [mutant]
+    return made
+
+
+def same_claim(mutant: bytes, payload: bytes) -> bool:
+    """True if both say the same under the same signature: only the unsigned name or the spelling differs."""
+    try:
+        return wire.payload_core(mutant) == wire.payload_core(payload)
+    except FeedError:
+        return False
+
+
+def test_no_mutated_event_is_accepted(keys: Keys, tmp_path: Path) -> None:
+    """A thousand changed, re-signed or foreign events: none is stored as something the kiosk did not say."""
+    sent = [wire.encode_event(one, signer=keys.kiosk) for one in chain(3)]
+    broker, store = FakeBroker(), SqliteFeedStore(tmp_path / "feed.db")
+    forged = mutants(sent[0], MUTANTS, others=sent[1:])
+    forged += [wire.encode_event(event(), signer=signer) for signer in (keys.stranger, keys.consumer)]
+    forged.append(wire.encode_event(event()))
+    feed = Feed(
+        URL,
+        store=store,
+        rules=FeedRules(follow=False, idle_s=0.1, consumer="hr", seal=wire.Seal(keys.consumer, keys.verify)),
+        connect=broker.connect,
+    )
+    first_turn: Callable[..., object] = feed._connect
+
+    def connect(*arguments: object) -> object:
+        made = first_turn(*arguments)
+        for payload in [*forged, *sent]:
+            broker.route(Message(wire.topic("hq", "door", "event"), payload))
+        return made
+
+    feed._connect = connect  # type: ignore[assignment]  # the events come right after subscribing
+    received = [one.event for one in feed]
+    with store.open() as database:
+        kinds = {row[0] for row in database.execute("SELECT kind FROM troubles").fetchall()}
+    store.close()
+
+    print(f"\n{len(forged)} forged events, accepted {len(received) - 3}")
+    assert received == chain(3)
+    assert {"forged", "unreadable"} <= kinds
+
+
+def test_no_mutated_acknowledgement_takes_a_row_out(keys: Keys) -> None:
+    """A thousand changed, unsigned or strangers' acknowledgements: every row stays; the true one works."""
+    ledger, broker = FakeLedger(), FakeBroker()
+    for number in range(5):
+        ledger.record(check_in(f"E{number}", at=moment(number)))
+    publisher = MqttPublisher(
+        Address(URL, "hq", "door"),
+        ledger,
+        clock=StillClock(),
+        rules=PublisherRules(ack_timeout_s=60, seal=wire.Seal(keys.kiosk, keys.verify)),
+        connect=broker.connect,
+    )
+    publisher.start()
+    position = ledger.position()
+    true = wire.Acknowledgement(position.epoch, 5, position.head, "hr")
+    signed = wire.encode_acknowledgement(true, signer=keys.consumer)
+    older = wire.encode_acknowledgement(replace(true, up_to=0, head=None), signer=keys.consumer)
+    forged = mutants(signed, MUTANTS, others=[older])
+    forged += [
+        wire.encode_acknowledgement(true, signer=signer) for signer in (keys.stranger, keys.kiosk, None)
+    ]
+    assert wait_until(lambda: sum(m.topic.endswith("event") for m in broker.seen) == 5)
+
+    for payload in forged:
+        broker.route(Message(wire.topic("hq", "door", "ack"), payload))
+    counted = wait_until(lambda: publisher.state()["ignored_acknowledgements"] == len(forged), within_s=30)
+    left = len(ledger.pending(9))
+    broker.route(Message(wire.topic("hq", "door", "ack"), signed))
+    emptied = wait_until(lambda: not ledger.pending(9))
+    publisher.stop(5)
+
+    print(f"\n{len(forged)} forged acknowledgements, rows wrongly deleted {5 - left}")
+    assert counted
+    assert left == 5
+    assert emptied
+
+
+def test_signature_belongs_to_one_kiosk(keys: Keys) -> None:
+    """The gate's key does not speak for the door, and a kiosk's key does not acknowledge."""
+    payload = wire.encode_event(event(), signer=keys.kiosk)
+    seal = wire.Seal(verify=keys.verify)
+
+    assert seal.accepts(DOOR, payload)
+    assert not seal.accepts(wire.kiosk_name("hq", "gate"), payload)
+    assert not seal.accepts(wire.CONSUMER, payload)
+    assert not seal.accepts(DOOR, wire.encode_event(event()))
+
+
+def test_name_may_be_added_to_a_signed_event(keys: Keys) -> None:
+    """The name is not part of what is signed, like it is not part of the hash."""
+    named = wire.encode_event(replace(event(), name="Ada"), signer=keys.kiosk)
+
+    assert wire.Seal(verify=keys.verify).accepts(DOOR, named)
+    assert wire.decode_event(named).name == "Ada"
+
+
+def test_exchanged_key_is_trusted_beside_the_old_one_until_its_line_goes(keys: Keys, tmp_path: Path) -> None:
+    """Rotation without a gap, revocation by taking a line out."""
+    public = make_key(tmp_path / "new")
+    core = b"core"
+    new = read_signer(tmp_path / "new")(core)
+    both, only_new = tmp_path / "both", tmp_path / "only"
+    both.write_text(f"{keys.trusted.read_text()}kiosk hq/door {public}\n")
+    only_new.write_text(f"kiosk hq/door {public}\n")
+
+    assert read_trusted(both)(DOOR, core, new)
+    assert read_trusted(both)(DOOR, core, keys.kiosk(core))
+    assert read_trusted(only_new)(DOOR, core, new)
+    assert not read_trusted(only_new)(DOOR, core, keys.kiosk(core))
+
+
+def test_private_key_is_readable_by_its_owner_only_and_never_overwritten(tmp_path: Path) -> None:
+    """Making a key twice is refused."""
+    make_key(tmp_path / "key")
+
+    assert (tmp_path / "key").stat().st_mode & 0o077 == 0
+    before = (tmp_path / "key").read_bytes()
+    with pytest.raises(SettingsError, match="already"):
+        make_key(tmp_path / "key")
+    assert (tmp_path / "key").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "content", ["", "nonsense", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"]
+)
+def test_file_that_is_no_private_key_is_refused(tmp_path: Path, content: str) -> None:
+    """In one line that names the file."""
+    (tmp_path / "key").write_text(content)
+
+    with pytest.raises(SettingsError, match="key"):
+        read_signer(tmp_path / "key")
+
+
+@pytest.mark.parametrize(
+    "line", ["kiosk hq/door", "kiosk hq/door short", "printer x AAAA", "kiosk hq/door A A"]
+)
+def test_wrong_line_in_the_list_of_keys_is_named(tmp_path: Path, line: str) -> None:
+    """A list that cannot be read trusts nobody."""
+    (tmp_path / "trusted").write_text(f"# keys\n{line}\n")
+
+    with pytest.raises(SettingsError, match="line 2"):
+        read_trusted(tmp_path / "trusted")
+
+
+def test_missing_key_file_is_named(tmp_path: Path) -> None:
+    """Both kinds."""
+    for read in (read_signer, read_trusted):
+        with pytest.raises(SettingsError, match="nowhere"):
+            read(tmp_path / "nowhere")
