@@ -43,4 +43,5 @@ def load_network(path: Path) -> Embedder:
         network.load_state_dict(stored["average"])
     except (KeyError, RuntimeError) as err:
         raise InputError(f"the weights in {path} do not fit {stored['network']}: {err}") from err
-    return network.eval()
+    network.eval()
+    return network

@@ -68,6 +68,7 @@ def _with(config: Settings, names: list[str], value: object, item: str) -> Setti
     if names[0] not in fields:
         raise InputError(f"unknown setting {item!r}; there are {', '.join(sorted(fields))}")
     before = getattr(config, names[0])
+    after: object
     if dataclasses.is_dataclass(before) and not isinstance(before, type):
         after = _inside(before, names[1:], value, item)
     elif len(names) > 1:

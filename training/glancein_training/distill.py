@@ -57,6 +57,8 @@ class Config:
     hard_power: float = 0.5
     relation_weight: float = 2.0
     identity_weight: float = 0.0
+    identity_scale: float = 32.0
+    identity_margin: float = 0.2
     average_decay: float = 0.999
     seed: int = 1
     augment: Strength = field(default_factory=Strength)
@@ -117,7 +119,9 @@ def build(config: Config, identities: int) -> State:
     student = Embedder(FAMILY[config.network]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = Embedder(FAMILY[config.network]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average.load_state_dict(student.state_dict())
-    head = MarginSoftmax(student.shape.embedding, identities)
+    head = MarginSoftmax(
+        student.shape.embedding, identities, scale=config.identity_scale, margin=config.identity_margin
+    )
     decayed = [p for p in student.parameters() if p.ndim > 1]
     others = [p for p in student.parameters() if p.ndim <= 1]
     optimiser = torch.optim.AdamW(

@@ -36,7 +36,9 @@ class Moment:
 class Objective(Protocol):
     """A loss with whatever it learns beside the network."""
 
-    head: nn.Module
+    @property
+    def head(self) -> nn.Module:
+        """What it learns, such as a centre for each person."""
 
     def __call__(self, vectors: Tensor, label: Tensor, moment: Moment) -> tuple[Tensor, Tensor]:
         """The loss of vectors (n, d) under labels (n,), and the share of triplets that still pull."""
@@ -105,7 +107,7 @@ def objective(name: str, *, mining: str, margin: float, scale: float, width: int
     if mining not in MINING:
         raise InputError(f"there is no mining {mining!r}; there is {', '.join(MINING)}")
     nothing = nn.Identity()
-    softmaxes = {
+    softmaxes: dict[str, Callable[[], nn.Module]] = {
         "cosface": lambda: MarginSoftmax(width, people, scale=scale, margin=margin or 0.2),
         "arcface": lambda: AngularMarginSoftmax(width, people, scale=scale, margin=margin or 0.5),
         "adaface": lambda: AdaptiveMarginSoftmax(width, people, scale=scale, margin=margin or 0.4),

@@ -34,7 +34,7 @@ def plain_softmax_loss(logits: list[float], right: int) -> float:
 
 def plain_cosine(a: torch.Tensor, b: torch.Tensor) -> float:
     """Cosine of two vectors, one sum at a time."""
-    dot = sum(x * y for x, y in zip(a.tolist(), b.tolist(), strict=True))
+    dot: float = sum(x * y for x, y in zip(a.tolist(), b.tolist(), strict=True))
     return dot / math.sqrt(sum(x * x for x in a.tolist()) * sum(y * y for y in b.tolist()))
 
 
@@ -68,7 +68,7 @@ def test_ranking_survives_extreme_scores() -> None:
     applies = torch.tensor([[True, False], [True, False], [True, True]])
 
     loss = ranking_log_sum_exp(scores, applies)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
     assert loss.item() == pytest.approx(1000 / 3)
     assert scores.grad is not None
@@ -107,7 +107,7 @@ def test_arcface_agrees_with_the_plain_softmax() -> None:
 def test_arcface_agrees_with_the_reference_library() -> None:
     """pytorch-metric-learning gives the same loss from the same centres."""
     pytest.importorskip("pytorch_metric_learning", reason="pip install pytorch-metric-learning")
-    from pytorch_metric_learning import losses  # noqa: PLC0415
+    from pytorch_metric_learning import losses  # type: ignore[import-untyped]  # noqa: PLC0415  # may be absent
 
     torch.manual_seed(1)
     head = AngularMarginSoftmax(6, 5, scale=8.0, margin=math.radians(20))
@@ -170,7 +170,7 @@ def test_margin_softmax_without_labels_costs_nothing(kind: type[torch.nn.Module]
     vectors = torch.randn(3, 6, requires_grad=True)
 
     loss = kind(6, 5)(vectors, torch.tensor([-1, -1, -1]))
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
     assert loss.item() == 0
     assert vectors.grad is not None

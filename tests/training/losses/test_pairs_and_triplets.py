@@ -168,7 +168,7 @@ def test_learned_distance_is_symmetric_and_can_be_learned() -> None:
     vectors.requires_grad_()
 
     distance = LearnedDistance(5)(vectors)
-    quadruplet_loss(distance, label).loss.backward()
+    quadruplet_loss(distance, label).loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
     assert torch.allclose(distance, distance.T)
     assert ((distance > 0) & (distance < 1)).all()
@@ -188,7 +188,7 @@ def test_batch_without_triplets_costs_nothing(labels: list[int]) -> None:
         batch_all(distance, label)[0],
         quadruplet_loss(distance, label).loss,
     ]
-    sum(losses, torch.zeros(())).backward()
+    sum(losses, torch.zeros(())).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
     assert [loss.item() for loss in losses] == [0, 0, 0]
     assert vectors.grad is not None
@@ -201,7 +201,7 @@ def test_gradient_stays_finite_when_two_pictures_coincide() -> None:
     label = torch.tensor([0, 0, 1, 1])
     distance = squared_distances(vectors)
 
-    (contrastive_loss(distance, label) + batch_all(distance, label)[0]).backward()
+    (contrastive_loss(distance, label) + batch_all(distance, label)[0]).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
     assert vectors.grad is not None
     assert vectors.grad.isfinite().all()
@@ -210,7 +210,12 @@ def test_gradient_stays_finite_when_two_pictures_coincide() -> None:
 def test_reference_library_agrees() -> None:
     """pytorch-metric-learning gives the same triplet, batch-hard and batch-all losses."""
     reference = pytest.importorskip("pytorch_metric_learning", reason="pip install pytorch-metric-learning")
-    from pytorch_metric_learning import distances, losses, miners, reducers  # noqa: PLC0415
+    from pytorch_metric_learning import (  # type: ignore[import-untyped]  # noqa: PLC0415  # may be absent
+        distances,
+        losses,
+        miners,
+        reducers,
+    )
 
     assert reference.__version__
     vectors, label, _ = a_batch(2)

@@ -61,4 +61,5 @@ class AdaptiveMarginSoftmax(nn.Module):
         if self.training and len(length) > 1:
             self.mean.lerp_(length.mean(), 1 - self.memory)
             self.deviation.lerp_(length.std(), 1 - self.memory)
-        return ((length - self.mean) / (self.deviation + 1e-3) * self.spread).clamp(-1, 1)
+        quality: Tensor = (length - self.mean) / (self.deviation + 1e-3) * self.spread
+        return quality.clamp(-1, 1)

@@ -36,4 +36,4 @@ def offline_triplets(
         out.append(
             np.stack([np.full(len(drawn), anchor), np.full(len(drawn), positive[anchor]), drawn], axis=1)
         )
-    return rows[np.concatenate(out)]
+    return np.asarray(rows[np.concatenate(out)], np.int64)
