@@ -74,7 +74,7 @@ def write_int8(
 def export_float(module: nn.Module, sample_shape: tuple[int, int, int, int], path: Path) -> None:
     """Fold the batch normalisations and write the float TFLite file, input (1, h, w, 3)."""
     os.environ.setdefault("PJRT_DEVICE", "CPU")
-    import litert_torch  # type: ignore[import-untyped]  # noqa: PLC0415  # 15 s to import
+    import litert_torch  # noqa: PLC0415  # 15 s to import
 
     litert_torch.config.show_progress = False
     folded = fold_batch_norm(module)
@@ -90,7 +90,7 @@ def export_float(module: nn.Module, sample_shape: tuple[int, int, int, int], pat
 
 def quantise(float_path: Path, chosen: dict[str, tuple[float, float]]) -> bytes:
     """Static int8 with these activation ranges; weights symmetric per output channel."""
-    from ai_edge_quantizer import quantizer, recipe  # type: ignore[import-untyped]  # noqa: PLC0415  # heavy
+    from ai_edge_quantizer import quantizer, recipe  # noqa: PLC0415  # heavy
 
     job = quantizer.Quantizer(str(float_path), recipe.static_wi8_ai8())
     statistics = {name: _statistics(*bounds) for name, bounds in chosen.items()}

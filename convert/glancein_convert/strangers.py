@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glancein.domain.calibrate import search_rate, threshold_at
+from glancein.domain.calibrate import false_match_rate, search_rate, threshold_at
 from glancein.model_card import ThresholdPoint
 from glancein.types import Floats
 from glancein_convert import thresholds
-from glancein_convert.figures import search_false_positives
+from glancein_convert.figures import margin_effect, search_false_positives
 from glancein_convert.vectors import Vectors
 
 COHORT_VECTORS = 2000
@@ -23,6 +23,7 @@ SAME_PERSON_COS = 0.6
 # The half of the crops whose mirror image is nearest to them looks straight ahead, as badge photos do.
 FRONTAL_SHARE = 0.5
 GALLERIES = (50, 100, 200, 400)
+MARGINS_COS = (0.02, 0.05, 0.1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ def calibrate(
         "pairs_thought_to_be_one_person": everyone.excluded,
         "against_cohort": against_cohort(development, cohort, points),
         "search_false_positives": check_searches(development.summed, identity, points),
+        "margins": check_margins(development.summed, identity, points),
     }
     return Strangers(points, pack_cohort(cohort, development, seed=seed), figures)
 
@@ -94,6 +96,22 @@ def check_searches(
                     "counted": round(counted, 5),
                 }
             )
+    return rows
+
+
+def check_margins(
+    vectors: Floats, identity: NDArray[np.int64], points: Sequence[ThresholdPoint]
+) -> list[dict[str, float]]:
+    """For a gallery of 400 (or half of the people) at an FPIR of 1 %: what each margin refuses."""
+    enrolled = min(400, len(np.unique(identity)) // 2)
+    threshold = threshold_at(points, false_match_rate(enrolled, 0.01))
+    rows = []
+    for margin in MARGINS_COS:
+        right, strangers = margin_effect(
+            vectors, identity, enrolled=enrolled, threshold=threshold, margin=margin
+        )
+        refused = {"right_ones_refused": round(right, 4), "strangers_refused": round(strangers, 4)}
+        rows.append({"margin_cos": margin, **refused})
     return rows
 
 

@@ -9,7 +9,14 @@ import pytest
 
 from glancein.types import Floats
 from glancein_convert import thresholds
-from glancein_convert.figures import accept_rate, one_shot_miss_rate, pair_accuracy, score
+from glancein_convert.figures import (
+    accept_rate,
+    margin_effect,
+    one_shot_miss_rate,
+    pair_accuracy,
+    score,
+    search_false_positives,
+)
 from glancein_convert.thresholds import Doubles, Indices
 
 
@@ -123,3 +130,27 @@ def test_figures_tell_good_vectors_from_bad_ones() -> None:
     assert one_shot_miss_rate(good, identity, enrolled=20, seeds=range(3)) < 0.02
     assert pair_accuracy(bad, identity) == pytest.approx(0.5, abs=0.05)
     assert one_shot_miss_rate(bad, identity, enrolled=20, seeds=range(3)) > 0.8
+
+
+def test_searches_of_strangers_are_counted_as_the_rate_of_one_comparison_foretells() -> None:
+    """Independent random people: FPIR = 1 - (1 - FMR)^N holds."""
+    vectors, identity = people(1500, 1, spread=0.0, seed=8)
+    upper = np.triu_indices(1500, 1)
+    threshold = float(np.quantile((vectors @ vectors.T)[upper], 1 - 1e-3))
+
+    counted = search_false_positives(vectors, identity, enrolled=100, threshold=threshold, seeds=range(5))
+
+    assert counted == pytest.approx(1 - (1 - 1e-3) ** 100, abs=0.02)
+
+
+def test_wider_margin_refuses_more() -> None:
+    """Nothing at zero, everything at two, more in between."""
+    vectors, identity = people(80, 3, spread=0.6)
+    shares = [
+        margin_effect(vectors, identity, enrolled=40, threshold=0.3, margin=margin)
+        for margin in (0.0, 0.05, 0.2, 2.0)
+    ]
+
+    assert shares[0] == (0.0, 0.0)
+    assert shares[-1] == (1.0, 1.0)
+    assert sorted(shares) == shares
