@@ -21,8 +21,8 @@ def trained_like() -> Embedder:
         if isinstance(layer, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(layer.weight, 0.5, 1.5)
             torch.nn.init.uniform_(layer.bias, -0.2, 0.2)
-            layer.running_mean.uniform_(-0.2, 0.2)
-            layer.running_var.uniform_(0.5, 1.5)
+            layer.running_mean = torch.empty(layer.num_features).uniform_(-0.2, 0.2)
+            layer.running_var = torch.empty(layer.num_features).uniform_(0.5, 1.5)
     return network.eval()
 
 
