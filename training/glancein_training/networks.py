@@ -45,8 +45,8 @@ FAMILY: dict[str, EmbedderShape] = {
 class Embedder(nn.Module):
     """(n, 3, px, px) floats in [-1, 1) -> (n, embedding) floats, not normalised.
 
-    Smaller pictures are taken too, for cheap early training (Tan and Le 2021, "EfficientNetV2", section 4): their
-    last features are enlarged to the size that the projection expects.
+    Smaller pictures are taken too, for cheap early training (Tan and Le 2021, "EfficientNetV2", section 4):
+    their last features are enlarged to the size that the projection expects.
     """
 
     def __init__(self, shape: EmbedderShape) -> None:

@@ -18,8 +18,8 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 class SystemClock:
     """Implements the port Clock; wall times carry the offset of ``zone``, or the machine's own.
 
-    The clock is synchronised while the kernel says so, in holdover once it was so earlier in this process, and
-    unsynchronised before. ``is_synchronised`` can be passed in where the kernel cannot be asked.
+    The clock is synchronised while the kernel says so, in holdover once it was so earlier in this process,
+    and unsynchronised before. ``is_synchronised`` can be passed in where the kernel cannot be asked.
     """
 
     def __init__(

@@ -50,7 +50,7 @@ class Gallery:
 
 
 def gather(templates: Sequence[Template]) -> Gallery:
-    """Gallery of templates; those whose vector is not finite, not of unit length or of another size are left out.
+    """Gallery of templates without those whose vector is not finite, not of unit length or of another size.
 
     A damaged template must neither match anybody nor stop the kiosk; ``doctor`` reports it.
     """
