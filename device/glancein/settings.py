@@ -66,6 +66,8 @@ class Settings:
     delivery: str = _setting(
         "consumer", "what takes an event out of the outbox", choices=("consumer", "puback")
     )
+    signing_key: str = _setting("", "file of the key that signs this kiosk's events (glancein make-key)")
+    trusted_keys: str = _setting("", "file of the keys whose acknowledgements count; empty takes all")
     broker: str = _setting("embedded", "embedded, or mqtt://host[:port], mqtts://user:password@host")
     camera: str = _setting("usb:0", "picamera2, usb:N, rtsp://…, a video file or a folder of pictures")
     threads: int = _setting(1, "threads of each network", low=1, high=16)

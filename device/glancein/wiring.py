@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from glancein.adapters.publisher_mqtt import MqttPublisher
     from glancein.bulk_embed import Reader
     from glancein.capture import Capture
+    from glancein.domain.wire import Seal
     from glancein.enrolment import Enroller
     from glancein.kiosk import Kiosk, Rules
     from glancein.model_card import Kind
@@ -259,9 +260,28 @@ def open_feedway(home: Home, ledger: SqliteLedger, *, broker: str, port: int = E
         Address(parse_broker_url(url), chosen.site, chosen.kiosk),
         ledger,
         clock=SystemClock(time_zone(chosen.time_zone)),
-        rules=PublisherRules(delivery=Delivery(chosen.delivery)),
+        rules=PublisherRules(
+            delivery=Delivery(chosen.delivery), seal=open_seal(chosen.signing_key, chosen.trusted_keys)
+        ),
     )
     return Feedway(publisher, url, embedded)
+
+
+def open_seal(signing_key: str | Path, trusted_keys: str | Path) -> Seal:
+    """What signs with one file's key and trusts another's; an empty name leaves that out.
+
+    Raises SettingsError.
+    """
+    from glancein.domain.wire import Seal  # noqa: PLC0415  # as above
+
+    if not (signing_key or trusted_keys):
+        return Seal()
+    from glancein.adapters.keys_file import read_signer, read_trusted  # noqa: PLC0415  # loads cryptography
+
+    return Seal(
+        sign=read_signer(Path(signing_key)) if signing_key else None,
+        verify=read_trusted(Path(trusted_keys)) if trusted_keys else None,
+    )
 
 
 def _start_embedded(port: int) -> EmbeddedBroker:

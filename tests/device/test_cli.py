@@ -207,3 +207,20 @@ def test_bench_when_run_briefly(capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 0
     assert {"find", "align", "embed", "search 100,000 people"} <= {s["stage"] for s in told["stages"]}
     assert told["peak_memory_mb"] > 0
+
+
+def test_make_key_when_used_for_a_feed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A key is written once, and its printed line is one that a list of trusted keys takes."""
+    key, trusted = tmp_path / "hr.key", tmp_path / "trusted"
+
+    assert cli.main(["make-key", str(key), "--whose", "consumer hr"]) == 0
+    line = capsys.readouterr().out
+    trusted.write_text(line, encoding="utf-8")
+    seal = wiring.open_seal(key, trusted)
+
+    assert line.startswith("consumer hr ")
+    assert seal.sign is not None
+    assert seal.verify is not None
+    assert seal.verify("consumer", b"core", seal.sign(b"core"))
+    assert cli.main(["make-key", str(key)]) == 2
+    assert key.stat().st_mode & 0o777 == 0o600

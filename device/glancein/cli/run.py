@@ -98,6 +98,10 @@ def feed(
     ] = None,
     site: Annotated[str, typer.Option(help="Only this site.")] = "+",
     kiosk_name: Annotated[str, typer.Option("--kiosk", help="Only this kiosk.")] = "+",
+    signing_key: Annotated[
+        str, typer.Option(help="Sign acknowledgements with this key (glancein make-key).")
+    ] = "",
+    trusted_keys: Annotated[str, typer.Option(help="Take only events signed by a key in this list.")] = "",
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
@@ -111,7 +115,8 @@ def feed(
 
     _start_log(verbose=verbose)
     store = _store(csv, jsonl, sqlite)
-    rules = FeedRules(site=site, kiosk=kiosk_name, follow=follow)
+    seal = wiring.open_seal(signing_key, trusted_keys)
+    rules = FeedRules(site=site, kiosk=kiosk_name, follow=follow, seal=seal)
     source = Feed(
         parse_broker_url(broker),
         store=store,
@@ -124,6 +129,23 @@ def feed(
             _print_lines(events, as_json=as_json)
         else:
             _show_live(events)
+
+
+@app.command()
+def make_key(
+    file: Annotated[
+        Path, typer.Argument(help="The private key to write; never overwritten.", dir_okay=False)
+    ],
+    *,
+    whose: Annotated[str, typer.Option(help="'kiosk SITE/KIOSK' or 'consumer NAME'.")] = "consumer feed",
+) -> None:
+    """Make an Ed25519 key and print the line that others add to their list of trusted keys."""
+    from glancein.adapters.keys_file import make_key as make  # noqa: PLC0415  # loads cryptography
+
+    kind, _, name = whose.partition(" ")
+    if kind not in {"kiosk", "consumer"} or not name or " " in name:
+        raise InputError(f"--whose {whose!r}: say 'kiosk SITE/KIOSK' or 'consumer NAME'")
+    print(f"{whose} {make(file)}")
 
 
 def print_event(event: Event) -> str:
