@@ -125,6 +125,33 @@ def embed(
 
 
 @app.command()
+def robustness(
+    checkpoint: Annotated[Path, typer.Argument(help="checkpoint.pt of a run")],
+    pack: Annotated[Path, typer.Argument(help="folder with labels.csv and tars")],
+    out: Annotated[Path, typer.Option(help="folder of robustness.json and a plot for each disturbance")],
+    *,
+    split: Annotated[str, typer.Option(help="only this split")] = "val",
+    half: Half = "all",
+    people: Annotated[int, typer.Option(help="draw only this many people; 0 for all")] = 150,
+    resamples: Annotated[int, typer.Option(min=2)] = 100,
+    seed: int = 0,
+    cache: Annotated[Path, typer.Option(help="decoded crops")] = CACHE,
+) -> None:
+    """True accepts against JPEG, pixels between the eyes, blur, rotation and light; one side stays clean."""
+    from glancein_training import robustness as robust  # noqa: PLC0415  # torch takes seconds
+    from glancein_training.evaluate.report import percent  # noqa: PLC0415  # as above
+
+    choice = robust.Choice(pack, split, half, people)
+    with errors_in_words():
+        rows = robust.measure_checkpoint(checkpoint, choice, out, cache=cache, resamples=resamples, seed=seed)
+    for row in rows:
+        table = Table(row.name, "true accepts at FAR 1e-3", title=f"clean {percent(row.clean)}")
+        for value, rate in zip(row.values, row.true_accepts, strict=True):
+            table.add_row(f"{value:g} {row.unit}", percent(rate))
+        out_console.print(table)
+
+
+@app.command()
 def train(
     out: Annotated[Path, typer.Argument(help="folder of the run: checkpoint.pt, config.json, curve.csv")],
     settings: Set = None,

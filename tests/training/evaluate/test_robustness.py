@@ -1,0 +1,98 @@
+"""Disturbances do what their names say, and worse pictures never help."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="the laboratory needs torch: pip install .[training]")
+
+from glancein_training.evaluate.faces import Faces, Floats, unit_rows
+from glancein_training.evaluate.robustness import (
+    Disturbance,
+    blur,
+    couples,
+    darken,
+    disturbances,
+    fewer_pixels,
+    jpeg,
+    measure,
+    rotate,
+)
+from glancein_training.packs import Pixels
+
+
+def a_picture(seed: int = 0) -> Pixels:
+    """Smooth blobs with some detail (128, 128, 3)."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(40, 216, (16, 16, 3)).repeat(8, axis=0).repeat(8, axis=1)
+    return (coarse + rng.integers(-20, 20, coarse.shape)).clip(0, 255).astype(np.uint8)
+
+
+def shown_as(pictures: Pixels) -> Floats:
+    """An embedder that averages blocks: its vectors change as the picture does."""
+    blocks = pictures.reshape(len(pictures), 16, 8, 16, 8, 3).mean(axis=(2, 4)).reshape(len(pictures), -1)
+    return unit_rows(np.asarray(blocks - blocks.mean(axis=1, keepdims=True), np.float32))
+
+
+def some_faces(people: int = 8, each: int = 3) -> tuple[Faces, Pixels]:
+    """Each person one picture, seen under three lights."""
+    pixels = np.stack([darken(a_picture(k), 0.8 + 0.1 * j) for k in range(people) for j in range(each)])
+    identity = np.repeat(np.arange(people), each)
+    names = tuple(str(k) for k in range(people))
+    path = np.array([f"{k}.webp" for k in range(people * each)])
+    blank = np.full(len(path), "")
+    return Faces(path, np.ones(len(path), bool), shown_as(pixels), identity, names, blank), pixels
+
+
+@pytest.mark.parametrize("kind", disturbances(), ids=lambda kind: kind.name)
+def test_each_disturbance_grows_along_its_values(kind: Disturbance) -> None:
+    """The last value changes the picture more than the first; shape and type stay."""
+    picture = a_picture()
+    change = [np.abs(kind.apply(picture, value).astype(int) - picture).mean() for value in kind.values]
+
+    assert change[-1] > change[0] > 0
+    assert kind.apply(picture, kind.values[0]).shape == (128, 128, 3)
+    assert kind.apply(picture, kind.values[0]).dtype == np.uint8
+
+
+def test_full_resolution_leaves_the_picture_alone() -> None:
+    """The crop's own distance between the eyes is no disturbance."""
+    picture = a_picture()
+
+    assert np.abs(fewer_pixels(picture, 35.2372).astype(int) - picture).max() <= 1
+
+
+def test_blur_and_darkness_on_a_flat_picture_are_known() -> None:
+    """Blur keeps a flat picture; half the light halves it; turning keeps it too."""
+    flat = np.full((128, 128, 3), 100, np.uint8)
+
+    assert (blur(flat, 3) == 100).all()
+    assert (rotate(flat, 20) == 100).all()
+    assert (darken(flat, 0.5) == 50).all()
+    assert np.abs(jpeg(flat, 10).astype(int) - 100).max() <= 4
+
+
+def test_couples_hold_every_genuine_pair_in_both_orders() -> None:
+    """Clean against disturbed is not symmetric: each pair counts twice, no picture against itself."""
+    faces, _ = some_faces(4, 3)
+    left, right = couples(faces, seed=0)
+    same = faces.identity[left] == faces.identity[right]
+
+    assert same.sum() == 4 * 3 * 2
+    assert (left != right).all()
+    assert (~same).sum() == 12 * 9
+
+
+def test_worse_pictures_are_told_worse_and_clean_ones_as_before() -> None:
+    """A disturbance that changes nothing keeps the clean rate; noise over everything destroys it."""
+    faces, pixels = some_faces()
+    rng = np.random.default_rng(0)
+    nothing = Disturbance("nothing", "", (0.0,), lambda picture, _: picture)
+    noise = Disturbance("noise", "", (1.0,), lambda p, _: rng.integers(0, 256, p.shape).astype(np.uint8))
+
+    same, lost = measure(faces, pixels, shown_as, kinds=(nothing, noise), resamples=5, seed=0)
+
+    assert same.true_accepts[0] == same.clean
+    assert same.clean.value > 0.9
+    assert lost.true_accepts[0].value < 0.5

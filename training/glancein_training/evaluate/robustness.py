@@ -1,0 +1,131 @@
+"""How much a network loses when the looks get worse: JPEG, pixels between the eyes, blur, rotation, light.
+
+As at a kiosk only one side is disturbed: the enrolled picture stays clean, the look at the camera does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from glancein.domain.align import TEMPLATE
+from glancein_training.evaluate.bootstrap import Estimate, Weights, estimate, person_weights
+from glancein_training.evaluate.faces import Faces, Floats, Ints
+from glancein_training.evaluate.verification import pairs_of, resample_true_accepts, true_accepts_at
+from glancein_training.packs import STORED_PX, Pixels
+
+EYES_PX = TEMPLATE[1][0] - TEMPLATE[0][0]  # 35.2 px between the eyes of a crop
+MOST_IMPOSTORS = 2_000_000
+Embed = Callable[[Pixels], Floats]  # (n, 128, 128, 3) stored crops -> (n, d) unit rows
+
+
+@dataclass(frozen=True, slots=True)
+class Disturbance:
+    """One way for a picture to get worse: values from mild to severe, and what it does to a stored crop."""
+
+    name: str
+    unit: str
+    values: tuple[float, ...]
+    apply: Callable[[Pixels, float], Pixels]
+
+
+@dataclass(frozen=True, slots=True)
+class Robustness:
+    """True accepts of clean against disturbed pictures, at the threshold-free rate FAR 1e-3."""
+
+    name: str
+    unit: str
+    values: tuple[float, ...]
+    clean: Estimate
+    true_accepts: list[Estimate]
+
+
+def disturbances() -> tuple[Disturbance, ...]:
+    """Those that are measured; FaceNet's table 4 has the first two."""
+    return (
+        Disturbance("JPEG quality", "", (70, 50, 30, 20, 10), jpeg),
+        Disturbance("pixels between the eyes", "px", (24, 16, 12, 8, 6), fewer_pixels),
+        Disturbance("blur, standard deviation", "px", (1, 1.5, 2, 3, 4), blur),
+        Disturbance("rotation", "degrees", (5, 10, 15, 20, 30), rotate),
+        Disturbance("exposure", "share of light", (0.7, 0.5, 0.3, 0.2, 0.1), darken),
+    )
+
+
+def measure(
+    faces: Faces, pixels: Pixels, embed: Embed, *, kinds: tuple[Disturbance, ...], resamples: int, seed: int
+) -> list[Robustness]:
+    """Each kind at each value, over all pairs of a clean and a disturbed picture.
+
+    pixels (n, 128, 128, 3): the stored crops of ``faces``, whose own vectors are those of the clean pictures.
+    """
+    left, right = couples(faces, seed=seed)
+    weights = person_weights(len(faces.people), resamples, seed=seed)
+    clean = _rate(faces, faces.vector, left, right, weights)
+    out = []
+    for kind in kinds:
+        rates = []
+        for value in kind.values:
+            worse = np.stack([kind.apply(picture, value) for picture in pixels])
+            rates.append(_rate(faces, embed(worse), left, right, weights))
+        out.append(Robustness(kind.name, kind.unit, kind.values, clean, rates))
+    return out
+
+
+def couples(faces: Faces, *, seed: int) -> tuple[Ints, Ints]:
+    """Every ordered pair of two pictures of one person, and as many strangers as are needed, drawn."""
+    n = len(faces)
+    a, b = np.divmod(np.arange(n * n), n)
+    same = (faces.identity[a] == faces.identity[b]) & (a != b)
+    strangers = np.flatnonzero(faces.identity[a] != faces.identity[b])
+    drawn = np.random.default_rng(seed).permutation(strangers)[:MOST_IMPOSTORS]
+    rows = np.concatenate([np.flatnonzero(same), drawn])
+    return a[rows], b[rows]
+
+
+def jpeg(picture: Pixels, quality: float) -> Pixels:
+    """Stored as JPEG and read back."""
+    _, packed = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
+    return np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), np.uint8)
+
+
+def fewer_pixels(picture: Pixels, eyes_px: float) -> Pixels:
+    """Shrunk until the eyes are this far apart, and enlarged again."""
+    px = max(2, round(STORED_PX * eyes_px / EYES_PX))
+    small = cv2.resize(picture, (px, px), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(small, (STORED_PX, STORED_PX), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def blur(picture: Pixels, sigma_px: float) -> Pixels:
+    """A round Gaussian over the crop."""
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma_px), np.uint8)
+
+
+def rotate(picture: Pixels, degrees: float) -> Pixels:
+    """Turned about the middle after alignment: what is left when landmarks are off; the edge is mirrored."""
+    centre = (STORED_PX - 1) / 2
+    matrix = cv2.getRotationMatrix2D((centre, centre), degrees, 1)
+    return np.asarray(
+        cv2.warpAffine(picture, matrix, (STORED_PX, STORED_PX), borderMode=cv2.BORDER_REFLECT), np.uint8
+    )
+
+
+def darken(picture: Pixels, share: float) -> Pixels:
+    """This share of the light, rounded to whole grey levels."""
+    return np.asarray(np.rint(picture * share).clip(0, 255), np.uint8)
+
+
+def _rate(faces: Faces, worse: Floats, left: Ints, right: Ints, weights: Weights) -> Estimate:
+    both = Faces(
+        path=np.concatenate([faces.path, faces.path]),
+        found=np.concatenate([faces.found, faces.found]),
+        vector=np.concatenate([faces.vector, worse]),
+        identity=np.concatenate([faces.identity, faces.identity]),
+        people=faces.people,
+        split=np.concatenate([faces.split, faces.split]),
+    )
+    pairs = pairs_of(both, left, right + len(faces))
+    sampled = resample_true_accepts(pairs, weights, (1e-3,))[:, 0]
+    return estimate(float(true_accepts_at(pairs, (1e-3,))[0]), sampled)
