@@ -60,15 +60,15 @@ class Bench:
                 case Accepted():
                     pass
                 case _:
-                    missed[who] = _why(sight, gallery, who)
+                    missed[who] = _why(sight)
         return wrong, missed
 
 
-def _why(sight: Sight, gallery: Gallery, who: str) -> str:
+def _why(sight: Sight) -> str:
     if sight.decision is None or isinstance(sight.decision, Accepted):
         return "no face"
     best = sight.decision.score_cos
-    return f"{sight.decision.reason}, best of {len(gallery)} people {best}, not {who}"
+    return str(sight.decision.reason) if best is None else f"{sight.decision.reason} {best:.3f}"
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_every_smiling_person_is_recognised_and_nobody_as_another(bench: Bench, 
     wrong, missed = bench.failures(enrolled)
 
     assert wrong == {}
-    assert missed == {}, f"at {bench.limits}"
+    assert not missed, f"{len(missed)} of {len(bench.smiling)} at {bench.limits}: {missed}"
 
 
 def test_printed_and_scanned_badges_enrol_and_recognise(bench: Bench) -> None:
@@ -113,7 +113,7 @@ def test_printed_and_scanned_badges_enrol_and_recognise(bench: Bench) -> None:
     wrong, missed = bench.failures(bench.gallery(scans))
 
     assert wrong == {}
-    assert missed == {}, f"at {bench.limits}"
+    assert not missed, f"{len(missed)} of {len(bench.smiling)} at {bench.limits}: {missed}"
 
 
 @pytest.mark.parametrize("turn_deg", QUARTER_TURNS)
@@ -133,9 +133,9 @@ def test_small_portrait_on_a_turned_card_is_that_person(
     ), likeness
 
 
-def test_vectors_of_fifty_people_are_finite_and_apart(enrolled: Gallery) -> None:
-    """No two of fifty people look so alike that one would be refused as a duplicate of the other."""
+def test_no_badge_photo_is_refused_as_a_duplicate(bench: Bench, enrolled: Gallery) -> None:
+    """No two of fifty people look as alike as two photos of one person must."""
     likeness = enrolled.matrix @ enrolled.matrix.T
 
     assert np.isfinite(enrolled.matrix).all()
-    assert float(likeness[~np.eye(len(enrolled), dtype=bool)].max()) < 0.95
+    assert float(likeness[~np.eye(len(enrolled), dtype=bool)].max()) < bench.limits.accept_cos
