@@ -6,7 +6,7 @@ import argparse
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from glancein.adapters.tflite_runtime import open_model
 from glancein.domain.landmarks import LOOK_PX
 from glancein.errors import GlanceinError
-from glancein.model_card import GOLDEN_FILE, Finding, ModelCard, write_card
+from glancein.model_card import GOLDEN_FILE, Finding, ModelCard, read_card, write_card
 from glancein.types import Pixels
 from glancein_convert.bundle import MODEL_FILE, make_card
 from glancein_convert.export import export_int8
@@ -57,16 +57,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--threshold", type=float, default=0.5, help="score from which on a box is a face")
     parser.add_argument("--false-faces", type=float, default=1.0, help="per picture, at that threshold")
     parser.add_argument("--figures", type=Path, help="JSON of measured figures for the card")
+    parser.add_argument(
+        "--recard", action="store_true", help="keep the models of OUT and change only threshold and figures"
+    )
     parser.add_argument("--training-command", default="sh training/runs/finder.sh")
     args = parser.parse_args(argv)
     figures = json.loads(args.figures.read_text(encoding="utf-8")) if args.figures else {}
+    words = CardWords(Finding(args.threshold, args.false_faces), figures, args.training_command)
     try:
+        if args.recard:
+            return recard(args.out, words)
         card = export_finder(
             (args.weights, args.landmarks),
             args.out,
             folder=args.data,
             method=args.method,
-            card=CardWords(Finding(args.threshold, args.false_faces), figures, args.training_command),
+            card=words,
         )
     except GlanceinError as err:
         parser.exit(err.exit_code, f"glancein_convert.finder: {err}\n")
@@ -124,6 +130,14 @@ def export_finder(
     (out / LANDMARKS_FILE).write_bytes(second)
     write_card(out, written)
     return written
+
+
+def recard(out: Path, words: CardWords) -> int:
+    """Give a bundle's card another threshold and more figures. Raises ModelError if there is no bundle."""
+    card = read_card(out)
+    changed = replace(card, finding=words.finding, figures={**card.figures, **words.figures})
+    print(f"rewrote {write_card(out, changed)}")
+    return 0
 
 
 def calibration_pictures(folder: Path, network: Finder, *, count: int = CALIBRATION_PICTURES) -> Pixels:
