@@ -33,7 +33,7 @@ class Settings:
         0.0, "fixed cosine threshold; 0 takes the calibrated one of the model card", low=0.0, high=1.0
     )
     margin_cos: float = _setting(
-        0.05, "lead over the runner-up below which a face is ambiguous", low=0.0, high=1.0
+        0.0, "lead over the runner-up below which a face is ambiguous; 0 takes the card's", low=0.0, high=1.0
     )
     duplicate_cos: float = _setting(
         0.0,
@@ -93,7 +93,8 @@ def build(values: Mapping[str, object]) -> Settings:
     for name in values:
         if name not in known:
             raise SettingsError(f"there is no setting '{name}': one of {', '.join(known)}")
-    return Settings(**{name: _convert(name, value, known[name]) for name, value in values.items()})
+    converted: dict[str, Any] = {name: _convert(name, value, known[name]) for name, value in values.items()}
+    return Settings(**converted)  # Any: each value has its field's kind, checked by _convert
 
 
 def _read_file(path: Path) -> dict[str, object]:

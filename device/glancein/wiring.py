@@ -87,7 +87,7 @@ class Recogniser:
 
         calibrated = limits_for(self.embedder.card, people, settings.fpir)
         accept = settings.accept_cos or calibrated.accept_cos
-        return Limits(accept, settings.margin_cos)
+        return Limits(accept, settings.margin_cos or calibrated.margin_cos)
 
 
 def model_store(home: Home, kind: Kind) -> ModelStore:
