@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -209,6 +210,8 @@ def _write_bundle(out: Path, model_path: Path, card: ModelCard, files: dict[str,
 
 def _training_command(trained: checkpoints.Checkpoint) -> str:
     changed = " ".join(
-        f"--set {name}={value!r}" for name, value in sorted(trained.config.items()) if name != "augment"
+        f"--set {name}={json.dumps(value)}"
+        for name, value in sorted(trained.config.items())
+        if name != "augment"
     )
     return f"python -m glancein_training.distill RUN {changed} ({trained.images} images)"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=__doc__)
 DEFAULT_CACHE = Path("~/.cache/glancein")
+REPORTS = Path("runs")  # git ignores it: the report shows development crops
 out_console = Console()
 error_console = Console(stderr=True)
 
@@ -27,7 +28,9 @@ def export(  # noqa: PLR0913, PLR0917  # every option of a command is an argumen
     out: Annotated[Path, typer.Option(help="folder of the bundle")],
     data: Annotated[Path, typer.Option(help="folder with faces/ and unlabelled/")] = Path("../shared/data"),
     cache: Annotated[Path, typer.Option(help="decoded crops")] = DEFAULT_CACHE,
-    report: Annotated[Path | None, typer.Option(help="folder of the report; default OUT.report")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="folder of the report; default runs/NAME-report")
+    ] = None,
     method: Annotated[
         str | None, typer.Option(help="minmax, p99.999, p99.99 or mse; default tries all")
     ] = None,
@@ -42,7 +45,7 @@ def export(  # noqa: PLR0913, PLR0917  # every option of a command is an argumen
 
     methods = ranges.METHODS if method is None else tuple(m for m in ranges.METHODS if m == method)
     request = bundle.Request(
-        checkpoint, out, data, cache.expanduser(), report or out.with_name(out.name + ".report"),
+        checkpoint, out, data, cache.expanduser(), report or REPORTS / f"{out.name}-report",
         force=force, methods=methods, people=people, training_command=training_command,
     )  # fmt: skip
     _run(lambda: _export_and_sign(request, key))
