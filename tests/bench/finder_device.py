@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--shared", type=Path, default=SHARED)
     parser.add_argument("--look", choices=("find", "glance", "near"), default="find")
     parser.add_argument("--split", default="val")
+    parser.add_argument("--limit", type=int, default=1000, help="badge pictures, or faceless ones")
     parser.add_argument("--out", type=Path, default=Path("detections.jsonl"))
     args = parser.parse_args(argv)
     cv2.setNumThreads(1)
@@ -46,9 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 TfliteFaceFinder(args.model, threshold=0.05), args.shared, args.split, args.look, args.out
             )
         case "badges":
-            print(*badges(TfliteFaceFinder(args.model), args.shared / "badges"), sep="\n")
+            print(*badges(TfliteFaceFinder(args.model), args.shared / "badges", limit=args.limit), sep="\n")
         case "faceless":
-            print(*faceless(TfliteFaceFinder(args.model), args.shared / "finder"), sep="\n")
+            print(*faceless(TfliteFaceFinder(args.model), args.shared / "finder", count=args.limit), sep="\n")
         case _:
             print(*times(TfliteFaceFinder(args.model), args.shared / "badges"), sep="\n")
     return 0
@@ -86,19 +87,20 @@ def plain(face: Face) -> dict[str, object]:
     }
 
 
-def badges(finder: TfliteFaceFinder, folder: Path) -> list[str]:
+def badges(finder: TfliteFaceFinder, folder: Path, *, limit: int) -> list[str]:
     """For each way to show the portraits: how many are found, exactly one face each, and how exactly.
 
     The reference for the landmarks is what the finder itself says of the upright portrait.
     """
-    paths = sorted(folder.glob("*/*.jpg"))
+    paths = sorted(folder.glob("*/*.jpg"))[:limit]
+    upright = {path: finder.search(read(path)) for path in paths}
     lines = []
     for small in (False, True):
         for turns in range(4):
             found, single, errors = 0, 0, []
             for path in paths:
                 portrait = read(path)
-                expected = finder.search(portrait)
+                expected = upright[path]
                 shown, back = on_card(portrait) if small else (portrait, lambda points: points)
                 faces = finder.search(np.ascontiguousarray(np.rot90(shown, turns)))
                 found += bool(faces)
@@ -116,10 +118,10 @@ def badges(finder: TfliteFaceFinder, folder: Path) -> list[str]:
 
 def read(path: Path) -> Pixels:
     """An RGB picture."""
-    return np.asarray(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB), np.uint8)
+    return np.asarray(cv2.cvtColor(np.asarray(cv2.imread(str(path))), cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def on_card(portrait: Pixels) -> tuple[Pixels, Callable[[np.ndarray], np.ndarray]]:  # type: ignore[type-arg]  # any points
+def on_card(portrait: Pixels) -> tuple[Pixels, Callable[[np.ndarray], np.ndarray]]:  # any points
     """The portrait 100 px high on a printed card of 1000 x 630 px, and the way back for points."""
     card = np.full((630, CARD_PX, 3), (236, 238, 240), np.uint8)
     cv2.rectangle(card, (0, 0), (CARD_PX, 90), (20, 60, 120), -1)
@@ -138,7 +140,7 @@ def on_card(portrait: Pixels) -> tuple[Pixels, Callable[[np.ndarray], np.ndarray
     return card, lambda points: (points - (left, top) + 0.5) / factor - 0.5
 
 
-def unturn(points: np.ndarray, turns: int, shape: tuple[int, ...]) -> np.ndarray:  # type: ignore[type-arg]  # any points
+def unturn(points: np.ndarray, turns: int, shape: tuple[int, ...]) -> np.ndarray:  # any points
     """Points of ``np.rot90(picture, turns)`` in the picture, one quarter at a time."""
     for step in range(turns, 0, -1):
         width = shape[1] if step % 2 else shape[0]
@@ -146,11 +148,11 @@ def unturn(points: np.ndarray, turns: int, shape: tuple[int, ...]) -> np.ndarray
     return points
 
 
-def faceless(finder: TfliteFaceFinder, folder: Path, *, count: int = 1000) -> list[str]:
+def faceless(finder: TfliteFaceFinder, folder: Path, *, count: int) -> list[str]:
     """Detections on pictures without faces: parts of held-back pictures, and drawn ones, 640 x 480."""
     pictures = data.load(folder, "val")
     rng = np.random.default_rng(2026)
-    scores = []
+    scores: list[float] = []
     for _ in range(count):
         picture = backgrounds.faceless(pictures, rng, width=640, height=480)
         scores.extend(face.score for face in finder.find(picture))
@@ -170,8 +172,9 @@ def times(finder: TfliteFaceFinder, folder: Path) -> list[str]:
         "find_near (one face refined)": lambda: finder.find_near(frame, face.box),
     }
     cascades = Path(cv2.__file__).parent / "data/haarcascade_frontalface_default.xml"
-    if cascades.exists():
-        cascade = cv2.CascadeClassifier(str(cascades))
+    make = getattr(cv2, "CascadeClassifier", None)  # gone from OpenCV 5's core
+    if make is not None and cascades.exists():
+        cascade = make(str(cascades))
         runs["Haar cascade"] = lambda: cascade.detectMultiScale(
             cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), 1.1, 3
         )

@@ -15,7 +15,7 @@ from glancein.types import Box, Crop, Face, Floats, Pixels
 
 
 def face_at(x: float, y: float, size: float) -> Face:
-    landmarks = np.float32(TEMPLATE) * np.float32(size / 112) + np.float32([x, y])
+    landmarks = np.asarray(TEMPLATE, np.float32) * np.float32(size / 112) + np.asarray([x, y], np.float32)
     return Face(Box(x, y, size, size), landmarks, 0.9)
 
 

@@ -173,7 +173,9 @@ def test_following_a_box_beside_the_picture_searches_it_all(network: BrightCard,
 
 def test_refining_puts_landmarks_where_the_second_network_says(network: BrightCard) -> None:
     """Box and score stay; the landmarks move by half a pixel of the look, in the pose of the face."""
-    face = Face(Box(100, 80, 120, 150), np.float32(TEMPLATE) * 2 + [50, 40], 0.8)
+    face = Face(
+        Box(100, 80, 120, 150), np.asarray(TEMPLATE, np.float32) * 2 + np.asarray([50, 40], np.float32), 0.8
+    )
 
     fine = TfliteFaceFinder(Path("bundle")).refine(np.zeros((480, 640, 3), np.uint8), face)
 

@@ -41,7 +41,7 @@ def test_offsets_are_counted_in_the_looks_pixels() -> None:
     """One unit to the right is 8 px of the look, turned and scaled back into the picture."""
     landmarks = posed(3.0, np.pi / 2, 500, 100)
 
-    found = to_points(np.tile(np.float32([1, 0]), 5), look_matrix(landmarks))
+    found = to_points(np.tile(np.asarray([1, 0], np.float32), 5), look_matrix(landmarks))
 
     np.testing.assert_allclose(found - landmarks, [[0, OUTPUT_UNIT_PX / 0.6 * 3]] * 5, atol=0.05)
 

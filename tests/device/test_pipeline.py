@@ -33,8 +33,10 @@ MODEL = "ef" * 32
 
 def face(eye_px: float, *, x: float = 320, y: float = 240) -> Face:
     """A frontal face with its nose at (x, y)."""
-    spread = (np.float32(TEMPLATE) - np.float32(TEMPLATE[2])) * np.float32(eye_px / 35.24)
-    landmarks = spread + np.float32([x, y])
+    spread = (np.asarray(TEMPLATE, np.float32) - np.asarray(TEMPLATE[2], np.float32)) * np.float32(
+        eye_px / 35.24
+    )
+    landmarks = spread + np.asarray([x, y], np.float32)
     return Face(Box(x - eye_px, y - eye_px, 2 * eye_px, 2 * eye_px), landmarks, 0.9)
 
 

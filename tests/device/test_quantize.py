@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from glancein.domain.quantize import Int8s, pixels_to_int8, to_float, to_int8
+from glancein.types import Floats
 
 scales = st.floats(1e-6, 1e3)
 zero_points = st.integers(-128, 127)
@@ -61,7 +62,7 @@ def test_pixel_becomes_itself_minus_128() -> None:
     steps: Int8s = pixels_to_int8(pixels)
 
     assert np.array_equal(steps, pixels.astype(np.int16) - 128)
-    real = (pixels.astype(np.float32) - 128) / 128
+    real: Floats = (pixels.astype(np.float32) - np.float32(128)) / np.float32(128)
     assert np.array_equal(steps, to_int8(real, scale=1 / 128, zero_point=0))
 
 

@@ -103,7 +103,7 @@ def test_average_precision_of_a_known_ranking() -> None:
 
 def test_landmark_error_is_in_eye_distances() -> None:
     """Two pixels to the right with eyes 40 px apart are 5 %."""
-    assert landmark_error(POINTS + np.float32([2, 0]), POINTS) == pytest.approx(0.05)
+    assert landmark_error(POINTS + np.asarray([2, 0], np.float32), POINTS) == pytest.approx(0.05)
 
 
 def test_report_of_a_file_of_detections_has_every_slice(tmp_path: Path) -> None:

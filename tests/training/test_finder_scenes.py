@@ -59,8 +59,16 @@ def test_mirrored_face_keeps_its_left_eye_on_the_left() -> None:
 def test_box_of_a_turned_face_is_that_of_its_ellipse() -> None:
     """By a quarter turn the box lies down; by 45 degrees its sides are the root mean square of both."""
     labels = marked().labels
-    lying, _ = move(labels, similarity(1.0, 90.0, np.zeros(2), np.zeros(2), mirror=False), mirror=False)
-    leaning, _ = move(labels, similarity(1.0, 45.0, np.zeros(2), np.zeros(2), mirror=False), mirror=False)
+    lying, _ = move(
+        labels,
+        similarity(1.0, 90.0, np.zeros(2, np.float32), np.zeros(2, np.float32), mirror=False),
+        mirror=False,
+    )
+    leaning, _ = move(
+        labels,
+        similarity(1.0, 45.0, np.zeros(2, np.float32), np.zeros(2, np.float32), mirror=False),
+        mirror=False,
+    )
 
     np.testing.assert_allclose(lying[0, 2:], [80, 60], rtol=1e-4)
     np.testing.assert_allclose(leaning[0, 2:], [np.sqrt((60**2 + 80**2) / 2)] * 2, rtol=1e-4)
@@ -70,7 +78,7 @@ def test_same_seed_gives_the_same_scene() -> None:
     """Scene k is a function of (seed, k) alone."""
     pictures = [marked(), marked(200, 180)]
 
-    def made() -> np.ndarray:  # type: ignore[type-arg]  # uint8 pixels
+    def made() -> np.ndarray:  # uint8 pixels
         rng = np.random.default_rng([1, 7])
         cv2.setRNGSeed(7)
         return disturb(compose(pictures, rng, Choice(), width=128, height=96).pixels, rng, Strength())

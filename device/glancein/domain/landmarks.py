@@ -55,7 +55,7 @@ def to_points(offsets: Floats, matrix: Floats) -> Floats:
 
 def _region(pixels: Pixels, matrix: Floats) -> tuple[Pixels, Floats]:
     """The part of the picture that the look shows, with a little margin, and the matrix from there."""
-    corners = np.float32([[0, 0], [LOOK_PX, 0], [0, LOOK_PX], [LOOK_PX, LOOK_PX]])
+    corners = np.asarray([[0, 0], [LOOK_PX, 0], [0, LOOK_PX], [LOOK_PX, LOOK_PX]], np.float32)
     shown = align.transform(align.invert(matrix), corners)
     height, width = pixels.shape[:2]
     left, top = (int(v) for v in np.clip(np.floor(shown.min(axis=0)) - 4, 0, (width - 1, height - 1)))
@@ -63,5 +63,5 @@ def _region(pixels: Pixels, matrix: Floats) -> tuple[Pixels, Floats]:
         int(v) for v in np.clip(np.ceil(shown.max(axis=0)) + 5, (left + 1, top + 1), (width, height))
     )
     adapted = np.array(matrix, np.float32)
-    adapted[:, 2] += adapted[:, :2] @ np.float32([left, top])
+    adapted[:, 2] += adapted[:, :2] @ np.asarray([left, top], np.float32)
     return pixels[top:bottom, left:right], adapted

@@ -34,7 +34,7 @@ def faceless(pictures: Sequence[Picture], rng: Generator, *, width: int, height:
 def cutting(pictures: Sequence[Picture], rng: Generator, *, width: int, height: int) -> Pixels | None:
     """A part of some picture that no labelled face touches, enlarged; None if eight tries find none."""
     for _ in range(8):
-        picture = pictures[rng.integers(len(pictures))]
+        picture = pictures[int(rng.integers(len(pictures)))]
         full_h, full_w = picture.pixels.shape[:2]
         cut_w = int(rng.integers(32, full_w + 1))
         cut_h = min(full_h, max(24, round(cut_w * height / width)))
@@ -94,7 +94,8 @@ def stripes(rng: Generator, *, width: int, height: int) -> Pixels:
         (x * np.cos(angle) + y * np.sin(angle)) * np.float32(2 * np.pi / period) + rng.uniform(0, 6)
     )
     share = np.clip(wave * rng.uniform(0.5, 6) / 2 + 0.5, 0, 1)[..., None]
-    return (share * np.array(colour(rng)) + (1 - share) * np.array(colour(rng))).astype(np.uint8)
+    mixed = share * np.array(colour(rng)) + (1 - share) * np.array(colour(rng))
+    return np.asarray(mixed, np.uint8)
 
 
 def checks(rng: Generator, *, width: int, height: int) -> Pixels:

@@ -64,6 +64,6 @@ def decode(pack: tarfile.TarFile, name: str) -> Pixels:
     """One member of a pack as RGB pixels."""
     file = pack.extractfile(name)
     if file is None:
-        raise FileNotFoundError(f"{name} is not a file in {pack.name}")
+        raise FileNotFoundError(f"{name} is not a file in {pack.name!s}")
     with Image.open(io.BytesIO(file.read())) as image:
         return np.asarray(image.convert("RGB"))

@@ -32,7 +32,8 @@ def disturb(pixels: Pixels, rng: Generator, strength: Strength) -> Pixels:
     if rng.random() < strength.noise:
         height, width = floats.shape[:2]
         grain = np.empty((height, width, 3), np.float32)
-        cv2.randn(grain, 0, float(rng.uniform(2, 14)))
+        level = float(rng.uniform(2, 14))
+        cv2.randn(grain, np.zeros(3), np.full(3, level))  # one number would reach red only
         floats = floats + grain
     pixels = np.clip(floats, 0, 255).astype(np.uint8)
     if rng.random() < strength.jpeg:

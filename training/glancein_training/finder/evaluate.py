@@ -12,6 +12,7 @@ import itertools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -65,8 +66,8 @@ def detections(path: Path, pictures: Sequence[Picture]) -> list[list[Face]]:
     return [[face_of(face) for face in by_path.get(picture.name, ())] for picture in pictures]
 
 
-def face_of(plain: dict[str, list[float]]) -> Face:
-    """One face of a file of detections."""
+def face_of(plain: dict[str, Any]) -> Face:
+    """One face of a file of detections; Any: a list of numbers or one number."""
     score = float(np.float32(plain["score"]))
     return Face(Box(*plain["box"]), np.asarray(plain["landmarks"], np.float32).reshape(5, 2), score)
 

@@ -144,13 +144,15 @@ class Looks(Dataset[tuple[Tensor, Tensor, Tensor]]):
             crop = np.asarray(self.crops[rng.choice(self.rows)])
             face = Source(crop, np.asarray(align.TEMPLATE, np.float32) + 8, own=False)
         else:
-            face = self.faces[rng.integers(len(self.faces))]
+            face = self.faces[int(rng.integers(len(self.faces)))]
         matrix = jittered(look.look_matrix(face.landmarks), rng, self.config.jitter)
         pixels = look.cut(face.pixels, matrix)
         points = align.transform(matrix, face.landmarks)
         if rng.random() < 0.5:
             pixels = np.ascontiguousarray(pixels[:, ::-1])
-            points = (np.float32([look.LOOK_PX - 1, 0]) + points * np.float32([-1, 1]))[[1, 0, 2, 4, 3]]
+            points = (
+                np.asarray([look.LOOK_PX - 1, 0], np.float32) + points * np.asarray([-1, 1], np.float32)
+            )[[1, 0, 2, 4, 3]]
         if rng.random() < 0.1:
             hide(pixels, points, rng)
         return disturb(pixels, rng, Strength(coarse=0.2)), np.asarray(points, np.float32), face.own

@@ -64,7 +64,7 @@ def place(
     tile: tuple[int, int, int, int],
 ) -> tuple[Floats, Floats, Floats]:
     """Draw one picture into a tile (left, top, width, height); boxes, landmarks and weights of its faces."""
-    picture = pictures[rng.integers(len(pictures))]
+    picture = pictures[int(rng.integers(len(pictures)))]
     labels = picture.labels
     left, top, width, height = tile
     aim = int(rng.integers(len(labels)))
@@ -75,9 +75,10 @@ def place(
     scale = min(scale, 3.0)
     angle, over = draw_angle(rng, choice)
     mirror = bool(rng.random() < 0.5)
-    centre = labels.boxes[aim, :2] + labels.boxes[aim, 2:] / 2
+    centre = labels.boxes[aim, :2] + labels.boxes[aim, 2:] * np.float32(0.5)
     reach = 0.5 * min(size_px, width, height) * 0.9
-    target = np.array([rng.uniform(reach, width - reach), rng.uniform(reach, height - reach)])
+    drawn = rng.uniform(reach, width - reach), rng.uniform(reach, height - reach)
+    target = np.asarray(drawn, np.float32)
     matrix = similarity(scale, angle, centre, target, mirror=mirror)
     view = canvas[top : top + height, left : left + width]
     draw(view, picture.pixels, matrix, scale)

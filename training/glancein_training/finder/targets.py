@@ -87,7 +87,7 @@ def landmark_error(predicted: Tensor, target: Target, *, knee: float = 0.02) -> 
     return (0.5 * error + knee * torch.log1p(error / knee)).mean(1)
 
 
-def _one(scene: Scene, stride: int, height: int, width: int) -> tuple[np.ndarray, ...]:  # type: ignore[type-arg]
+def _one(scene: Scene, stride: int, height: int, width: int) -> tuple[np.ndarray, ...]:
     score = np.zeros((height, width), np.float32)
     weight = np.ones((height, width), np.float32)
     regress = np.zeros((height, width), np.float32)

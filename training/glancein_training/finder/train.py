@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -156,8 +157,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def settings(items: Sequence[str]) -> dict[str, object]:
-    """``NAME=JSON`` pairs."""
+def settings(items: Sequence[str]) -> dict[str, Any]:
+    """``NAME=JSON`` pairs; Any: the kind is that of the configuration's field."""
     return {name: json.loads(value) for name, value in (item.split("=", 1) for item in items)}
 
 
@@ -185,7 +186,7 @@ def run(config: Config, out: Path, *, minutes: float, decay_after: float, worker
         outputs = state.network(to_network_floats(pixels).contiguous(memory_format=torch.channels_last))
         parts = loss(outputs, targets, config.weights)
         state.optimiser.zero_grad()
-        torch.stack(parts).sum().backward()
+        torch.stack(parts).sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         nn.utils.clip_grad_norm_(state.network.parameters(), 10.0)
         state.optimiser.step()
         follow(
