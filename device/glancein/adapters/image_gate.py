@@ -27,6 +27,7 @@ from glancein.types import Pixels, Reason
 
 MAX_FILE_BYTES = 50_000_000  # a 16-megapixel BMP is 48 MB
 TIMEOUT_S = 5.0
+START_S = 10.0  # a new child loads Python and Pillow first: seconds on a busy Pi, and no picture's fault
 _CHILD = Path(__file__).with_name("image_child.py")
 _CONVERT = "convert it to JPEG or PNG"
 # What people send instead of a photo, by the bytes it begins with, and what to do about it.
@@ -101,7 +102,8 @@ class PictureGate:
     def _decode(self, data: bytes, name: str) -> Pixels:
         fresh, child = self._running_child()
         try:
-            return _exchange(child, data, time.monotonic() + self._timeout_s)
+            allowed_s = self._timeout_s + (START_S if fresh else 0.0)
+            return _exchange(child, data, time.monotonic() + allowed_s)
         except _Refusal as refusal:
             raise PhotoError(refusal.reason, f"{name} {refusal}") from None
         except TimeoutError:
