@@ -145,3 +145,25 @@ def test_wrong_setting_is_refused_before_any_work(tmp_path: Path, setting: str, 
     assert result.exit_code == 2
     assert said in words(result.output)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("tiny_network")
+def test_checkpoint_is_embedded_and_measured_under_worse_pictures(noise_data: Path, tmp_path: Path) -> None:
+    """From a checkpoint to the file that `evaluate` reads, and to the robustness figures with their plots."""
+    checkpoint = str(write_checkpoint(tmp_path / "checkpoint.pt"))
+    pack = [str(noise_data / "faces"), "--cache", str(tmp_path / "cache"), "--split", "val"]
+    runner = CliRunner()
+
+    embedded = runner.invoke(app, ["embed", checkpoint, *pack, "--out", str(tmp_path / "e.npz")])
+    robust = runner.invoke(
+        app, ["robustness", checkpoint, *pack, "--out", str(tmp_path / "out"), "--resamples", "3"]
+    )
+
+    assert embedded.exit_code == 0, embedded.output
+    assert robust.exit_code == 0, robust.output
+    with np.load(tmp_path / "e.npz") as stored:
+        assert stored["embedding"].shape == (15, 8)
+        assert np.allclose(np.linalg.norm(stored["embedding"], axis=1), 1, atol=1e-5)
+    content = json.loads((tmp_path / "out" / "robustness.json").read_text(encoding="utf-8"))
+    assert [row["name"] for row in content["rows"]][:2] == ["JPEG quality", "pixels between the eyes"]
+    assert len(list((tmp_path / "out").glob("*.svg"))) == 5
