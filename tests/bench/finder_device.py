@@ -190,7 +190,7 @@ def times(finder: TfliteFaceFinder, folder: Path) -> list[str]:
     return lines
 
 
-def clock(run: Callable[[], object], *, rounds: int = 200) -> tuple[float, float]:
+def clock(run: Callable[[], object], *, rounds: int = 40) -> tuple[float, float]:
     """Best and median milliseconds."""
     taken = []
     for _ in range(rounds):
