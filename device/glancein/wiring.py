@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 
 DATABASE_FILE = "glancein.sqlite"
 EMBEDDED = "embedded"
+# One new person in ten thousand may be taken for an enrolled one. Stricter than at the door: two badge
+# photos of one person are more alike than a badge and a glance, and a false alarm stops a first day.
+DUPLICATE_ALARM_RATE = 1e-4
 EMBEDDED_PORT = 1883
 LOCAL_TIME = Path("/etc/localtime")
 MODEL_FOLDERS = Path(__file__).parent / "models"
@@ -331,16 +334,17 @@ def open_enroller(home: Home) -> Iterator[Enroller]:
     from datetime import UTC, datetime  # noqa: PLC0415  # only who enrols needs these
 
     from glancein.adapters.image_gate import PictureGate  # noqa: PLC0415  # as above
+    from glancein.domain.calibrate import limits_for  # noqa: PLC0415  # as above
     from glancein.enrolment import Enroller, EnrolmentLimits  # noqa: PLC0415  # as above
 
     recogniser = open_recogniser(home)
     with PictureGate() as gate, closing(open_people(home)) as people:
         enrolled = len(people.templates(recogniser.embedder.model_sha256))
-        threshold = recogniser.limits_for(enrolled, home.settings).accept_cos
+        alarm_cos = limits_for(recogniser.embedder.card, enrolled, DUPLICATE_ALARM_RATE).accept_cos
         yield Enroller(
             gate,
             (recogniser.finder, recogniser.embedder),
             people,
-            limits=EnrolmentLimits(home.settings.duplicate_cos or threshold),
+            limits=EnrolmentLimits(home.settings.duplicate_cos or alarm_cos),
             now=lambda: datetime.now(UTC),
         )

@@ -37,7 +37,7 @@ FAMILY: dict[str, EmbedderShape] = {
         EmbedderShape("glance-116", (16, 48, 96, 192), (1, 2, 2), (24, 64, 96)),
         EmbedderShape("glance-158", (24, 64, 128, 192), (1, 2, 2), (32, 64, 96)),
         EmbedderShape("glance-187", (24, 64, 128, 192), (1, 1, 1), (64, 128, 192)),
-        EmbedderShape("glance-245", (24, 64, 128, 192), (1, 4, 4), (64, 64, 96)),
+        EmbedderShape("glance-203", (24, 64, 128, 192), (1, 3, 3), (32, 64, 96)),
     )
 }
 
