@@ -23,6 +23,7 @@ STILL = augment.Strength(
     noise=0,
     jpeg=0,
     occlude=0,
+    print_and_scan=0,
 )
 
 
@@ -129,3 +130,24 @@ def test_grey_has_three_equal_channels() -> None:
     out = augment.change_light(smooth_crops(4).float(), generator(), grey)
 
     torch.testing.assert_close(out[:, 0], out[:, 2])
+
+
+def test_print_and_scan_loses_fine_detail_and_keeps_the_face() -> None:
+    """A scanned print stays within the range, differs from the crop, and keeps its coarse light and dark."""
+    crops = smooth_crops(4)[:, :, 8:120, 8:120].float()
+
+    out = augment.print_and_scan(crops.clone(), generator(), 1.0)
+
+    coarse = [torch.nn.functional.avg_pool2d(x.mean(1), 28).flatten() for x in (crops, out)]
+    assert out.min() >= 0
+    assert out.max() <= 255
+    assert (out - crops).abs().mean() > 1
+    assert torch.corrcoef(torch.stack(coarse))[0, 1] > 0.8
+
+
+def test_halftone_screen_is_dots_between_minus_one_and_one() -> None:
+    """The screen is balanced: it darkens as much as it lightens."""
+    screen = augment.halftone_screen(generator(), 112)
+
+    assert screen.abs().max() <= 1
+    assert abs(float(screen.mean())) < 0.1

@@ -31,12 +31,14 @@ class Strength:
     noise: float = 0.30
     jpeg: float = 0.12
     occlude: float = 0.15
+    print_and_scan: float = 0.10
 
 
 def augment(crops: Tensor, rng: torch.Generator, strength: Strength, *, out_px: int = 112) -> Tensor:
     """uint8 (n, 3, 128, 128) -> float32 (n, 3, out_px, out_px) in 0..255, disturbed at random."""
     images = jitter_pose(crops.float(), rng, strength, out_px=out_px)
     images = lower_resolution(images, rng, strength.low_resolution)
+    images = print_and_scan(images, rng, strength.print_and_scan)
     images = blur(images, rng, strength.blur)
     images = change_light(images, rng, strength)
     images = add_noise(images, rng, strength.noise)
@@ -77,6 +79,35 @@ def lower_resolution(images: Tensor, rng: torch.Generator, probability: float) -
         small = F.interpolate(images[picked], size=(small_px, small_px), mode="area")
         images[picked] = F.interpolate(small, size=(px, px), mode="bilinear", align_corners=False)
     return images
+
+
+def print_and_scan(images: Tensor, rng: torch.Generator, probability: float) -> Tensor:
+    """A badge scanned small: a halftone screen under the ink, paper for white, few pixels, JPEG.
+
+    One screen (angle, dots a pixel, ink) and one size per call.
+    """
+    picked = chosen(rng, len(images), probability)
+    if len(picked):
+        px = images.shape[-1]
+        ink = images[picked] + halftone_screen(rng, px) * uniform(rng, 1, 20, 90)
+        paper = uniform(rng, 3, 215, 250).view(1, 3, 1, 1) / 255
+        printed = ink.clamp(0, 255) * paper + uniform(rng, 1, 0, 25)
+        small_px = int(uniform(rng, 1, 36, 80).item())
+        small = F.interpolate(printed, size=(small_px, small_px), mode="area")
+        small = compress(small.clamp(0, 255), rng, 0.7)
+        images[picked] = F.interpolate(small, size=(px, px), mode="bilinear", align_corners=False)
+    return images
+
+
+def halftone_screen(rng: torch.Generator, px: int) -> Tensor:
+    """(px, px) dots between -1 and 1, two to five pixels apart, at a random angle."""
+    pitch = uniform(rng, 1, 2.0, 5.0).item()
+    angle = uniform(rng, 1, 0, math.pi / 2).item()
+    axis = torch.arange(px, dtype=torch.float32) * (2 * math.pi / pitch)
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    along = x * math.cos(angle) + y * math.sin(angle)
+    across = y * math.cos(angle) - x * math.sin(angle)
+    return (along.cos() + across.cos()) / 2
 
 
 def blur(images: Tensor, rng: torch.Generator, probability: float) -> Tensor:

@@ -26,6 +26,8 @@ CHANNELS = (1, 4, 2 * detect.LANDMARKS)  # of score, box, landmarks
 BEST_SHARE = 0.40
 # A window for a moving face is wider: at 15 frames a second a walking head moves by less than half its width.
 FOLLOW_SHARE = 0.33
+# A small portrait on a card may score low at first; the closer look, at the full threshold, is the judge.
+PROPOSE_SHARE = 0.7
 # Intersection over union of two sights of one face; two people do not overlap that far.
 SAME_FACE = 0.3
 REFINED = 3  # faces per frame: who stands in front, and enough to see that somebody stands beside
@@ -77,9 +79,10 @@ class TfliteFaceFinder:
         Landmarks are named as in the upright face, in pixels of the given picture; best score first.
         """
         found: list[Face] = []
+        proposing = PROPOSE_SHARE * self._threshold
         for turns in range(4):
             turned = np.ascontiguousarray(np.rot90(pixels, turns))
-            seen = [f for window in _pyramid(turned) for f in self._pass.run(turned, window, self._threshold)]
+            seen = [f for window in _pyramid(turned) for f in self._pass.run(turned, window, proposing)]
             checked = [self._second_opinion(turned, face) for face in _distinct(seen)]
             found.extend(_turn_back(face, turns, pixels.shape) for face in checked if face is not None)
         return _distinct(found)
