@@ -180,11 +180,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache/glancein", help="decoded crops")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after this long, with a checkpoint")
     parser.add_argument("--decay", action="store_true", help="start the decay from the latest checkpoint")
+    parser.add_argument("--start-from", type=Path, metavar="FILE", help="begin a fresh run with kept weights")
     parser.add_argument("--no-compile", action="store_true", help="do without a C++ compiler, more slowly")
     args = parser.parse_args(argv)
     config = with_settings(Config(), args.set)
     compiled = not args.no_compile
-    run(config, args.out, args.cache, minutes=args.minutes, decay=args.decay, compiled=compiled)
+    run(
+        config,
+        args.out,
+        args.cache,
+        minutes=args.minutes,
+        decay=args.decay,
+        compiled=compiled,
+        start_from=args.start_from,
+    )
     return 0
 
 
@@ -197,10 +206,12 @@ def run(
     decay: bool = False,
     compiled: bool = True,
     stop_at_images: int | None = None,
+    start_from: Path | None = None,
 ) -> None:
     """Train until the decay is over, the time is up or ``stop_at_images`` were seen, and leave a checkpoint.
 
-    A checkpoint in ``out`` is continued step for step. ``compiled`` False does without a C++ compiler and is
+    A checkpoint in ``out`` is continued step for step; without one, ``start_from`` gives the first weights
+    (training/weights/embedder.pt). ``compiled`` False does without a C++ compiler and is
     slower. Raises InputError if the data or the checkpoint does not fit the configuration.
     """
     if config.network not in FAMILY:
@@ -210,7 +221,11 @@ def run(
     state = build(config, len(training_identities(crops[0])))
     checkpoint = out / "checkpoint.pt"
     out.mkdir(parents=True, exist_ok=True)
-    basis = restore(state, checkpoint, network=config.network) if checkpoint.exists() else None
+    basis = None
+    if checkpoint.exists():
+        basis = restore(state, checkpoint, network=config.network)
+    elif start_from is not None:
+        basis = adopt(state, start_from, network=config.network)
     lessons, basis = prepare(crops, basis, state.student.shape.embedding)
     if decay and state.decay_from is None:
         state.decay_from = state.images
@@ -337,6 +352,30 @@ def save(state: State, path: Path, config: Config, basis: packs.Floats) -> None:
         },
         path,
     )
+
+
+def keep(checkpoint: Path, out: Path) -> None:
+    """Write what is worth going on from: the averaged weights as float16 and the target's axes."""
+    stored = read_checkpoint(checkpoint)
+    average = {
+        name: tensor.half() if tensor.is_floating_point() and "running" not in name else tensor
+        for name, tensor in stored["average"].items()
+    }
+    kept = {name: stored[name] for name in ("network", "images", "config")}
+    write_checkpoint({**kept, "average": average, "basis": stored["basis"].half()}, out)
+
+
+def adopt(state: State, weights: Path, *, network: str) -> packs.Floats:
+    """Begin with kept weights; the optimiser and the count of images start anew. Returns the target's axes.
+
+    Raises InputError for another network's weights.
+    """
+    stored = read_checkpoint(weights)
+    if stored["network"] != network:
+        raise InputError(f"{weights} is of {stored['network']}, not {network}: set network")
+    for part in (state.student, state.average):
+        part.load_state_dict(stored["average"])
+    return np.asarray(stored["basis"].float().numpy(), np.float32)
 
 
 def restore(state: State, path: Path, *, network: str) -> packs.Floats:

@@ -1,0 +1,51 @@
+"""Weights kept in the repository start another run where the last one ended."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="the laboratory needs torch: pip install .[training]")
+
+import torch  # only where it is there
+
+from glancein.errors import InputError  # as above
+from glancein_training.checkpoints import write_checkpoint  # as above
+from glancein_training.distill import Config, adopt, build, keep  # as above
+
+SMALL = replace(Config(), network="glance-33")
+
+
+def kept(folder: Path) -> Path:
+    state = build(SMALL, 3)
+    content = {
+        "network": SMALL.network,
+        "images": 640,
+        "config": {},
+        "average": state.average.state_dict(),
+        "basis": torch.eye(384)[:, :128],
+    }
+    write_checkpoint(content, folder / "checkpoint.pt")
+    keep(folder / "checkpoint.pt", folder / "kept.pt")
+    return folder / "kept.pt"
+
+
+def test_adopt_gives_the_weights_that_were_kept(tmp_path: Path) -> None:
+    """Student and average begin with the kept weights, to half precision, and the same axes."""
+    state = build(replace(SMALL, seed=2), 3)
+
+    basis = adopt(state, kept(tmp_path), network=SMALL.network)
+
+    original = build(SMALL, 3).average.state_dict()
+    assert basis.shape == (384, 128)
+    for name, tensor in state.student.state_dict().items():
+        torch.testing.assert_close(tensor, original[name], rtol=2e-3, atol=1e-4)
+    assert state.images == 0
+
+
+def test_adopt_when_the_network_is_another(tmp_path: Path) -> None:
+    """Weights of another network are refused by name."""
+    with pytest.raises(InputError, match="glance-33"):
+        adopt(build(SMALL, 3), kept(tmp_path), network="glance-158")

@@ -1,0 +1,16 @@
+#!/bin/sh
+# The embedder that is shipped, as it was made on 2026-11-22 (docs/experiments-embedder.md): each line goes on from the
+# checkpoint the one before left. RUN is a folder of your own, DATA the folder of the packs.
+set -eu
+RUN=${RUN:-runs/embedder}
+DATA=${DATA:-../shared/data}
+distill() { python -m glancein_training.distill "$RUN" --set "data=$DATA" --set network=glance-158 "$@"; }
+
+distill --set batch=128 --minutes 12
+distill --set train_px=80 --minutes 60
+distill --set train_px=80 --set decay_images=240000 --decay --minutes 11 \
+    --set augment.low_resolution=0.2 --set augment.blur=0.15 --set augment.noise=0.2 --set augment.jpeg=0.1 \
+    --set augment.occlude=0.08 --set augment.exposure=0.3 --set augment.print_and_scan=0
+distill --set decay_images=150000 \
+    --set augment.low_resolution=0.2 --set augment.blur=0.15 --set augment.noise=0.2 --set augment.jpeg=0.1 \
+    --set augment.occlude=0.08 --set augment.exposure=0.3 --set augment.print_and_scan=0
