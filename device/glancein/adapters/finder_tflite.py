@@ -26,7 +26,7 @@ CHANNELS = (1, 4, 2 * detect.LANDMARKS)  # of score, box, landmarks
 BEST_SHARE = 0.40
 # A window for a moving face is wider: at 15 frames a second a walking head moves by less than half its width.
 FOLLOW_SHARE = 0.33
-# A small portrait on a card may score low at first; the closer look, at the full threshold, is the judge.
+# Where no face is found at first, weaker proposals get the closer look too; it keeps the full threshold.
 PROPOSE_SHARE = 0.7
 # Intersection over union of two sights of one face; two people do not overlap that far.
 SAME_FACE = 0.3
@@ -78,8 +78,11 @@ class TfliteFaceFinder:
 
         Landmarks are named as in the upright face, in pixels of the given picture; best score first.
         """
+        return self._search(pixels, self._threshold) or self._search(pixels, PROPOSE_SHARE * self._threshold)
+
+    def _search(self, pixels: Pixels, proposing: float) -> list[Face]:
+        """Faces proposed in the pyramid of each turn from this score on and confirmed by a closer look."""
         found: list[Face] = []
-        proposing = PROPOSE_SHARE * self._threshold
         for turns in range(4):
             turned = np.ascontiguousarray(np.rot90(pixels, turns))
             seen = [f for window in _pyramid(turned) for f in self._pass.run(turned, window, proposing)]
