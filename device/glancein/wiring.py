@@ -209,14 +209,18 @@ def embedder_sha256(home: Home) -> str | None:
         return None
 
 
-def open_bulk_reader(home: Home, *, trusted: bool = True) -> Reader:
-    """Both networks and a decoder; ``trusted`` decodes in this process, for one's own files."""
+def open_bulk_reader(home: Home) -> Reader:
+    """Both networks, and a decoder in this process: for evaluation over one's own files."""
+    return reader_of(open_recogniser(home, mirror=True), trusted=True)
+
+
+def reader_of(recogniser: Recogniser, *, trusted: bool) -> Reader:
+    """These networks behind a decoder; ``trusted`` decodes in this process, for one's own files."""
     from functools import partial  # noqa: PLC0415  # beside its only use
 
     from glancein.adapters.image_gate import read_picture  # noqa: PLC0415  # as above
     from glancein.bulk_embed import Reader  # noqa: PLC0415  # as above
 
-    recogniser = open_recogniser(home, mirror=True)
     return Reader(partial(read_picture, trusted=trusted), recogniser.finder, recogniser.embedder)
 
 

@@ -33,6 +33,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return stored
 
 
+def halved(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights as float16 for the repository; running statistics stay, float16 may not hold a variance."""
+    return {
+        name: tensor.half() if tensor.is_floating_point() and "running" not in name else tensor
+        for name, tensor in weights.items()
+    }
+
+
 def load_network(path: Path) -> Embedder:
     """The averaged weights of a run, ready to embed. Raises InputError if they do not fit the family."""
     stored = read_checkpoint(path)

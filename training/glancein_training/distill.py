@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from glancein.errors import InputError
 from glancein_training import packs
 from glancein_training.augment import Strength, augment
-from glancein_training.checkpoints import read_checkpoint, write_checkpoint
+from glancein_training.checkpoints import halved, read_checkpoint, write_checkpoint
 from glancein_training.configuration import record, with_settings
 from glancein_training.losses.distillation import cosine_distillation, relational_distillation
 from glancein_training.losses.margin import MarginSoftmax
@@ -357,12 +357,8 @@ def save(state: State, path: Path, config: Config, basis: packs.Floats) -> None:
 def keep(checkpoint: Path, out: Path) -> None:
     """Write what is worth going on from: the averaged weights as float16 and the target's axes."""
     stored = read_checkpoint(checkpoint)
-    average = {
-        name: tensor.half() if tensor.is_floating_point() and "running" not in name else tensor
-        for name, tensor in stored["average"].items()
-    }
     kept = {name: stored[name] for name in ("network", "images", "config")}
-    write_checkpoint({**kept, "average": average, "basis": stored["basis"].half()}, out)
+    write_checkpoint({**kept, "average": halved(stored["average"]), "basis": stored["basis"].half()}, out)
 
 
 def adopt(state: State, weights: Path, *, network: str) -> packs.Floats:

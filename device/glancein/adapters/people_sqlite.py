@@ -81,10 +81,7 @@ class SqlitePeople:
         with self._change() as database:
             current = _current(database, person_id)
             if current is None:
-                _insert_person(database, person_id, enrolment, at=at)
-                _insert_template(database, person_id, enrolment, at=at)
-                _note(database, person_id, "enrolled", enrolment, at=at)
-                return Outcome.ADDED
+                return _enrol_new(database, person_id, enrolment, at=at)
             if current != (enrolment.name, enrolment.photo_sha256):
                 raise InputError(
                     f"{person_id} is enrolled already, with another photo or name; re-enrol to replace it"
@@ -101,10 +98,7 @@ class SqlitePeople:
         with self._change() as database:
             current = _current(database, person_id)
             if current is None:
-                _insert_person(database, person_id, enrolment, at=at)
-                _insert_template(database, person_id, enrolment, at=at)
-                _note(database, person_id, "enrolled", enrolment, at=at)
-                return Outcome.ADDED
+                return _enrol_new(database, person_id, enrolment, at=at)
             if current == (enrolment.name, enrolment.photo_sha256):
                 return _put_template(database, person_id, enrolment, at=at)
             if current[1] != enrolment.photo_sha256:
@@ -265,6 +259,13 @@ def _current(database: Database, person_id: str) -> tuple[str, str] | None:
         "SELECT name, photo_sha256 FROM people WHERE id = :id", {"id": person_id}
     ).fetchone()
     return None if row is None else (row[0], row[1])
+
+
+def _enrol_new(database: Database, person_id: str, enrolment: Enrolment, *, at: datetime) -> Outcome:
+    _insert_person(database, person_id, enrolment, at=at)
+    _insert_template(database, person_id, enrolment, at=at)
+    _note(database, person_id, "enrolled", enrolment, at=at)
+    return Outcome.ADDED
 
 
 def _insert_person(database: Database, person_id: str, enrolment: Enrolment, *, at: datetime) -> None:

@@ -69,13 +69,14 @@ def verify(
     from glancein.bulk_embed import embed_one  # noqa: PLC0415  # loads numpy
 
     home = wiring.open_home(data)
-    reader = wiring.open_bulk_reader(home, trusted=False)
+    recogniser = wiring.open_recogniser(home, mirror=True)
+    reader = wiring.reader_of(recogniser, trusted=False)
     rows = [embed_one(path, reader) for path in (first, second)]
     for row in rows:
         if row.problem is not None:
             raise InputError(f"{row.path}: {row.problem}")
     score = float(rows[0].embedding @ rows[1].embedding)
-    limit = wiring.open_recogniser(home).limits_for(1, home.settings).accept_cos
+    limit = recogniser.limits_for(1, home.settings).accept_cos
     same = score >= limit
     Output(as_json).result(
         {"same": same, "score": score, "threshold": limit},

@@ -94,10 +94,7 @@ def rollback(
 
 
 def _store(data: Path | None, kind: Kind) -> ModelStore:
-    from glancein.adapters.model_store import ModelStore  # noqa: PLC0415  # only when a command runs
-
-    home = wiring.open_home(data)
-    return ModelStore(home.folder / "models", kind, shipped=wiring.MODEL_FOLDERS / kind)
+    return wiring.model_store(wiring.open_home(data), kind)
 
 
 def _plain(entry: Installed) -> dict[str, object]:

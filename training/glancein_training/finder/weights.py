@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from glancein_training.checkpoints import halved, write_checkpoint
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the weights."""
@@ -22,16 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def keep(checkpoint: Path, out: Path) -> None:
     """Network name, configuration, count of scenes, averaged weights as float16, statistics as float32."""
     stored = torch.load(checkpoint, weights_only=True, map_location="cpu")
-    # A running variance may lie outside of what float16 can say.
-    average = {
-        name: tensor.half() if tensor.is_floating_point() and "running" not in name else tensor
-        for name, tensor in stored["average"].items()
-    }
     out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_suffix(".part")
     kept = {name: stored[name] for name in ("network", "scenes", "samples", "config") if name in stored}
-    torch.save({**kept, "average": average}, part)
-    part.replace(out)
+    write_checkpoint({**kept, "average": halved(stored["average"])}, out)
 
 
 if __name__ == "__main__":
