@@ -17,8 +17,9 @@ settings.load_profile("glancein")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Two switches: long runs, and rewriting the golden files."""
+    """Switches: long runs, rewriting the golden files, and where the fault tests write their table."""
     parser.addoption("--heavy", action="store_true", help="also run the tests that take minutes")
+    parser.addoption("--promises", type=Path, default=None, help="write the table of the fault tests here")
     parser.addoption("--update-golden", action="store_true", help="write tests/golden anew")
 
 
