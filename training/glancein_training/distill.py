@@ -28,6 +28,7 @@ from glancein_training.checkpoints import halved, read_checkpoint, write_checkpo
 from glancein_training.configuration import record, with_settings
 from glancein_training.losses.distillation import cosine_distillation, relational_distillation
 from glancein_training.losses.margin import MarginSoftmax
+from glancein_training.muon import Muon
 from glancein_training.networks import FAMILY, Embedder, to_network_floats
 
 NOTE_EVERY_IMAGES = 25_600
@@ -49,6 +50,7 @@ class Config:
     batch: int = 64
     train_px: int = 112  # smaller is cheaper: 80 for the first part of a long run
     threads: int = 2
+    optimiser: str = "muon"  # or "adamw"
     rate: float = 2e-3
     weight_decay: float = 0.02
     warm_up_images: int = 20_000
@@ -71,7 +73,7 @@ class State:
     student: Embedder
     head: MarginSoftmax
     average: Embedder
-    optimiser: torch.optim.Optimizer
+    optimisers: tuple[torch.optim.Optimizer, ...]
     rng: torch.Generator
     images: int = 0
     decay_from: int | None = None
@@ -122,17 +124,29 @@ def build(config: Config, identities: int) -> State:
     head = MarginSoftmax(
         student.shape.embedding, identities, scale=config.identity_scale, margin=config.identity_margin
     )
-    decayed = [p for p in student.parameters() if p.ndim > 1]
-    others = [p for p in student.parameters() if p.ndim <= 1]
-    optimiser = torch.optim.AdamW(
-        [
-            {"params": decayed, "weight_decay": config.weight_decay},
-            {"params": [*others, *head.parameters()], "weight_decay": 0.0},
-        ],
-        lr=config.rate,
-        fused=True,
+    return State(
+        student,
+        head,
+        average,
+        optimisers(student, head, config),
+        torch.Generator().manual_seed(config.seed),
     )
-    return State(student, head, average, optimiser, torch.Generator().manual_seed(config.seed))
+
+
+def optimisers(student: Embedder, head: MarginSoftmax, config: Config) -> tuple[torch.optim.Optimizer, ...]:
+    """AdamW, or Muon for the student's matrices with AdamW for the rest. Raises InputError for another."""
+    if config.optimiser not in {"adamw", "muon"}:
+        raise InputError(f"there is no optimiser {config.optimiser!r}; there are adamw and muon")
+    matrices = [p for p in student.parameters() if p.ndim > 1]
+    others = [p for p in student.parameters() if p.ndim <= 1]
+    rest = {"params": [*others, *head.parameters()], "weight_decay": 0.0}
+    if config.optimiser == "adamw":
+        groups = [{"params": matrices, "weight_decay": config.weight_decay}, rest]
+        return (torch.optim.AdamW(groups, lr=config.rate, fused=True),)
+    return (
+        Muon(matrices, lr=config.rate, weight_decay=config.weight_decay),
+        torch.optim.AdamW([rest], lr=config.rate, fused=True),
+    )
 
 
 @torch.no_grad()
@@ -297,17 +311,20 @@ def step(
     clean = torch.from_numpy(stored).permute(0, 3, 1, 2)
     images = augment(clean, state.rng, config.augment, out_px=config.train_px)
     share = rate_at(state.images, config, state.decay_from)
-    for group in state.optimiser.param_groups:
-        group["lr"] = config.rate * share
+    for optimiser in state.optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = config.rate * share
     state.student.train()
     vectors = forward(to_network_floats(images).contiguous(memory_format=torch.channels_last))
     cosine = cosine_distillation(vectors, target, hard_power=config.hard_power)
     relation = relational_distillation(vectors, target)
     identity = state.head(vectors, label) if config.identity_weight else torch.zeros(())
     loss = cosine + config.relation_weight * relation + config.identity_weight * identity
-    state.optimiser.zero_grad()
+    for optimiser in state.optimisers:
+        optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    state.optimiser.step()
+    for optimiser in state.optimisers:
+        optimiser.step()
     follow(state.average, state.student, config.average_decay)
     state.images += config.batch
     return np.array([cosine.item(), relation.item(), identity.item()])
@@ -324,7 +341,8 @@ def note(out: Path, crops: packs.Crops, state: State, *, losses: NDArray[np.floa
         *(round(100 * t, 2) for t in tars),
         round(speed, 1),
     ]
-    line.append(round(state.optimiser.param_groups[0]["lr"] / state.optimiser.defaults["lr"], 3))
+    first = state.optimisers[0]
+    line.append(round(first.param_groups[0]["lr"] / first.defaults["lr"], 3))
     path = out / "curve.csv"
     fresh = not path.exists()
     with path.open("a", encoding="utf-8", newline="") as file:
@@ -343,7 +361,7 @@ def save(state: State, path: Path, config: Config, basis: packs.Floats) -> None:
             "student": state.student.state_dict(),
             "head": state.head.state_dict(),
             "average": state.average.state_dict(),
-            "optimiser": state.optimiser.state_dict(),
+            "optimisers": [o.state_dict() for o in state.optimisers],
             "rng": state.rng.get_state(),
             "images": state.images,
             "decay_from": state.decay_from,
@@ -384,9 +402,10 @@ def restore(state: State, path: Path, *, network: str) -> packs.Floats:
     state.student.load_state_dict(stored["student"])
     state.head.load_state_dict(stored["head"])
     state.average.load_state_dict(stored["average"])
-    state.optimiser.load_state_dict(stored["optimiser"])
-    for group in state.optimiser.param_groups:
-        group["fused"] = True
+    if len(stored["optimisers"]) != len(state.optimisers):
+        raise InputError(f"{path} was trained with another optimiser; set optimiser, or take a fresh folder")
+    for optimiser, kept in zip(state.optimisers, stored["optimisers"], strict=True):
+        optimiser.load_state_dict(kept)
     state.rng.set_state(stored["rng"])
     state.images = stored["images"]
     state.decay_from = stored["decay_from"]
