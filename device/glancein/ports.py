@@ -10,10 +10,11 @@ from typing import Protocol
 from glancein.domain.person import Enrolment, Outcome, Person
 from glancein.types import (
     Arrival,
+    Body,
     Box,
-    CheckIn,
     Crop,
     Event,
+    EventId,
     Face,
     Floats,
     Frame,
@@ -122,11 +123,14 @@ class Pictures(Protocol):
 class Ledger(Protocol):
     """The append-only record of punches and its outbox."""
 
-    def record(self, check_in: CheckIn) -> Event:
-        """Write event and outbox row in one transaction. Raises NotRecorded if it was not committed."""
+    def record(self, body: Body) -> Event:
+        """Write event and outbox row in one transaction. Raises NotRecorded if it was not committed.
+
+        A check-in, a correction of one that is recorded here, or a time fix.
+        """
 
     def last_of(self, person_id: str) -> Event | None:
-        """The person's latest event."""
+        """The person's latest check-in."""
 
     def pending(self, limit: int) -> list[Event]:
         """Oldest events not yet acknowledged."""
@@ -149,6 +153,23 @@ class History(Protocol):
 
     def open_epoch(self, why: str) -> int:
         """Begin a new stream and move what nobody acknowledged into it; returns how many events moved."""
+
+
+class Archive(Protocol):
+    """What looks back over the record; a Ledger on SQLite is one too."""
+
+    def find(self, name: EventId) -> Event | None:
+        """The recorded event of that name, None if it is not here."""
+
+    def between(self, first: datetime, end: datetime) -> list[Event]:
+        """Every event that bears on the check-ins of a span of time, in the order of recording.
+
+        Check-ins from ``first`` on and before ``end``, by the recorded, the fixed or the corrected time;
+        their corrections; the time fixes of their boots. ``domain.punches.settle`` makes punches of them.
+        """
+
+    def unfixed(self, boot_id: str) -> Event | None:
+        """The latest check-in of that boot with a time nobody could believe and no time fix after it."""
 
 
 class FeedStore(Protocol):

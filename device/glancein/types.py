@@ -191,9 +191,21 @@ class Moment:
     trust: ClockTrust
 
 
+class Method(StrEnum):
+    """How a person was identified, or that somebody wrote the punch down by hand."""
+
+    FACE = "face"
+    PIN = "pin"
+    QR = "qr"
+    MANUAL = "manual"
+
+
 @dataclass(frozen=True, slots=True)
 class CheckIn:
-    """A punch that the rules decided on and the ledger has not yet numbered."""
+    """A punch that the rules decided on and the ledger has not yet numbered.
+
+    Without a model (PIN, QR, by hand) score and threshold are 0 and ``model_sha256`` is empty.
+    """
 
     person_id: str
     direction: Direction
@@ -201,15 +213,83 @@ class CheckIn:
     score_cos: float
     threshold_cos: float
     model_sha256: str
-    method: str = "face"
+    method: Method = Method.FACE
     reason: str = "recognised"
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """A recorded punch. (kiosk, epoch, seq) names it for ever; ``previous_hash`` chains it to the one before.
+class EventId:
+    """The name of an event, for ever."""
 
-    ``name`` is filled only when the settings allow names in the feed.
+    kiosk: str
+    epoch: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Voided:
+    """The punch does not count."""
+
+
+@dataclass(frozen=True, slots=True)
+class OtherPerson:
+    """It was somebody else's punch."""
+
+    person_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class OtherDirection:
+    """It went the other way."""
+
+    direction: Direction
+
+
+@dataclass(frozen=True, slots=True)
+class OtherTime:
+    """It happened then."""
+
+    wall: datetime
+
+
+Becomes = Voided | OtherPerson | OtherDirection | OtherTime
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What an earlier check-in becomes, why, and who says so; the check-in itself is never touched.
+
+    ``moment`` is when the correction was made, ``method`` how the one who made it was identified.
+    """
+
+    of: EventId
+    becomes: Becomes
+    reason: str
+    by: str
+    moment: Moment
+    method: Method = Method.MANUAL
+
+
+@dataclass(frozen=True, slots=True)
+class TimeFix:
+    """The wall clock became good: ``moment`` is a reading then, its wall time is true.
+
+    ``offset_s`` is how far the wall clock was behind before, by the latest event it had stamped. What that
+    boot recorded before the fix is put right by the monotonic clock.
+    """
+
+    moment: Moment
+    offset_s: float
+
+
+Body = CheckIn | Correction | TimeFix
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something recorded. (kiosk, epoch, seq) names it for ever; ``previous_hash`` chains it to the last.
+
+    ``name`` is that of a check-in's person, filled only when the settings allow names in the feed.
     """
 
     site: str
@@ -217,8 +297,20 @@ class Event:
     epoch: str
     seq: int
     previous_hash: str
-    check_in: CheckIn
+    body: Body
     name: str | None = None
+
+    @property
+    def id(self) -> EventId:
+        """Its name."""
+        return EventId(self.kiosk, self.epoch, self.seq)
+
+    @property
+    def check_in(self) -> CheckIn:
+        """The punch, of an event that is known to be one; others raise TypeError."""
+        if not isinstance(self.body, CheckIn):
+            raise TypeError(f"event {self.seq} is a {type(self.body).__name__}, not a check-in")
+        return self.body
 
 
 @dataclass(frozen=True, slots=True)

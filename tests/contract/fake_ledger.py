@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import replace
+from datetime import datetime
 
 from glancein.domain import wire
+from glancein.domain.event_body import as_sent
+from glancein.domain.punches import settle
 from glancein.errors import InputError, NotRecorded
-from glancein.types import CheckIn, Event, StreamPosition
+from glancein.types import Body, CheckIn, ClockTrust, Correction, Event, EventId, StreamPosition, TimeFix
 
 
 class FakeLedger:
-    """Implements the ports Ledger and History in memory."""
+    """Implements the ports Ledger, History and Archive in memory."""
 
     def __init__(self, *, site: str = "hq", kiosk: str = "door") -> None:
         self._site = site
@@ -21,14 +24,18 @@ class FakeLedger:
         self._outbox: list[Event] = []
         self.full = False  # a disk without space
 
-    def record(self, check_in: CheckIn) -> Event:
+    def record(self, body: Body) -> Event:
         """Number, chain and keep the event."""
         if self.full:
-            raise NotRecorded("the check-in was not recorded: the disk is full; free some space")
+            raise NotRecorded("the event was not recorded: the disk is full; free some space")
         try:
-            settled = wire.as_sent(check_in)
+            settled = as_sent(body)
         except InputError as err:
-            raise NotRecorded(f"the check-in was not recorded: {err}") from err
+            raise NotRecorded(f"the event was not recorded: {err}") from err
+        if isinstance(settled, Correction):
+            target = self.find(settled.of)
+            if target is None or not isinstance(target.body, CheckIn):
+                raise NotRecorded(f"the event was not recorded: {settled.of.seq} is no check-in here")
         position = self.position()
         event = Event(self._site, self._kiosk, self._epoch, position.seq + 1, position.head, settled)
         self._events.append(event)
@@ -36,8 +43,8 @@ class FakeLedger:
         return event
 
     def last_of(self, person_id: str) -> Event | None:
-        """The person's latest event."""
-        return next((e for e in reversed(self._events) if e.check_in.person_id == person_id), None)
+        """The person's latest check-in."""
+        return next((e for e in reversed(self._check_ins()) if e.check_in.person_id == person_id), None)
 
     def pending(self, limit: int) -> list[Event]:
         """Oldest events not yet acknowledged."""
@@ -70,6 +77,40 @@ class FakeLedger:
         del why
         waiting, self._outbox = self._outbox, []
         self._epoch = str(uuid.uuid4())
+        renamed: dict[EventId, EventId] = {}
         for event in waiting:
-            self.record(replace(event.check_in))
+            body = event.body
+            if isinstance(body, Correction):
+                body = replace(body, of=renamed.get(body.of, body.of))
+            renamed[event.id] = self.record(body).id
         return len(waiting)
+
+    def find(self, name: EventId) -> Event | None:
+        """The recorded event of that name."""
+        return next((event for event in self._events if event.id == name), None)
+
+    def between(self, first: datetime, end: datetime) -> list[Event]:
+        """Every event that bears on the check-ins of a span, the slow way."""
+        meant = {punch.event.id for punch in settle(self._events, first=first, end=end)}
+        meant |= {e.id for e in self._check_ins() if first <= e.check_in.moment.wall < end}
+        boots = {e.body.moment.boot_id for e in self._events if e.id in meant}
+        return [
+            e
+            for e in self._events
+            if e.id in meant
+            or (isinstance(e.body, Correction) and e.body.of in meant)
+            or (isinstance(e.body, TimeFix) and e.body.moment.boot_id in boots)
+        ]
+
+    def unfixed(self, boot_id: str) -> Event | None:
+        """The latest check-in of that boot that waits for a time fix."""
+        for event in reversed(self._events):
+            if event.body.moment.boot_id == boot_id and not isinstance(event.body, Correction):
+                if isinstance(event.body, TimeFix):
+                    return None
+                if event.body.moment.trust is ClockTrust.UNSYNCHRONISED:
+                    return event
+        return None
+
+    def _check_ins(self) -> list[Event]:
+        return [event for event in self._events if isinstance(event.body, CheckIn)]

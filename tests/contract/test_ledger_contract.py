@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -11,17 +13,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.contract.fake_ledger import FakeLedger
-from tests.device.punches import check_in, moment
+from tests.device.punches import EPOCH, NOON, check_in, correction_of, moment
 
 from glancein.adapters.ledger_sqlite import SqliteLedger
 from glancein.domain import wire
 from glancein.errors import NotRecorded
-from glancein.ports import History, Ledger
-from glancein.types import Event
+from glancein.ports import Archive, History, Ledger
+from glancein.types import ClockTrust, Correction, Event, OtherTime, TimeFix
+
+UNSYNCHRONISED = ClockTrust.UNSYNCHRONISED
 
 
-class Record(Ledger, History, Protocol):
-    """Both ports at once."""
+class Record(Ledger, History, Archive, Protocol):
+    """All three ports at once."""
 
 
 @pytest.fixture(params=["fake", "sqlite"])
@@ -147,6 +151,83 @@ def test_position_tells_number_backlog_and_history(ledger: Record) -> None:
     )
     assert ledger.hash_of(position.epoch, 3) == position.head
     assert ledger.hash_of(position.epoch, 4) is None
+
+
+def test_correction_and_time_fix_are_numbered_and_chained_like_check_ins(ledger: Record) -> None:
+    """One stream, one outbox, whatever is said."""
+    punch = ledger.record(check_in())
+    correction = ledger.record(correction_of(punch))
+    fix = ledger.record(TimeFix(moment(600), 12.5))
+
+    assert [event.seq for event in (punch, correction, fix)] == [1, 2, 3]
+    assert correction.previous_hash == wire.event_hash(punch)
+    assert fix.previous_hash == wire.event_hash(correction)
+    assert ledger.pending(9) == [punch, correction, fix]
+    assert ledger.last_of("E1") == punch
+
+
+@pytest.mark.parametrize("seq", [2, 3, 99])
+def test_correction_of_what_is_not_here_or_no_check_in_is_not_recorded(ledger: Record, seq: int) -> None:
+    """HR would look for the punch in vain."""
+    punch = ledger.record(check_in())
+    ledger.record(correction_of(punch))
+
+    with pytest.raises(NotRecorded, match="no check-in"):
+        ledger.record(correction_of(replace(punch, seq=seq)))
+    assert len(ledger.pending(9)) == 2
+
+
+def test_event_is_found_by_its_name(ledger: Record) -> None:
+    """By all three parts of it."""
+    event = ledger.record(check_in())
+
+    assert ledger.find(event.id) == event
+    for other in (replace(event.id, seq=2), replace(event.id, kiosk="gate"), replace(event.id, epoch=EPOCH)):
+        assert ledger.find(other) is None
+
+
+def test_span_holds_check_ins_their_corrections_and_their_time_fixes(ledger: Record) -> None:
+    """Whether they were recorded in it, fixed into it or corrected into it; and nothing else."""
+    morning = NOON - timedelta(hours=3)
+    early = ledger.record(check_in("E1", at=moment(wall=morning)))
+    at_1970 = moment(-300, boot="boot-2", wall=datetime(1970, 1, 1, tzinfo=UTC), trust=UNSYNCHRONISED)
+    unset = ledger.record(check_in("E2", at=at_1970))
+    ledger.record(check_in("E3", at=replace(at_1970, boot_id="boot-3")))
+    fix = ledger.record(TimeFix(moment(600, boot="boot-2"), 1e9))
+    noon = ledger.record(check_in("E4", at=moment(0)))
+    moved_in = ledger.record(correction_of(early, OtherTime(NOON)))
+    moved_out = ledger.record(correction_of(noon, OtherTime(morning)))
+    ledger.record(TimeFix(moment(700, boot="boot-3", wall=NOON + timedelta(days=9)), 1e9))
+
+    found = ledger.between(NOON - timedelta(minutes=10), NOON + timedelta(minutes=10))
+
+    assert found == [early, unset, fix, noon, moved_in, moved_out]
+
+
+def test_boot_waits_for_a_time_fix_until_it_has_one(ledger: Record) -> None:
+    """A check-in with a time nobody can believe, of this boot, after its last fix."""
+    ledger.record(check_in("E1", at=moment(0)))
+    assert ledger.unfixed("boot-1") is None
+    first = ledger.record(check_in("E2", at=moment(10, trust=UNSYNCHRONISED)))
+    last = ledger.record(check_in("E3", at=moment(20, trust=UNSYNCHRONISED)))
+    ledger.record(correction_of(first))
+
+    assert ledger.unfixed("boot-1") == last
+    assert ledger.unfixed("boot-2") is None
+    ledger.record(TimeFix(moment(30), 0.5))
+    assert ledger.unfixed("boot-1") is None
+
+
+def test_correction_that_moves_with_its_check_in_keeps_pointing_to_it(ledger: Record) -> None:
+    """In a new epoch both have new names."""
+    old = ledger.record(check_in())
+    ledger.record(correction_of(old))
+    ledger.open_epoch("an old copy")
+
+    punch, correction = ledger.pending(9)
+
+    assert isinstance(correction.body, Correction)
+    assert correction.body.of == punch.id != old.id
 
 
 acts = st.lists(

@@ -8,7 +8,18 @@ import numpy as np
 
 from glancein.domain import wire
 from glancein.domain.person import Enrolment
-from glancein.types import CheckIn, ClockTrust, Direction, Event, Floats, Moment
+from glancein.types import (
+    Becomes,
+    Body,
+    CheckIn,
+    ClockTrust,
+    Correction,
+    Direction,
+    Event,
+    Floats,
+    Moment,
+    Voided,
+)
 
 EPOCH = "6b1eff0d-ada2-4fe2-ac29-a549dcda56a8"
 MODEL = "ab" * 32
@@ -39,7 +50,12 @@ def check_in(
     return CheckIn(person_id, direction, at or moment(), score_cos, 0.41, MODEL)
 
 
-def event(seq: int = 1, previous_hash: str = wire.NO_HASH, *, punch: CheckIn | None = None) -> Event:
+def correction_of(event: Event, becomes: Becomes | None = None, *, at: Moment | None = None) -> Correction:
+    """HR says that a check-in was otherwise, or (by default) that it does not count."""
+    return Correction(event.id, becomes or Voided(), "by mistake", "hr.lee", at or moment(3600))
+
+
+def event(seq: int = 1, previous_hash: str = wire.NO_HASH, *, punch: Body | None = None) -> Event:
     """A recorded punch of kiosk hq/door."""
     return Event("hq", "door", EPOCH, seq, previous_hash, punch or check_in())
 

@@ -22,7 +22,7 @@ from glancein.domain.attendance import (
     parse_rule,
 )
 from glancein.errors import SettingsError
-from glancein.types import CheckIn, ClockTrust, Direction, Moment
+from glancein.types import CheckIn, ClockTrust, Direction, Method, Moment
 
 ADA = Recognised("E1", 0.62, 0.41, MODEL)
 IN, OUT = Direction.IN, Direction.OUT
@@ -43,7 +43,7 @@ def test_first_punch_is_in_and_carries_all_that_was_measured() -> None:
     """A punch holds the person, the moment, score, threshold, model, method and reason."""
     made = punch(moment())
 
-    assert made == CheckIn("E1", IN, moment(), 0.62, 0.41, MODEL, "face", "recognised")
+    assert made == CheckIn("E1", IN, moment(), 0.62, 0.41, MODEL, Method.FACE, "recognised")
 
 
 def test_punches_alternate_when_nothing_else_is_asked() -> None:

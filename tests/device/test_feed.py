@@ -194,7 +194,7 @@ def test_same_number_with_other_contents_is_quarantined(store: SqliteFeedStore) 
     """An old copy of the database: HR keeps what it has, is told, and tells the kiosk what it has."""
     events = chain(3)
     listen(Script(events), store, *events)
-    other = replace(events[1], check_in=check_in("E99"))
+    other = replace(events[1], body=check_in("E99"))
     script = Script(events)
 
     assert listen(script, store, other) == []

@@ -17,7 +17,7 @@ from glancein.domain.visit import VisitRules
 from glancein.errors import CameraError, NotRecorded
 from glancein.kiosk import Kiosk, Parts, Rules
 from glancein.pipeline import Sight
-from glancein.types import CheckIn, ClockTrust, Event, Floats, Frame, Limits, Moment, Template
+from glancein.types import Body, CheckIn, ClockTrust, Event, Floats, Frame, Limits, Moment, Template
 
 MODEL = "ab" * 32
 LIMITS = Limits(accept_cos=0.5, margin_cos=0.05)
@@ -93,13 +93,14 @@ class World:
 
     # Ledger
 
-    def record(self, check_in: CheckIn) -> Event:
+    def record(self, body: Body) -> Event:
+        assert isinstance(body, CheckIn)
         if self.broken_commits:
             self.broken_commits -= 1
             raise NotRecorded("the disk is full; free some space")
-        event = Event("main", "k", "epoch", len(self.events) + 1, "0" * 64, check_in)
+        event = Event("main", "k", "epoch", len(self.events) + 1, "0" * 64, body)
         self.events.append(event)
-        self.log.append(f"committed {check_in.person_id} {check_in.direction}")
+        self.log.append(f"committed {body.person_id} {body.direction}")
         return event
 
     def last_of(self, person_id: str) -> Event | None:

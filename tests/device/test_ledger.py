@@ -8,10 +8,11 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.device.punches import NOON, check_in, enrolment
+from tests.device.punches import NOON, chain, check_in, correction_of, enrolment
 
 from glancein.adapters.ledger_sqlite import SqliteLedger
 from glancein.adapters.people_sqlite import SqlitePeople
@@ -210,21 +211,51 @@ def test_newer_database_is_refused_and_left_alone(tmp_path: Path) -> None:
 
 
 def test_migration_keeps_what_is_there(tmp_path: Path) -> None:
-    """A file of version 1 becomes one of version 2 with all its events; doing it twice changes nothing."""
+    """A file of this version becomes one of the next with all its events; doing it twice changes nothing."""
     path = tmp_path / "kiosk.db"
     ledger = ledger_at(path)
     event = ledger.record(check_in())
     ledger.close()
-    second = Schema(KIOSK.application_id, (*KIOSK.migrations, ("ALTER TABLE events ADD COLUMN note TEXT",)))
+    following = Schema(
+        KIOSK.application_id, (*KIOSK.migrations, ("ALTER TABLE events ADD COLUMN note TEXT",))
+    )
 
     for _ in range(2):
-        database = open_database(path, schema=second)
+        database = open_database(path, schema=following)
         version = database.execute("PRAGMA user_version").fetchone()[0]
         rows = database.execute("SELECT hash, note FROM events").fetchall()
         database.close()
 
-        assert version == 2
+        assert version == len(following.migrations)
         assert rows == [(wire.event_hash(event), None)]
+
+
+def test_file_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    """What the first release recorded can be looked up by day and corrected."""
+    path = tmp_path / "kiosk.db"
+    first = open_database(path, schema=Schema(KIOSK.application_id, KIOSK.migrations[:1]))
+    event = chain(1)[0]
+    with transaction(first):
+        first.execute(
+            "INSERT INTO stream VALUES (1, :epoch, 'hq', 'door', 1, :hash, '2026-03-02T12:00:00Z', 'made')",
+            {"epoch": event.epoch, "hash": wire.event_hash(event)},
+        )
+        first.execute(
+            "INSERT INTO events VALUES (1, :epoch, 1, 'E1', :body, :hash, :previous)",
+            {
+                "epoch": event.epoch,
+                "body": wire.encode_event(event).decode(),
+                "hash": wire.event_hash(event),
+                "previous": wire.NO_HASH,
+            },
+        )
+    first.close()
+
+    ledger = ledger_at(path)
+
+    correction = ledger.record(correction_of(event))
+    assert ledger.between(NOON, NOON + timedelta(minutes=1)) == [event, correction]
+    ledger.close()
 
 
 def test_failed_migration_leaves_the_old_version(tmp_path: Path) -> None:

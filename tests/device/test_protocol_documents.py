@@ -12,7 +12,7 @@ import yaml
 from glancein.domain import wire
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-LEAVES = ("event", "state", "ack", "resend")
+LEAVES = ("event", "state", "ack", "refuse", "resend")
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,7 @@ def test_events_are_never_retained_and_states_are(asyncapi: dict[str, Any]) -> N
         "publishEvent": False,
         "publishState": True,
         "receiveAcknowledgement": False,
+        "receiveRefusal": False,
         "receiveResend": False,
     }
 

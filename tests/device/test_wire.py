@@ -16,9 +16,26 @@ from hypothesis import strategies as st
 from tests.device.punches import EPOCH, chain, check_in, event, moment
 
 from glancein.domain import wire
+from glancein.domain.event_body import as_sent
 from glancein.domain.strict_json import LARGEST_SEQ
 from glancein.errors import FeedError, InputError, SettingsError
-from glancein.types import CheckIn, ClockTrust, Direction, Event, Moment
+from glancein.types import (
+    Becomes,
+    Body,
+    CheckIn,
+    ClockTrust,
+    Correction,
+    Direction,
+    Event,
+    EventId,
+    Method,
+    Moment,
+    OtherDirection,
+    OtherPerson,
+    OtherTime,
+    TimeFix,
+    Voided,
+)
 
 HERE = Path(__file__).resolve().parent
 GOLDEN = HERE.parent / "golden"
@@ -45,20 +62,36 @@ check_ins = st.builds(
     score_cos=cosines,
     threshold_cos=cosines,
     model_sha256=st.sampled_from(["", "0f" * 32]),
-    method=words,
+    method=st.sampled_from(Method),
     reason=words,
 )
+corrections = st.builds(
+    Correction,
+    of=st.builds(EventId, st.just("door-1"), st.just(EPOCH), st.integers(1, LARGEST_SEQ)),
+    becomes=st.one_of(
+        st.builds(Voided),
+        st.builds(OtherPerson, ids),
+        st.builds(OtherDirection, st.sampled_from(Direction)),
+        st.builds(OtherTime, st.datetimes(datetime(1970, 1, 2), timezones=offsets)),  # noqa: DTZ001
+    ),
+    reason=words,
+    by=words,
+    moment=moments,
+    method=st.sampled_from(Method),
+)
+time_fixes = st.builds(TimeFix, moments, st.floats(-1e9, 1e9))
+bodies: st.SearchStrategy[Body] = st.one_of(check_ins, corrections, time_fixes)
 
 
-def with_seq(punch: CheckIn, seq: int, name: str | None) -> Event:
-    """An event around a punch."""
-    return Event("hq", "door-1", EPOCH, seq, "cd" * 32, wire.as_sent(punch), name)
+def with_seq(body: Body, seq: int, name: str | None) -> Event:
+    """An event that says this."""
+    return Event("hq", "door-1", EPOCH, seq, "cd" * 32, as_sent(body), name)
 
 
-@given(punch=check_ins, seq=st.integers(1, LARGEST_SEQ), name=st.none() | st.just("김철수"))
-def test_event_survives_the_wire(punch: CheckIn, seq: int, name: str | None) -> None:
+@given(body=bodies, seq=st.integers(1, LARGEST_SEQ), name=st.none() | st.just("김철수"))
+def test_event_survives_the_wire(body: Body, seq: int, name: str | None) -> None:
     """Whatever can be recorded reads back equal, and encoding it again gives the same bytes."""
-    sent = with_seq(punch, seq, name)
+    sent = with_seq(body, seq, name)
 
     payload = wire.encode_event(sent)
 
@@ -66,10 +99,10 @@ def test_event_survives_the_wire(punch: CheckIn, seq: int, name: str | None) -> 
     assert wire.encode_event(wire.decode_event(payload)) == payload
 
 
-@given(punch=check_ins)
-def test_every_event_fits_the_published_schema(punch: CheckIn) -> None:
+@given(body=bodies)
+def test_every_event_fits_the_published_schema(body: Body) -> None:
     """The JSON Schema in the documentation describes what is really sent."""
-    _validator("event").validate(json.loads(wire.encode_event(with_seq(punch, 7, None))))
+    _validator("event").validate(json.loads(wire.encode_event(with_seq(body, 7, None))))
 
 
 def test_golden_event_is_unchanged(*, update_golden: bool) -> None:
@@ -81,7 +114,7 @@ def test_golden_event_is_unchanged(*, update_golden: bool) -> None:
         EPOCH,
         2,
         wire.event_hash(first),
-        wire.as_sent(
+        as_sent(
             CheckIn(
                 "E1024",
                 Direction.OUT,
@@ -103,12 +136,75 @@ def test_golden_event_is_unchanged(*, update_golden: bool) -> None:
     _golden("event_with_name.json", wire.encode_event(second), update=update_golden)
 
 
+@pytest.mark.parametrize(
+    ("name", "becomes"),
+    [
+        ("void", Voided()),
+        ("person", OtherPerson("E2")),
+        ("direction", OtherDirection(Direction.OUT)),
+        ("time", OtherTime(datetime(2026, 3, 2, 8, 55, tzinfo=UTC))),
+    ],
+)
+def test_golden_correction_is_unchanged(name: str, becomes: Becomes, *, update_golden: bool) -> None:
+    """What a correction makes of a check-in, byte for byte."""
+    first = chain(1)[0]
+    said = Correction(first.id, becomes, "forgot the badge", "hr.lee", moment(60))
+    correction = Event("hq", "door", EPOCH, 2, wire.event_hash(first), as_sent(said))
+
+    _golden(f"event_correction_{name}.json", wire.encode_event(correction), update=update_golden)
+
+
+def test_golden_time_fix_is_unchanged(*, update_golden: bool) -> None:
+    """The true time at an instant of the monotonic clock, byte for byte."""
+    first = chain(1)[0]
+    fix = Event("hq", "door", EPOCH, 2, wire.event_hash(first), TimeFix(moment(600), -7_776_000.25))
+
+    _golden("event_time_fix.json", wire.encode_event(fix), update=update_golden)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("becomes", {}),
+        ("becomes", {"void": False}),
+        ("becomes", {"void": True, "person_id": "E2"}),
+        ("becomes", {"colour": "red"}),
+        ("becomes", {"direction": "up"}),
+        ("becomes", {"time": "yesterday"}),
+        ("becomes", "void"),
+        ("of", 3),
+        ("of", {"kiosk": "door", "epoch": EPOCH, "seq": 0}),
+        ("by", ""),
+        ("reason", "x" * 201),
+        ("method", "guess"),
+        ("kind", "rumour"),
+    ],
+)
+def test_correction_with_a_wrong_field_is_refused_in_words(field: str, value: object) -> None:
+    """Half a correction corrects nothing."""
+    said = Correction(event().id, Voided(), "double", "hr.lee", moment())
+    body = json.loads(wire.encode_event(Event("hq", "door", EPOCH, 2, "ab" * 32, said))) | {field: value}
+
+    with pytest.raises(FeedError):
+        wire.decode_event(json.dumps(body).encode())
+
+
+def test_correction_that_no_reader_would_accept_is_not_sent() -> None:
+    """The error comes where it is made, not at HR."""
+    with pytest.raises(InputError, match="reason"):
+        as_sent(Correction(event().id, Voided(), "", "hr.lee", moment()))
+    with pytest.raises(InputError, match="offset"):
+        as_sent(Correction(event().id, OtherTime(datetime(2026, 3, 2)), "late", "hr", moment()))  # noqa: DTZ001
+
+
 def test_golden_control_messages_are_unchanged(*, update_golden: bool) -> None:
-    """Acknowledgement, resend, state and last will, byte for byte."""
+    """Acknowledgement, refusal, resend, state and last will, byte for byte."""
     state = wire.KioskState("hq", "door", online=True, epoch=EPOCH, seq=9, history_from=1, backlog=2)
     ack = wire.Acknowledgement(EPOCH, 9, "cd" * 32, "payroll")
 
     _golden("ack.json", wire.encode_acknowledgement(ack), update=update_golden)
+    refusal = wire.Refusal(EPOCH, 9, "cd" * 32, wire.RefusedFor.FORK, "number 9 came before", "payroll")
+    _golden("refuse.json", wire.encode_refusal(refusal), update=update_golden)
     _golden("resend.json", wire.encode_resend(wire.Resend(3, 8, EPOCH)), update=update_golden)
     _golden("state_online.json", wire.encode_state(state), update=update_golden)
     _golden(
@@ -127,13 +223,15 @@ def test_golden_payload_fits_its_schema(path: Path) -> None:
 
 
 def test_control_messages_survive_the_wire() -> None:
-    """Acknowledgement, resend and state read back equal."""
+    """Acknowledgement, refusal, resend and state read back equal."""
     ack = wire.Acknowledgement(EPOCH, 12, None, "hr")
     resend = wire.Resend(5)
+    refusal = wire.Refusal(EPOCH, 4, "0f" * 32, wire.RefusedFor.UNACCEPTABLE)
     state = wire.KioskState("hq", "door", online=True, epoch=EPOCH, seq=0, backlog=0, last_error="no broker")
 
     assert wire.decode_acknowledgement(wire.encode_acknowledgement(ack)) == ack
     assert wire.decode_resend(wire.encode_resend(resend)) == resend
+    assert wire.decode_refusal(wire.encode_refusal(refusal)) == refusal
     assert wire.decode_state(wire.encode_state(state)) == state
 
 
@@ -163,9 +261,9 @@ def test_hash_covers_every_other_field() -> None:
 
 def test_numbers_have_one_spelling() -> None:
     """Whole numbers have no fraction and none has an exponent, so every JSON library writes them alike."""
-    payload = wire.encode_event(event(punch=wire.as_sent(check_in(score_cos=1.0))))
-    small = wire.encode_event(event(punch=wire.as_sent(check_in(score_cos=0.00004))))
-    smallest = wire.encode_event(event(punch=wire.as_sent(check_in(score_cos=0.0001))))
+    payload = wire.encode_event(event(punch=as_sent(check_in(score_cos=1.0))))
+    small = wire.encode_event(event(punch=as_sent(check_in(score_cos=0.00004))))
+    smallest = wire.encode_event(event(punch=as_sent(check_in(score_cos=0.0001))))
 
     assert b'"score":1,' in payload
     assert b'"score":0,' in small
@@ -176,7 +274,7 @@ def test_odd_offset_is_sent_as_utc() -> None:
     """An offset with seconds (Seoul before 1908) is not RFC 3339; the moment stays the same."""
     odd = datetime(2026, 3, 2, 12, 0, tzinfo=timezone(timedelta(hours=8, minutes=27, seconds=52)))
 
-    sent = wire.as_sent(check_in(at=moment(wall=odd)))
+    sent = as_sent(check_in(at=moment(wall=odd)))
 
     assert sent.moment.wall == odd
     assert sent.moment.wall.utcoffset() == timedelta(0)
@@ -186,7 +284,7 @@ def test_odd_offset_is_sent_as_utc() -> None:
 def test_check_in_nobody_could_read_is_refused_before_recording(person_id: str) -> None:
     """A poison event never enters the ledger."""
     with pytest.raises(InputError):
-        wire.as_sent(check_in(person_id))
+        as_sent(check_in(person_id))
 
 
 @pytest.mark.parametrize(
@@ -216,6 +314,7 @@ def test_hostile_bytes_are_refused_in_words(payload: bytes) -> None:
         wire.decode_event,
         wire.decode_acknowledgement,
         wire.decode_resend,
+        wire.decode_refusal,
         wire.decode_state,
     ):
         with pytest.raises(FeedError) as refusal:
@@ -269,8 +368,8 @@ def test_topic_can_be_taken_apart_again() -> None:
 def test_check_in_without_offset_is_refused() -> None:
     """A time that does not say where it was read is no time."""
     with pytest.raises(InputError, match="offset"):
-        wire.as_sent(check_in(at=moment(wall=datetime(2026, 3, 2, 12, 0))))  # noqa: DTZ001
-    assert wire.as_sent(check_in(at=moment(wall=datetime(2026, 3, 2, 12, 0, tzinfo=UTC)))) is not None
+        as_sent(check_in(at=moment(wall=datetime(2026, 3, 2, 12, 0))))  # noqa: DTZ001
+    assert as_sent(check_in(at=moment(wall=datetime(2026, 3, 2, 12, 0, tzinfo=UTC)))) is not None
 
 
 def _golden(name: str, payload: bytes, *, update: bool) -> None:

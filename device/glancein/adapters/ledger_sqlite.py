@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from sqlite_utils import Database
 
 from glancein.domain import wire
+from glancein.domain.event_body import as_sent
 from glancein.errors import FeedError, InputError, NotRecorded, StoreError
 from glancein.storage.database import open_database, scalar, storage_errors, transaction
-from glancein.types import CheckIn, Event, StreamPosition
+from glancein.types import Body, CheckIn, Correction, Event, EventId, StreamPosition, TimeFix
+
+NOBODY = ""  # in the column person_id, of events that are no check-in
+_NAMES: dict[type[Body], str] = {CheckIn: "check-in", Correction: "correction", TimeFix: "time fix"}
 
 
 class SqliteLedger:
-    """Implements the ports Ledger and History on one SQLite file; safe to use from several threads.
+    """Implements the ports Ledger, History and Archive on one SQLite file; safe to use from several threads.
 
     A stream epoch is opened when the file is made and whenever the site or the kiosk has another name than
     before, so that an event's (kiosk, epoch, seq) never means two things. With ``names`` the events that
@@ -36,23 +42,24 @@ class SqliteLedger:
         self._database: Database | None = None
         self._open_stream_if_renamed()
 
-    def record(self, check_in: CheckIn) -> Event:
+    def record(self, body: Body) -> Event:
         """Write event and outbox row in one transaction.
 
         Raises NotRecorded if it was not committed: then no part of it is in the file and the number is not
         used up.
         """
         try:
-            settled = wire.as_sent(check_in)
+            settled = as_sent(body)
             with self._open() as database:
                 with transaction(database):
+                    _check_target(database, settled)
                     event = self._insert(database, settled)
                 return self._with_name(database, event)
         except (InputError, StoreError) as err:
-            raise NotRecorded(f"the check-in was not recorded: {err}") from err
+            raise NotRecorded(f"the {_NAMES[type(body)]} was not recorded: {err}") from err
 
     def last_of(self, person_id: str) -> Event | None:
-        """The person's latest event, of any epoch. Raises StoreError."""
+        """The person's latest check-in, of any epoch. Raises StoreError."""
         found = self._events(
             "SELECT body FROM events WHERE person_id = :person ORDER BY number DESC LIMIT 1", person=person_id
         )
@@ -118,6 +125,41 @@ class SqliteLedger:
             )
         return found if isinstance(found, str) else None
 
+    def find(self, name: EventId) -> Event | None:
+        """The recorded event of that name, None if it is not here. Raises StoreError."""
+        found = self._events(
+            "SELECT body FROM events WHERE epoch = :epoch AND seq = :seq", epoch=name.epoch, seq=name.seq
+        )
+        return next((event for event in found if event.kiosk == name.kiosk), None)
+
+    def between(self, first: datetime, end: datetime) -> list[Event]:
+        """Every event that bears on the check-ins of a span of time, in the order of recording.
+
+        Check-ins whose recorded, fixed or corrected time lies in it, with a second to spare; their
+        corrections; the time fixes of their boots. Raises StoreError.
+        """
+        span = {"first": math.floor(first.timestamp()) - 1, "end": math.ceil(end.timestamp()) + 1}
+        return self._events(_BETWEEN, **span)
+
+    def unfixed(self, boot_id: str) -> Event | None:
+        """The latest check-in of that boot with a time nobody could believe and no time fix after it.
+
+        Raises StoreError.
+        """
+        # <> as well as =, because SQLite takes the partial index only for the condition it was made with.
+        found = self._events(
+            """
+            SELECT body FROM events
+            WHERE boot_id = :boot AND kind = 'check_in' AND clock <> 'synchronised'
+            AND clock = 'unsynchronised' AND number > (
+                SELECT coalesce(max(number), 0) FROM events WHERE boot_id = :boot AND kind = 'time_fix'
+            )
+            ORDER BY mono_ms DESC LIMIT 1
+            """,
+            boot=boot_id,
+        )
+        return found[0] if found else None
+
     def open_epoch(self, why: str) -> int:
         """Begin a new stream and move what nobody acknowledged into it; returns how many events moved.
 
@@ -132,8 +174,10 @@ class SqliteLedger:
             waiting = rows.fetchall()
             database.execute("DELETE FROM outbox")
             self._begin_stream(database, why)
+            renamed: dict[EventId, EventId] = {}
             for _, body in waiting:
-                self._insert(database, _event(body).check_in)
+                old = _event(body)
+                renamed[old.id] = self._insert(database, _follow_names(old.body, renamed)).id
             return len(waiting)
 
     def close(self) -> None:
@@ -143,11 +187,11 @@ class SqliteLedger:
                 self._database.conn.close()
                 self._database = None
 
-    def _insert(self, database: Database, check_in: CheckIn) -> Event:
+    def _insert(self, database: Database, body: Body) -> Event:
         epoch, site, kiosk, seq, head = database.execute(
             "SELECT epoch, site, kiosk, seq, head FROM stream ORDER BY number DESC LIMIT 1"
         ).fetchone()
-        event = Event(site, kiosk, epoch, seq + 1, head, check_in)
+        event = Event(site, kiosk, epoch, seq + 1, head, body)
         digest = wire.event_hash(event)
         cursor = database.execute(
             """
@@ -157,7 +201,7 @@ class SqliteLedger:
             {
                 "epoch": epoch,
                 "seq": event.seq,
-                "person": check_in.person_id,
+                "person": body.person_id if isinstance(body, CheckIn) else NOBODY,
                 "body": wire.encode_event(event).decode(),
                 "hash": digest,
                 "previous": head,
@@ -176,9 +220,9 @@ class SqliteLedger:
             return [self._with_name(database, _event(body)) for (body,) in rows]
 
     def _with_name(self, database: Database, event: Event) -> Event:
-        if not self._names:
+        if not self._names or not isinstance(event.body, CheckIn):
             return event
-        person = {"person": event.check_in.person_id}
+        person = {"person": event.body.person_id}
         name = scalar(database, "SELECT name FROM people WHERE id = :person", person)
         return replace(event, name=name) if isinstance(name, str) else event
 
@@ -227,3 +271,54 @@ def _event(body: str) -> Event:
         return wire.decode_event(body.encode())
     except FeedError as err:
         raise StoreError(f"an event in the ledger is damaged: {err}") from err
+
+
+def _check_target(database: Database, body: Body) -> None:
+    """Only what is recorded here can be corrected here; raises InputError."""
+    if not isinstance(body, Correction):
+        return
+    kind = scalar(
+        database,
+        """
+        SELECT kind FROM events JOIN stream USING (epoch)
+        WHERE epoch = :epoch AND events.seq = :seq AND kiosk = :kiosk
+        """,
+        {"epoch": body.of.epoch, "seq": body.of.seq, "kiosk": body.of.kiosk},
+    )
+    if kind != "check_in":
+        raise InputError(f"number {body.of.seq} of {body.of.kiosk} is no check-in that is recorded here")
+
+
+def _follow_names(body: Body, renamed: Mapping[EventId, EventId]) -> Body:
+    """The same, with a correction pointing to the new name of its check-in."""
+    return replace(body, of=renamed.get(body.of, body.of)) if isinstance(body, Correction) else body
+
+
+# By index in every part: recorded in the span; fixed into it; corrected into it.
+_BETWEEN = """
+WITH
+fixes AS (
+    SELECT boot_id, at_s * 1000 - mono_ms AS zero_ms FROM events WHERE kind = 'time_fix'
+),
+meant AS (
+    SELECT number, epoch, seq, boot_id FROM events
+    WHERE at_s BETWEEN :first AND :end AND kind = 'check_in'
+    UNION
+    SELECT number, epoch, seq, events.boot_id FROM fixes CROSS JOIN events ON
+        events.boot_id = fixes.boot_id AND kind = 'check_in' AND clock <> 'synchronised'
+        AND mono_ms BETWEEN :first * 1000 - zero_ms AND :end * 1000 - zero_ms
+    UNION
+    SELECT target.number, target.epoch, target.seq, target.boot_id FROM events
+    JOIN events AS target ON target.epoch = events.of_epoch AND target.seq = events.of_seq
+    WHERE events.at_s BETWEEN :first AND :end AND events.kind = 'correction'
+)
+SELECT body FROM events WHERE number IN (
+    SELECT number FROM meant
+    UNION
+    SELECT events.number FROM meant
+    JOIN events ON kind = 'correction' AND of_epoch = meant.epoch AND of_seq = meant.seq
+    UNION
+    SELECT events.number FROM events WHERE kind = 'time_fix' AND boot_id IN (SELECT boot_id FROM meant)
+)
+ORDER BY number
+"""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, tzinfo
 
 from glancein.errors import SettingsError
-from glancein.types import CheckIn, ClockTrust, Direction, Event, Moment
+from glancein.types import CheckIn, ClockTrust, Direction, Event, Method, Moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Recognised:
     score_cos: float
     threshold_cos: float
     model_sha256: str
-    method: str = "face"
+    method: Method = Method.FACE
     reason: str = "recognised"
 
 

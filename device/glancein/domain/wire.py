@@ -10,34 +10,31 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
 
-from glancein.domain.person import check_name, check_person_id
+from glancein.domain.event_body import EPOCH, SEGMENT, fields_of, read_body, read_id
+from glancein.domain.person import check_name
 from glancein.domain.strict_json import (
     WORD_LIMIT,
     canonical,
-    cosine,
     expect,
     matching,
     one_of,
     parse_object,
     refuse,
     text,
-    time_of,
     whole,
 )
 from glancein.errors import FeedError, InputError, SettingsError
-from glancein.types import CheckIn, ClockTrust, Direction, Event, Moment
+from glancein.types import Event
 
 SCHEMA = "glancein/v1"
 NO_HASH = "0" * 64  # previous_hash of the first event of an epoch
-DECIMALS = 4
+WORDS_LIMIT = 500  # characters of an explanation
 
-SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 HEX64 = re.compile(r"[0-9a-f]{64}\Z")
-EPOCH = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
 Signer = Callable[[bytes], str]  # canonical bytes -> signature text
 Verifier = Callable[[str, bytes, str], bool]  # whose, canonical bytes, signature text -> is it theirs
@@ -84,6 +81,30 @@ class Resend:
     epoch: str | None = None
 
 
+class RefusedFor(StrEnum):
+    """Why a consumer will never take an event in."""
+
+    FORK = "fork"  # it has another event of that name: the kiosk records the punch anew, under a new name
+    UNREADABLE = "unreadable"
+    UNACCEPTABLE = "unacceptable"  # it reads well, and the consumer's own rules forbid it
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The consumer will never commit the event with this number and hash.
+
+    Its place in the stream counts as taken, so the ones behind it are not held up. ``words`` say to people
+    what is wrong.
+    """
+
+    epoch: str
+    seq: int
+    hash: str
+    why: RefusedFor
+    words: str = ""
+    consumer: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class KioskState:
     """What the retained state topic says. The last will carries only ``online: false`` and the names."""
@@ -127,31 +148,8 @@ def check_segment(what: str, text: str) -> str:
     return text
 
 
-def as_sent(check_in: CheckIn) -> CheckIn:
-    """The check-in exactly as a reader of the feed will see it: numbers rounded, the time to a microsecond.
-
-    Raises InputError if no reader would accept it.
-    """
-    settled = replace(
-        check_in,
-        person_id=check_person_id(check_in.person_id),
-        score_cos=float(_decimal(check_in.score_cos)),
-        threshold_cos=float(_decimal(check_in.threshold_cos)),
-        moment=replace(
-            check_in.moment,
-            wall=_whole_minute_offset(check_in.moment.wall),
-            mono_s=round(check_in.moment.mono_s * 1000) / 1000,
-        ),
-    )
-    try:
-        _check_in(_check_in_fields(settled))
-    except FeedError as err:
-        raise InputError(str(err)) from None
-    return settled
-
-
 def encode_event(event: Event, *, signer: Signer | None = None) -> bytes:
-    """The payload as published. The event's check-in must be ``as_sent``."""
+    """The payload as published. The event's body must be ``as_sent``."""
     body = _event_fields(event)
     if signer is not None:
         body["signature"] = signer(canonical(body))
@@ -164,7 +162,6 @@ def decode_event(payload: bytes) -> Event:
     """Read a payload; raises FeedError that names the field that is wrong. Unknown fields are allowed."""
     body = parse_object(payload)
     expect(body.get("schema") == SCHEMA, "schema", f"is not {SCHEMA}")
-    expect(body.get("kind") == "check_in", "kind", "is not check_in")
     identity = body.get("id")
     if not isinstance(identity, dict):
         refuse("id", "is not an object")
@@ -173,13 +170,14 @@ def decode_event(payload: bytes) -> Event:
         checked_name = None if name is None else check_name(text(body, "name", 200))
     except InputError as err:
         raise FeedError(f"the event's name is wrong: {err}") from None
+    named = read_id(identity)
     return Event(
         site=matching(body, "site", SEGMENT),
-        kiosk=matching(identity, "kiosk", SEGMENT),
-        epoch=matching(identity, "epoch", EPOCH),
-        seq=whole(identity, "seq", low=1),
+        kiosk=named.kiosk,
+        epoch=named.epoch,
+        seq=named.seq,
         previous_hash=matching(body, "previous_hash", HEX64),
-        check_in=_check_in(body),
+        body=read_body(body),
         name=checked_name,
     )
 
@@ -247,6 +245,36 @@ def decode_resend(payload: bytes) -> Resend:
     )
 
 
+def encode_refusal(refusal: Refusal, *, signer: Signer | None = None) -> bytes:
+    """The payload of a ``refuse`` message."""
+    body: dict[str, object] = {
+        "schema": SCHEMA,
+        "epoch": refusal.epoch,
+        "seq": refusal.seq,
+        "hash": refusal.hash,
+        "why": refusal.why.value,
+    }
+    if refusal.words:
+        body["words"] = refusal.words
+    if refusal.consumer:
+        body["consumer"] = refusal.consumer
+    return _signed(body, signer)
+
+
+def decode_refusal(payload: bytes) -> Refusal:
+    """Read a ``refuse`` message; raises FeedError."""
+    body = parse_object(payload)
+    expect(body.get("schema") == SCHEMA, "schema", f"is not {SCHEMA}")
+    return Refusal(
+        epoch=matching(body, "epoch", EPOCH),
+        seq=whole(body, "seq", low=1),
+        hash=matching(body, "hash", HEX64),
+        why=RefusedFor(one_of(body, "why", {word.value for word in RefusedFor})),
+        words=text(body, "words", WORDS_LIMIT) if body.get("words") else "",
+        consumer=text(body, "consumer", WORD_LIMIT) if body.get("consumer") else "",
+    )
+
+
 def encode_state(state: KioskState) -> bytes:
     """The payload of the retained ``state`` message."""
     fields: dict[str, object] = {
@@ -278,7 +306,7 @@ def decode_state(payload: bytes) -> KioskState:
         seq=None if body.get("seq") is None else whole(body, "seq", low=0),
         history_from=None if body.get("history_from") is None else whole(body, "history_from", low=1),
         backlog=None if body.get("backlog") is None else whole(body, "backlog", low=0),
-        last_error=None if body.get("last_error") is None else text(body, "last_error", 500),
+        last_error=None if body.get("last_error") is None else text(body, "last_error", WORDS_LIMIT),
         at=None if body.get("at") is None else text(body, "at", WORD_LIMIT),
     )
 
@@ -286,67 +314,13 @@ def decode_state(payload: bytes) -> KioskState:
 def _event_fields(event: Event) -> dict[str, object]:
     return {
         "schema": SCHEMA,
-        "kind": "check_in",
         "id": {"kiosk": event.kiosk, "epoch": event.epoch, "seq": event.seq},
         "site": event.site,
         "previous_hash": event.previous_hash,
-    } | _check_in_fields(event.check_in)
-
-
-def _check_in_fields(check_in: CheckIn) -> dict[str, object]:
-    moment = check_in.moment
-    return {
-        "person_id": check_in.person_id,
-        "direction": check_in.direction.value,
-        "time": moment.wall.isoformat(),
-        "clock": moment.trust.value,
-        "boot_id": moment.boot_id,
-        "mono_ms": round(moment.mono_s * 1000),
-        "score": _decimal(check_in.score_cos),
-        "threshold": _decimal(check_in.threshold_cos),
-        "model_sha256": check_in.model_sha256,
-        "method": check_in.method,
-        "reason": check_in.reason,
-    }
-
-
-def _check_in(body: Mapping[str, object]) -> CheckIn:
-    try:
-        person_id = check_person_id(text(body, "person_id", WORD_LIMIT))
-    except InputError as err:
-        raise FeedError(f"the event's person_id is wrong: {err}") from None
-    return CheckIn(
-        person_id=person_id,
-        direction=Direction(one_of(body, "direction", {word.value for word in Direction})),
-        moment=Moment(
-            wall=time_of(body, "time"),
-            mono_s=whole(body, "mono_ms", low=0) / 1000,
-            boot_id=text(body, "boot_id", WORD_LIMIT),
-            trust=ClockTrust(one_of(body, "clock", {word.value for word in ClockTrust})),
-        ),
-        score_cos=cosine(body, "score"),
-        threshold_cos=cosine(body, "threshold"),
-        model_sha256=text(body, "model_sha256", WORD_LIMIT, shortest=0),
-        method=text(body, "method", WORD_LIMIT),
-        reason=text(body, "reason", WORD_LIMIT),
-    )
+    } | fields_of(event.body)
 
 
 def _signed(body: dict[str, object], signer: Signer | None) -> bytes:
     if signer is not None:
         body["signature"] = signer(canonical(body))
     return canonical(body)
-
-
-def _decimal(value: float) -> float | int:
-    """Few decimals, and whole numbers as integers: 1.0 and 1 are one number with one spelling."""
-    rounded = round(float(value), DECIMALS)
-    return int(rounded) if rounded.is_integer() else rounded
-
-
-def _whole_minute_offset(wall: datetime) -> datetime:
-    """RFC 3339 knows offsets of whole minutes only."""
-    offset = wall.utcoffset()
-    if offset is None:
-        raise InputError("the time of a check-in has no offset from UTC")
-    return wall if offset % timedelta(minutes=1) == timedelta(0) else wall.astimezone(UTC)

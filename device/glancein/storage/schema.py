@@ -13,6 +13,10 @@ class Schema:
     migrations: tuple[tuple[str, ...], ...]
 
 
+def _read_out(column: str, kind: str, expression: str) -> str:
+    return f"ALTER TABLE events ADD COLUMN {column} {kind} GENERATED ALWAYS AS ({expression}) VIRTUAL"
+
+
 _KIOSK_VERSION_1 = (
     """
     CREATE TABLE meta (
@@ -87,6 +91,34 @@ _KIOSK_VERSION_1 = (
     "CREATE TABLE outbox (number INTEGER PRIMARY KEY REFERENCES events (number))",
 )
 
+# What an event says stands in its body alone; these columns are read out of it.
+_KIOSK_VERSION_2 = (
+    _read_out("kind", "TEXT", "json_extract(body, '$.kind')"),
+    _read_out("boot_id", "TEXT", "json_extract(body, '$.boot_id')"),
+    _read_out("mono_ms", "INTEGER", "json_extract(body, '$.mono_ms')"),
+    _read_out("clock", "TEXT", "json_extract(body, '$.clock')"),
+    # Whole seconds UTC: of a correction the time that a check-in gets by it, if it does.
+    _read_out(
+        "at_s",
+        "INTEGER",
+        """
+        unixepoch(CASE json_extract(body, '$.kind')
+            WHEN 'correction' THEN json_extract(body, '$.becomes.time')
+            ELSE json_extract(body, '$.time')
+        END)
+        """,
+    ),
+    _read_out("of_epoch", "TEXT", "json_extract(body, '$.of.epoch')"),
+    _read_out("of_seq", "INTEGER", "json_extract(body, '$.of.seq')"),
+    "CREATE INDEX events_by_time ON events (at_s)",
+    """
+    CREATE INDEX events_to_fix ON events (boot_id, mono_ms)
+    WHERE kind = 'check_in' AND clock <> 'synchronised'
+    """,
+    "CREATE INDEX time_fixes ON events (boot_id) WHERE kind = 'time_fix'",
+    "CREATE INDEX corrections ON events (of_epoch, of_seq) WHERE kind = 'correction'",
+)
+
 _FEED_VERSION_1 = (
     """
     CREATE TABLE checkins (
@@ -146,5 +178,5 @@ _FEED_VERSION_1 = (
     "INSERT INTO written (id, number, size) VALUES (1, 0, 0)",
 )
 
-KIOSK = Schema(0x676C6E63, (_KIOSK_VERSION_1,))  # "glnc"
+KIOSK = Schema(0x676C6E63, (_KIOSK_VERSION_1, _KIOSK_VERSION_2))  # "glnc"
 FEED = Schema(0x676C6E66, (_FEED_VERSION_1,))  # "glnf"

@@ -1,0 +1,313 @@
+"""What every feed store promises: a SQLite file and a PostgreSQL database keep the same words."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.device.postgres_server import PostgresServer
+from tests.device.punches import EPOCH, NOON, chain, check_in, moment
+
+from glancein.adapters.feed_mqtt import read_arrival
+from glancein.adapters.feed_store import SqliteFeedStore
+from glancein.domain import wire
+from glancein.domain.delivery import Line, Slip, Standing, State
+from glancein.types import (
+    Arrival,
+    Body,
+    ClockTrust,
+    Correction,
+    Direction,
+    Event,
+    EventId,
+    Head,
+    OtherDirection,
+    OtherPerson,
+    OtherTime,
+    StreamKey,
+    StreamTrouble,
+    TimeFix,
+    TroubleKind,
+    Voided,
+)
+
+if TYPE_CHECKING:
+    from glancein.storage.feed_tables import FeedTables
+
+KEY = StreamKey("door", EPOCH)
+HOOK = Line("webhook")
+COUNTER = itertools.count()
+UNSURE = ClockTrust.UNSYNCHRONISED
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    """One PostgreSQL server for all; each test has a database of its own."""
+    running = PostgresServer()
+    try:
+        running.start()
+        yield running
+    finally:
+        running.remove()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FeedTables]:
+    """Each store in turn, empty."""
+    if request.param == "sqlite":
+        opened: FeedTables = SqliteFeedStore(tmp_path / "feed.db")
+    else:
+        from glancein.adapters.feed_postgres import PostgresFeedStore  # noqa: PLC0415  # an extra
+
+        server: PostgresServer = request.getfixturevalue("server")
+        opened = PostgresFeedStore(server.new_database(f"feed{next(COUNTER)}"))
+    yield opened
+    opened.close()
+
+
+def arrivals(*events: Event) -> list[Arrival]:
+    """As they come over the feed."""
+    return [read_arrival(wire.encode_event(event)) for event in events]
+
+
+def stream(*bodies: Body, epoch: str = EPOCH) -> list[Event]:
+    """Events of one kiosk that say these things, one after the other."""
+    events: list[Event] = []
+    previous = wire.NO_HASH
+    for seq, body in enumerate(bodies, 1):
+        events.append(Event("hq", "door", epoch, seq, previous, body))
+        previous = wire.event_hash(events[-1])
+    return events
+
+
+def correction(of: Event, becomes: Voided | OtherPerson | OtherDirection | OtherTime) -> Correction:
+    """Somebody says otherwise."""
+    return Correction(EventId(of.kiosk, of.epoch, of.seq), becomes, "forgot", "hr-1", moment(900))
+
+
+def punches(store: FeedTables) -> list[tuple[str, str, str, str]]:
+    """Person, direction, UTC time and where the time is from, as payroll reads them."""
+    return [
+        (p.punch.person_id, p.punch.direction.value, p.punch.time.astimezone(UTC).isoformat(), p.punch.time_is)
+        for p in store.after(0, 99)
+        if p.punch is not None
+    ]
+
+
+def at(seconds: float) -> str:
+    """So many seconds after noon."""
+    return (NOON + timedelta(seconds=seconds)).isoformat()
+
+
+def test_committed_events_are_there_for_good(store: FeedTables) -> None:
+    """Heads, hashes and the events themselves, in order."""
+    events = chain(3)
+
+    store.commit(arrivals(*events), [])
+
+    assert store.heads() == {KEY: Head(3, wire.event_hash(events[-1]))}
+    assert store.hash_of(KEY, 2) == wire.event_hash(events[1])
+    assert store.hash_of(KEY, 4) is None
+    assert [parcel.event for parcel in store.after(0, 9)] == events
+    assert [parcel.event for parcel in store.after(store.after(0, 1)[0].number, 1)] == events[1:2]
+
+
+def test_committing_again_changes_nothing(store: FeedTables) -> None:
+    """At least once on the wire is exactly once here; the head never goes back."""
+    events = chain(3)
+
+    store.commit(arrivals(*events), [])
+    store.commit(arrivals(*events[:2]), [])
+
+    assert len(store.after(0, 9)) == 3
+    assert store.heads()[KEY].seq == 3
+
+
+def test_failed_commit_writes_nothing(store: FeedTables) -> None:
+    """All or nothing."""
+    good, bad = arrivals(*chain(2))
+    impossible = replace(bad, chained=None)  # type: ignore[arg-type]  # what no store can write
+
+    with pytest.raises(Exception, match=r".+"):
+        store.commit([good, impossible], [])
+
+    assert store.heads() == {}
+    assert store.after(0, 9) == []
+
+
+def test_trouble_is_kept_once(store: FeedTables) -> None:
+    """The same words about the same event are one row, however long they are."""
+    trouble = StreamTrouble(TroubleKind.FORK, "door", EPOCH, 2, "가" * 3000 + "\x00\ud800")
+
+    for _ in range(3):
+        store.commit([], [trouble])
+    store.commit(arrivals(*chain(1)), [replace(trouble, seq=3)])
+
+    assert store.heads()[KEY].seq == 1
+
+
+@pytest.mark.parametrize("fix_comes_first", [False, True])
+def test_time_fix_gives_the_true_time_and_leaves_the_original(
+    store: FeedTables, *, fix_comes_first: bool
+) -> None:
+    """A kiosk that woke up in 1970 learned the time ten minutes later; the monotonic clock knows the rest."""
+    asleep = NOON - timedelta(days=20000)
+    early = check_in(at=moment(0, wall=asleep, trust=UNSURE))
+    late = check_in("E2", at=moment(300, wall=asleep + timedelta(seconds=300), trust=UNSURE))
+    elsewhen = check_in("E3", at=moment(5, wall=asleep, boot="boot-0", trust=UNSURE))
+    fix = TimeFix(moment(600), 20000 * 86400)
+    bodies = [fix, early, late, elsewhen] if fix_comes_first else [early, late, elsewhen, fix]
+
+    for arrival in arrivals(*stream(*bodies)):
+        store.commit([arrival], [])
+
+    assert punches(store) == [
+        ("E1", "in", at(0), "fixed"),
+        ("E2", "in", at(300), "fixed"),
+        ("E3", "in", asleep.isoformat(), "recorded"),
+    ]
+    recorded = {p.event.check_in.moment.wall for p in store.after(0, 9) if p.punch is not None}
+    assert recorded == {asleep, asleep + timedelta(seconds=300)}
+
+
+def test_synchronised_time_is_never_touched(store: FeedTables) -> None:
+    """A time fix speaks of what nobody could believe."""
+    store.commit(arrivals(*stream(check_in(), TimeFix(moment(60), 5.0))), [])
+
+    assert punches(store) == [("E1", "in", at(0), "recorded")]
+
+
+def test_corrections_show_in_the_punches_and_nowhere_else(store: FeedTables) -> None:
+    """The last word on each matter counts; a voided punch does not count; the check-in stays as it was."""
+    first, second, third = stream(check_in(), check_in("E2"), check_in("E3"))
+    events = stream(
+        check_in(),
+        check_in("E2"),
+        check_in("E3"),
+        correction(first, OtherPerson("E8")),
+        correction(first, OtherPerson("E9")),
+        correction(first, OtherTime(NOON - timedelta(hours=1))),
+        correction(second, OtherDirection(Direction.OUT)),
+        correction(third, Voided()),
+    )
+
+    store.commit(arrivals(*events), [])
+
+    assert punches(store) == [("E9", "in", at(-3600), "corrected"), ("E2", "out", at(0), "recorded")]
+    assert [parcel.event for parcel in store.after(0, 99)] == events
+
+
+def test_bookmark_only_goes_forward(store: FeedTables) -> None:
+    """A program of somebody's own goes on where it was."""
+    assert store.bookmark("payroll") == 0
+    store.set_bookmark("payroll", 7)
+    store.set_bookmark("payroll", 3)
+
+    assert (store.bookmark("payroll"), store.bookmark("door-sign")) == (7, 0)
+
+
+def numbers(store: FeedTables, *, now_s: float = 0.0, line: Line = HOOK) -> list[int]:
+    """The sequence numbers of what is due."""
+    store.enlist(line, now_s=now_s)
+    return [parcel.event.seq for parcel in store.due(line.name, now_s=now_s, most=99)]
+
+
+def number_of(store: FeedTables, seq: int) -> int:
+    """The store's own number of an event."""
+    return next(parcel.number for parcel in store.after(0, 999) if parcel.event.seq == seq)
+
+
+def test_every_event_is_due_until_it_is_settled(store: FeedTables) -> None:
+    """Done and refused events do not come again; what comes later does."""
+    store.commit(arrivals(*chain(3)), [])
+    assert numbers(store) == [1, 2, 3]
+
+    slips = [Slip(number_of(store, 1), State.DONE), Slip(number_of(store, 2), State.REFUSED, words="no")]
+    store.settle("webhook", slips, Standing())
+    store.commit(arrivals(*chain(4)), [])
+
+    assert numbers(store) == [3, 4]
+    assert numbers(store, line=Line("other")) == [1, 2, 3, 4]
+    assert numbers(store, line=Line("late", only_new=True)) == []
+
+
+def test_failed_event_waits_and_holds_back_its_own_person_only(store: FeedTables) -> None:
+    """What follows of the same person must not overtake it."""
+    store.commit(arrivals(*stream(check_in("A"), check_in("B"), check_in("A"), check_in("B"))), [])
+    numbers(store)
+
+    store.settle("webhook", [Slip(number_of(store, 1), State.FAILED, 100.0, words="busy")], Standing())
+
+    assert numbers(store, now_s=99) == [2, 4]
+    assert numbers(store, now_s=100) == [1, 2, 3, 4]
+
+
+def test_unbelievable_time_is_held_until_it_is_fixed_or_the_patience_ends(store: FeedTables) -> None:
+    """Payroll does not get a punch of 1970 if the true time comes within the hour."""
+    line = Line("odoo", hold_s=3600, fixes=False)
+    unsure = check_in(at=moment(0, wall=NOON - timedelta(days=9), trust=UNSURE))
+    events = stream(unsure, check_in("E2"), TimeFix(moment(600), 9 * 86400))
+    store.commit(arrivals(*events[:2]), [])
+
+    assert numbers(store, line=line, now_s=10) == [2]
+    assert numbers(store, line=line, now_s=3611) == [1, 2]
+    store.commit(arrivals(events[2]), [])
+    assert numbers(store, line=line, now_s=11) == [1, 2]
+
+
+def test_standing_and_tallies_tell_how_it_goes(store: FeedTables) -> None:
+    """For ``glancein connect status``: numbers, and the other side's words."""
+    store.commit(arrivals(*chain(4)), [])
+    numbers(store)
+    slips = [
+        Slip(number_of(store, 1), State.DONE, label="HR-1"),
+        Slip(number_of(store, 2), State.REFUSED, words="no such employee"),
+        Slip(number_of(store, 3), State.FAILED, 50.0, words="away"),
+    ]
+    store.settle("webhook", slips, Standing(2, 50.0, "away"))
+
+    (tally,) = store.tallies()
+    (refused,) = store.held("webhook", State.REFUSED, most=9)
+
+    assert tally.standing == store.enlist(HOOK, now_s=0) == Standing(2, 50.0, "away")
+    assert tally.counts == {State.DONE: 1, State.REFUSED: 1, State.FAILED: 1, State.PENDING: 1}
+    assert (refused.event.seq, refused.words, refused.attempts) == (2, "no such employee", 1)
+
+
+def test_refused_events_can_be_tried_again(store: FeedTables) -> None:
+    """After a person has put right what was wrong there."""
+    store.commit(arrivals(*chain(3)), [])
+    numbers(store)
+    slips = [Slip(number_of(store, seq), State.REFUSED, words="no") for seq in (1, 2, 3)]
+    store.settle("webhook", slips, Standing(1, 99.0, "no"))
+
+    assert store.again("webhook", number_of(store, 2)) == 1
+    assert numbers(store) == [2]
+    assert store.again("webhook", None) == 2
+    assert numbers(store) == [1, 2, 3]
+
+
+def test_label_of_a_batch_under_way_survives(store: FeedTables) -> None:
+    """A connector that was killed knows which events it had put together."""
+    store.commit(arrivals(*chain(2)), [])
+    numbers(store)
+
+    store.settle("webhook", [Slip(number_of(store, 1), State.PENDING, label="batch-1")], Standing())
+
+    parcels = store.due("webhook", now_s=0, most=9)
+    assert [(parcel.label, parcel.attempts) for parcel in parcels] == [("batch-1", 0), (None, 0)]
+
+
+def test_strangers_cannot_fill_the_disk(store: FeedTables, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what anybody can cause by publishing nonsense, a bounded number is kept."""
+    monkeypatch.setattr("glancein.storage.feed_tables.MOST_STRANGE", 5)
+    strange = [StreamTrouble(TroubleKind.UNREADABLE, "door", "", 0, f"nonsense {n}") for n in range(20)]
+
+    store.commit([], strange)
+
+    assert len(store.troubles(99)) == 5
