@@ -70,6 +70,11 @@ class Settings:
     trusted_keys: str = _setting("", "file of the keys whose acknowledgements count; empty takes all")
     broker: str = _setting("embedded", "embedded, or mqtt://host[:port], mqtts://user:password@host")
     camera: str = _setting("usb:0", "picamera2, usb:N, rtsp://…, a video file or a folder of pictures")
+    work_start: str = _setting("09:00", "time of day at which people are expected")
+    late_after_min: float = _setting(5.0, "minutes after that which are not yet late", low=0.0, high=720.0)
+    work_days: str = _setting("mon,tue,wed,thu,fri", "days on which people are expected")
+    desk_hosts: str = _setting("", "names, separated by commas, under which the HR desk may be reached")
+    consent_text: str = _setting("", "text file of the consent people sign; empty takes the built-in one")
     threads: int = _setting(1, "threads of each network", low=1, high=16)
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from glancein.adapters.broker_embedded import EmbeddedBroker
     from glancein.adapters.embedder_tflite import TfliteEmbedder
     from glancein.adapters.finder_tflite import TfliteFaceFinder
+    from glancein.adapters.image_gate import PictureGate
     from glancein.adapters.ledger_sqlite import SqliteLedger
     from glancein.adapters.model_store import ModelStore
     from glancein.adapters.people_sqlite import SqlitePeople
@@ -36,11 +37,11 @@ if TYPE_CHECKING:
     from glancein.bulk_embed import Reader
     from glancein.capture import Capture
     from glancein.domain.wire import Seal
-    from glancein.enrolment import Enroller
+    from glancein.enrolment import Enroller, EnrolmentLimits
     from glancein.kiosk import Kiosk, Rules
     from glancein.model_card import Kind
     from glancein.pipeline import Pipeline
-    from glancein.ports import Camera, Screen, Source
+    from glancein.ports import Camera, Pictures, Screen, Source
 
 DATABASE_FILE = "glancein.sqlite"
 EMBEDDED = "embedded"
@@ -333,22 +334,38 @@ def open_kiosk(home: Home, stores: Stores, *, camera: Camera, screen: Screen, fe
 
 
 @contextmanager
-def open_enroller(home: Home) -> Iterator[Enroller]:
-    """What enrols people from photos. Raises ModelError, StoreError."""
-    from datetime import UTC, datetime  # noqa: PLC0415  # only who enrols needs these
+def open_enroller(home: Home, *, photos: Callable[[PictureGate], Pictures] | None = None) -> Iterator[Enroller]:
+    """What enrols people from photos; ``photos`` puts another source before the bounded decoder.
 
-    from glancein.adapters.image_gate import PictureGate  # noqa: PLC0415  # as above
-    from glancein.domain.calibrate import limits_for  # noqa: PLC0415  # as above
-    from glancein.enrolment import Enroller, EnrolmentLimits  # noqa: PLC0415  # as above
+    Raises ModelError, StoreError.
+    """
+    from glancein.adapters.image_gate import PictureGate  # noqa: PLC0415  # only who enrols needs it
 
     recogniser = open_recogniser(home)
     with PictureGate() as gate, closing(open_people(home)) as people:
-        enrolled = len(people.templates(recogniser.embedder.model_sha256))
-        alarm_cos = limits_for(recogniser.embedder.card, enrolled, DUPLICATE_ALARM_RATE).accept_cos
-        yield Enroller(
-            gate,
-            (recogniser.finder, recogniser.embedder),
-            people,
-            limits=EnrolmentLimits(home.settings.duplicate_cos or alarm_cos),
-            now=lambda: datetime.now(UTC),
-        )
+        yield enroller_of(home, recogniser, photos(gate) if photos else gate, people)
+
+
+def enroller_of(home: Home, recogniser: Recogniser, pictures: Pictures, people: SqlitePeople) -> Enroller:
+    """An enroller out of open parts; it knows who is enrolled at this moment. Raises StoreError."""
+    from datetime import UTC, datetime  # noqa: PLC0415  # only who enrols needs these
+
+    from glancein.enrolment import Enroller  # noqa: PLC0415  # as above
+
+    return Enroller(
+        pictures,
+        (recogniser.finder, recogniser.embedder),
+        people,
+        limits=enrolment_limits(home, recogniser, people),
+        now=lambda: datetime.now(UTC),
+    )
+
+
+def enrolment_limits(home: Home, recogniser: Recogniser, people: SqlitePeople) -> EnrolmentLimits:
+    """What a badge photo must reach with so many people enrolled. Raises StoreError."""
+    from glancein.domain.calibrate import limits_for  # noqa: PLC0415  # loads numpy
+    from glancein.enrolment import EnrolmentLimits  # noqa: PLC0415  # as above
+
+    enrolled = len(people.templates(recogniser.embedder.model_sha256))
+    alarm_cos = limits_for(recogniser.embedder.card, enrolled, DUPLICATE_ALARM_RATE).accept_cos
+    return EnrolmentLimits(home.settings.duplicate_cos or alarm_cos)

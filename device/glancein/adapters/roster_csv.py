@@ -26,7 +26,7 @@ def read_roster(path: Path, photos: Path, *, encoding: str | None = None) -> lis
     would enrol people under garbled names. Links that lead out of the folder are refused. Raises InputError
     if the file cannot be read, is not in that encoding, has no usable header or is not CSV to its end.
     """
-    text = _decode(_read(path), path, encoding)
+    text = decode_text(_read(path), str(path), encoding)
     folder = _folder(photos)
     try:
         return [row if isinstance(row, BadRow) else _placed(row, folder) for row in roster.parse(text)]
@@ -64,7 +64,8 @@ def _read(path: Path) -> bytes:
     return data
 
 
-def _decode(data: bytes, path: Path, encoding: str | None) -> str:
+def decode_text(data: bytes, name: str, encoding: str | None = None) -> str:
+    """The text of a CSV file's bytes; ``name`` is what to call it in errors. Raises InputError."""
     marked = next((name for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark)), "utf-8")
     try:
         text = data.decode(encoding or marked)
@@ -77,7 +78,7 @@ def _decode(data: bytes, path: Path, encoding: str | None) -> str:
             else "save it as 'CSV UTF-8', or name its encoding (cp1252 for Western, cp949 for Korean Windows)"
         )
         line = data.count(b"\n", 0, err.start) + 1
-        raise InputError(f"{path}, line {line}: not {encoding or marked}; {hint}") from err
+        raise InputError(f"{name}, line {line}: not {encoding or marked}; {hint}") from err
     if "\0" in text:
-        raise InputError(f"{path} is not text: save the table as CSV")
+        raise InputError(f"{name} is not text: save the table as CSV")
     return text
