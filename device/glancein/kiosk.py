@@ -7,15 +7,16 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from glancein.domain import visit as visits
 from glancein.domain.advice import advise
-from glancein.domain.attendance import Policy, Recognised, next_event
+from glancein.domain.attendance import Policy, Recognised
 from glancein.domain.gallery import Gallery, gather
-from glancein.errors import CameraError, NotRecorded, StoreError
+from glancein.errors import CameraError, StoreError
 from glancein.pipeline import Eye, Sight
-from glancein.ports import Camera, Clock, Ledger, People, Publisher, Screen
+from glancein.ports import Camera, Clock, Ledger, Panel, People, Publisher, Screen
+from glancein.punch_clock import Outcome, PunchClock
 from glancein.types import Accepted, Limits, Reason, Rejected
 
 _log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class Parts:
     publisher: Publisher
     clock: Clock
     screen: Screen
+    panel: Panel | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Health:
     """Counts since the start, for the health page and the tests."""
 
     frames: int = 0
-    recorded: int = 0
+    recorded: int = 0  # by face; the punch clock counts all
     not_recorded: int = 0
     refusals: Counter[Reason] = field(default_factory=Counter)
     enrolled: int = 0
@@ -71,6 +73,16 @@ class Kiosk:
         self._limits = rules.limits_for(0)
         self._roster_version: int | None = None
         self._roster_look_s = float("-inf")
+        self.punches = PunchClock(
+            parts.people,
+            parts.ledger,
+            parts.clock,
+            screen=parts.screen,
+            panel=parts.panel,
+            policy=rules.policy,
+            wake=parts.publisher.wake,
+        )
+        self._other_ways = 0
         self.health = Health()
         self.latest: Sight | None = None
 
@@ -105,6 +117,8 @@ class Kiosk:
         self._note_camera(None)
         self.health.frames += 1
         self.latest = self._parts.eye.look(frame, self._gallery, self._limits)
+        if self._parts.panel is not None:
+            self._parts.panel.see(frame, self.latest.face, self.latest.decision)
         self._take(self.latest, frame.taken_mono_s)
         return True
 
@@ -116,6 +130,7 @@ class Kiosk:
     def _take(self, sight: Sight | None, mono_s: float) -> None:
         """Add one sight to the visit and act on a verdict."""
         decision = None if sight is None else sight.decision
+        self._hush_after_other_way()
         self._visit, verdict = visits.add(self._visit, decision, mono_s, self._rules.visit)
         match verdict:
             case Accepted():
@@ -129,24 +144,27 @@ class Kiosk:
         """Record what the rules make of a recognition; only a committed event is shown as done."""
         model = self._parts.eye.model_sha256
         who = Recognised(accepted.person_id, accepted.score_cos, self._limits.accept_cos, model)
-        try:
-            last = self._parts.ledger.last_of(accepted.person_id)
-            name = self._parts.people.name_of(accepted.person_id)
-            check_in = next_event(who, self._parts.clock.now(), last=last, policy=self._rules.policy)
-            if check_in is None:
-                if last is not None:
-                    self._parts.screen.show_repeat(last, name)
-                return
-            event = self._parts.ledger.record(check_in)
-        except (NotRecorded, StoreError) as err:
-            self.health.not_recorded += 1
-            _log.error("a check-in was not recorded: %s", err)  # the sentence says it all
-            self._visit = visits.Visit()  # the next frames try again
-            self._parts.screen.show_not_recorded(str(err))
-            return
-        self.health.recorded += 1
-        self._parts.screen.show_recorded(event, name)
-        self._parts.publisher.wake()
+        match self.punches.punch(who):
+            case Outcome.RECORDED:
+                self.health.recorded += 1
+            case Outcome.NOT_RECORDED:
+                self.health.not_recorded += 1
+                self._visit = visits.Visit()  # the next frames try again
+
+    def _hush_after_other_way(self) -> None:
+        """Who has just used PIN or pass is not told "not recognised" while still standing there."""
+        if self.punches.other_ways != self._other_ways:
+            self._other_ways = self.punches.other_ways
+            if self._visit.seen_mono_s is not None:
+                self._visit = replace(self._visit, refused=True)
+
+    def feed_state(self) -> dict[str, object]:
+        """What the publisher says of itself."""
+        return self._parts.publisher.state()
+
+    def sees_within(self, patience_s: float) -> bool:
+        """True if the latest picture is no older than this."""
+        return self.latest is not None and time.monotonic() - self.latest.frame.taken_mono_s <= patience_s
 
     def _look_at_roster(self) -> None:
         """Take over people whom another process enrolled or removed."""

@@ -7,12 +7,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from glancein.domain.choice import Question
 from glancein.domain.person import Enrolment, Outcome, Person
 from glancein.types import (
     Arrival,
     Body,
     Box,
     Crop,
+    Decision,
     Event,
     EventId,
     Face,
@@ -130,7 +132,7 @@ class Ledger(Protocol):
         """
 
     def last_of(self, person_id: str) -> Event | None:
-        """The person's latest check-in."""
+        """The person's latest check-in that was not voided."""
 
     def pending(self, limit: int) -> list[Event]:
         """Oldest events not yet acknowledged."""
@@ -225,3 +227,13 @@ class Screen(Protocol):
 
     def show_not_recorded(self, why: str) -> None:
         """A punch could not be stored: say so loudly."""
+
+
+class Panel(Protocol):
+    """What a screen that people look into and touch needs besides; every method returns at once."""
+
+    def see(self, frame: Frame, face: Face | None, decision: Decision | None) -> None:
+        """What the kiosk made of one frame; ``decision`` is None while nobody is there."""
+
+    def ask_direction(self, question: Question) -> None:
+        """The policy leaves the direction to the person."""

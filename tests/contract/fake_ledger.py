@@ -43,8 +43,10 @@ class FakeLedger:
         return event
 
     def last_of(self, person_id: str) -> Event | None:
-        """The person's latest check-in."""
-        return next((e for e in reversed(self._check_ins()) if e.check_in.person_id == person_id), None)
+        """The person's latest check-in that was not voided."""
+        punches = {punch.event.id: punch for punch in settle(self._events)}
+        mine = [e for e in self._check_ins() if e.check_in.person_id == person_id]
+        return next((e for e in reversed(mine) if not punches[e.id].is_void), None)
 
     def pending(self, limit: int) -> list[Event]:
         """Oldest events not yet acknowledged."""

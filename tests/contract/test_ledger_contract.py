@@ -19,7 +19,7 @@ from glancein.adapters.ledger_sqlite import SqliteLedger
 from glancein.domain import wire
 from glancein.errors import NotRecorded
 from glancein.ports import Archive, History, Ledger
-from glancein.types import ClockTrust, Correction, Event, OtherTime, TimeFix
+from glancein.types import ClockTrust, Correction, Event, OtherTime, TimeFix, Voided
 
 UNSYNCHRONISED = ClockTrust.UNSYNCHRONISED
 
@@ -74,6 +74,17 @@ def test_last_of_is_the_latest_event_of_that_person(ledger: Record) -> None:
 
     assert ledger.last_of("E0") == again != first
     assert ledger.last_of("E9") is None
+
+
+def test_last_of_passes_over_a_voided_check_in(ledger: Record) -> None:
+    """What was taken back silences nobody and turns no direction round; other corrections leave it standing."""
+    stands = ledger.record(check_in())
+    ledger.record(replace(correction_of(stands), becomes=OtherTime(moment(5).wall)))
+    voided = ledger.record(check_in(at=moment(9)))
+
+    ledger.record(replace(correction_of(voided), becomes=Voided()))
+
+    assert ledger.last_of("E1") == stands
 
 
 def test_pending_is_oldest_first_and_limited(ledger: Record) -> None:
@@ -163,7 +174,7 @@ def test_correction_and_time_fix_are_numbered_and_chained_like_check_ins(ledger:
     assert correction.previous_hash == wire.event_hash(punch)
     assert fix.previous_hash == wire.event_hash(correction)
     assert ledger.pending(9) == [punch, correction, fix]
-    assert ledger.last_of("E1") == punch
+    assert ledger.last_of("E1") is None  # the correction voids it
 
 
 @pytest.mark.parametrize("seq", [2, 3, 99])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -12,12 +12,15 @@ from tests.device.punches import MODEL, NOON, check_in, event, moment
 
 from glancein.domain.attendance import (
     Alternate,
+    Ask,
     Change,
     DirectionRule,
     Fixed,
     Policy,
     Recognised,
     Schedule,
+    asks,
+    ever_asks,
     next_event,
     parse_rule,
 )
@@ -127,6 +130,26 @@ def test_schedule_can_alternate_for_a_while() -> None:
     assert direction(moment(3600), check_in(at=moment(-7200), direction=OUT), policy) is IN
 
 
+def test_policy_that_asks_suggests_what_alternating_would_give() -> None:
+    """The person decides; the likely direction is only put first."""
+    policy = Policy(rule=parse_rule("ask"))
+
+    assert asks(moment(), policy=policy)
+    assert direction(moment(3600), check_in(at=moment(-7200), direction=IN), policy) is OUT
+    assert direction(moment(3600), None, policy) is IN
+
+
+def test_schedule_may_ask_at_some_times_only() -> None:
+    """A kiosk that asks around noon asks nobody in the morning, and still needs a screen to touch."""
+    rule = parse_rule("05:00=in,11:00=ask,14:00=out")
+    policy = Policy(rule=rule)
+
+    assert asks(moment(wall=datetime(2026, 3, 2, 12, tzinfo=UTC)), policy=policy)
+    assert not asks(moment(wall=datetime(2026, 3, 2, 8, tzinfo=UTC)), policy=policy)
+    assert ever_asks(rule)
+    assert not ever_asks(parse_rule("05:00=in,14:00=out"))
+
+
 def test_schedule_follows_daylight_saving_time() -> None:
     """At 02:30 UTC it is 03:30 in Berlin in winter and 04:30 in summer."""
     policy = Policy(rule=parse_rule("04:00=in,12:00=out"), zone=ZoneInfo("Europe/Berlin"))
@@ -141,11 +164,12 @@ def test_schedule_follows_daylight_saving_time() -> None:
     ("text", "rule"),
     [
         ("alternate", Alternate()),
+        ("Ask", Ask()),
         ("IN", Fixed(IN)),
         (" out ", Fixed(OUT)),
         (
             "15:00=out,05:00=in",
-            Schedule((Change(datetime(1, 1, 1, 5).time(), IN), Change(datetime(1, 1, 1, 15).time(), OUT))),  # noqa: DTZ001
+            Schedule((Change(time(5), Fixed(IN)), Change(time(15), Fixed(OUT)))),
         ),
     ],
 )

@@ -59,11 +59,27 @@ class SqliteLedger:
             raise NotRecorded(f"the {_NAMES[type(body)]} was not recorded: {err}") from err
 
     def last_of(self, person_id: str) -> Event | None:
-        """The person's latest check-in, of any epoch. Raises StoreError."""
+        """The person's latest check-in that was not voided, of any epoch. Raises StoreError."""
         found = self._events(
-            "SELECT body FROM events WHERE person_id = :person ORDER BY number DESC LIMIT 1", person=person_id
+            """
+            SELECT body FROM events AS punch
+            WHERE person_id = :person AND NOT EXISTS (
+                SELECT 1 FROM events
+                WHERE kind = 'correction' AND of_epoch = punch.epoch AND of_seq = punch.seq
+                AND json_extract(body, '$.becomes.void') IS NOT NULL
+            )
+            ORDER BY number DESC LIMIT 1
+            """,
+            person=person_id,
         )
         return found[0] if found else None
+
+    def latest_of(self, person_id: str, limit: int) -> list[Event]:
+        """The person's latest check-ins with their corrections and time fixes, in the order of recording.
+
+        Raises StoreError.
+        """
+        return self._events(_LATEST_OF, person=person_id, limit=limit)
 
     def pending(self, limit: int) -> list[Event]:
         """Oldest events not yet acknowledged, at most ``limit``. Raises StoreError."""
@@ -311,6 +327,22 @@ meant AS (
     SELECT target.number, target.epoch, target.seq, target.boot_id FROM events
     JOIN events AS target ON target.epoch = events.of_epoch AND target.seq = events.of_seq
     WHERE events.at_s BETWEEN :first AND :end AND events.kind = 'correction'
+)
+SELECT body FROM events WHERE number IN (
+    SELECT number FROM meant
+    UNION
+    SELECT events.number FROM meant
+    JOIN events ON kind = 'correction' AND of_epoch = meant.epoch AND of_seq = meant.seq
+    UNION
+    SELECT events.number FROM events WHERE kind = 'time_fix' AND boot_id IN (SELECT boot_id FROM meant)
+)
+ORDER BY number
+"""
+
+_LATEST_OF = """
+WITH meant AS (
+    SELECT number, epoch, seq, boot_id FROM events
+    WHERE person_id = :person ORDER BY number DESC LIMIT :limit
 )
 SELECT body FROM events WHERE number IN (
     SELECT number FROM meant

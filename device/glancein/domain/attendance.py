@@ -24,11 +24,16 @@ class Fixed:
 
 
 @dataclass(frozen=True, slots=True)
+class Ask:
+    """The person says which way they go; what alternating would give is only suggested."""
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
-    """From this local time of day on, punches go this way; None means they alternate."""
+    """From this local time of day on, punches go by this rule."""
 
     at: time
-    direction: Direction | None
+    rule: Alternate | Ask | Fixed
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,7 @@ class Schedule:
     changes: tuple[Change, ...]  # sorted by time, at least one
 
 
-DirectionRule = Alternate | Fixed | Schedule
+DirectionRule = Alternate | Ask | Fixed | Schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +106,23 @@ def is_repeat(previous: CheckIn, moment: Moment, *, quiet_s: float) -> bool:
 
 def direction_of(moment: Moment, *, previous: CheckIn | None, policy: Policy) -> Direction:
     """Which way this punch goes under the policy."""
-    match policy.rule:
+    match _rule_at(moment, policy):
         case Fixed(direction):
             return direction
-        case Schedule(changes):
-            planned = _planned(changes, moment.wall.astimezone(policy.zone).time())
-            return planned or _opposite(previous, moment, max_shift_h=policy.max_shift_h)
-        case Alternate():
+        case Alternate() | Ask():
             return _opposite(previous, moment, max_shift_h=policy.max_shift_h)
+
+
+def asks(moment: Moment, *, policy: Policy) -> bool:
+    """True if the person has to say which way they go; ``next_event`` then only suggests one."""
+    return isinstance(_rule_at(moment, policy), Ask)
+
+
+def ever_asks(rule: DirectionRule) -> bool:
+    """True if the rule asks at some time of day: such a kiosk needs a screen that can be touched."""
+    if isinstance(rule, Schedule):
+        return any(isinstance(change.rule, Ask) for change in rule.changes)
+    return isinstance(rule, Ask)
 
 
 def elapsed_s(earlier: Moment, later: Moment) -> float | None:
@@ -121,17 +135,26 @@ def elapsed_s(earlier: Moment, later: Moment) -> float | None:
 
 
 def parse_rule(text: str) -> DirectionRule:
-    """Read ``alternate``, ``in``, ``out`` or a schedule: ``05:00=in,11:00=alternate,15:00=out``.
+    """Read ``alternate``, ``ask``, ``in``, ``out`` or a schedule: ``05:00=in,11:00=alternate,15:00=out``.
 
     Raises SettingsError.
     """
-    match text.strip().lower():
-        case "alternate":
-            return Alternate()
-        case "in" | "out" as fixed:
-            return Fixed(Direction(fixed))
-        case other:
-            return Schedule(_parse_changes(other))
+    word = text.strip().lower()
+    return _WORDS[word] if word in _WORDS else Schedule(_parse_changes(word))
+
+
+_WORDS: dict[str, Alternate | Ask | Fixed] = {
+    "alternate": Alternate(),
+    "ask": Ask(),
+    "in": Fixed(Direction.IN),
+    "out": Fixed(Direction.OUT),
+}
+
+
+def _rule_at(moment: Moment, policy: Policy) -> Alternate | Ask | Fixed:
+    if isinstance(policy.rule, Schedule):
+        return _planned(policy.rule.changes, moment.wall.astimezone(policy.zone).time())
+    return policy.rule
 
 
 def _opposite(previous: CheckIn | None, moment: Moment, *, max_shift_h: float) -> Direction:
@@ -142,7 +165,7 @@ def _opposite(previous: CheckIn | None, moment: Moment, *, max_shift_h: float) -
     return Direction.IN if forgotten else Direction.OUT
 
 
-def _planned(changes: Sequence[Change], now: time) -> Direction | None:
+def _planned(changes: Sequence[Change], now: time) -> Alternate | Ask | Fixed:
     """The latest change at or before now.
 
     Before the first change of a day, yesterday's last one still holds.
@@ -151,7 +174,7 @@ def _planned(changes: Sequence[Change], now: time) -> Direction | None:
     for change in changes:
         if change.at <= now:
             current = change
-    return current.direction
+    return current.rule
 
 
 def _parse_changes(text: str) -> tuple[Change, ...]:
@@ -168,8 +191,8 @@ def _parse_change(text: str) -> Change:
         moment = datetime.strptime(at, "%H:%M").replace(tzinfo=UTC).time()
     except ValueError:
         raise SettingsError(
-            f"direction {text.strip()!r} is none of alternate, in, out, or times such as 05:00=in,15:00=out"
+            f"direction {text.strip()!r} is none of alternate, ask, in, out, or times such as 05:00=in,15:00=out"
         ) from None
-    if word not in {"in", "out", "alternate"}:
-        raise SettingsError(f"direction {word!r} at {at} is none of in, out, alternate")
-    return Change(moment, None if word == "alternate" else Direction(word))
+    if word not in _WORDS:
+        raise SettingsError(f"direction {word!r} at {at} is none of in, out, alternate, ask")
+    return Change(moment, _WORDS[word])

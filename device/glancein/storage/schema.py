@@ -119,64 +119,27 @@ _KIOSK_VERSION_2 = (
     "CREATE INDEX corrections ON events (of_epoch, of_seq) WHERE kind = 'correction'",
 )
 
-_FEED_VERSION_1 = (
+# Ways in without a face. A PIN is kept as its argon2id hash; ``number`` is what is typed before it.
+_KIOSK_VERSION_3 = (
     """
-    CREATE TABLE checkins (
-        number INTEGER PRIMARY KEY,
-        kiosk TEXT NOT NULL,
-        epoch TEXT NOT NULL,
-        seq INTEGER NOT NULL,
-        site TEXT NOT NULL,
-        person_id TEXT NOT NULL,
-        name TEXT,
-        direction TEXT NOT NULL,
-        time TEXT NOT NULL,
-        time_utc TEXT NOT NULL,
-        clock TEXT NOT NULL,
-        score REAL NOT NULL,
-        threshold REAL NOT NULL,
-        model_sha256 TEXT NOT NULL,
-        method TEXT NOT NULL,
-        reason TEXT NOT NULL,
-        chained INTEGER NOT NULL,
+    CREATE TABLE pins (
+        person_id TEXT PRIMARY KEY REFERENCES people (id) ON DELETE CASCADE,
+        number TEXT NOT NULL UNIQUE,
         hash TEXT NOT NULL,
-        payload TEXT NOT NULL,
-        received_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
-        UNIQUE (kiosk, epoch, seq)
+        set_at TEXT NOT NULL,
+        wrong INTEGER NOT NULL,
+        locked_until TEXT
     )
     """,
-    "CREATE INDEX checkins_by_person ON checkins (person_id, time_utc)",
     """
-    CREATE TABLE streams (
-        kiosk TEXT NOT NULL,
-        epoch TEXT NOT NULL,
-        seq INTEGER NOT NULL,
-        hash TEXT NOT NULL,
-        PRIMARY KEY (kiosk, epoch)
-    ) WITHOUT ROWID
-    """,
-    """
-    CREATE TABLE troubles (
-        number INTEGER PRIMARY KEY,
-        kind TEXT NOT NULL,
-        kiosk TEXT NOT NULL,
-        epoch TEXT NOT NULL,
-        seq INTEGER NOT NULL,
-        detail TEXT NOT NULL,
-        noticed_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
-        UNIQUE (kind, kiosk, epoch, seq, detail)
+    CREATE TABLE passes (
+        serial TEXT PRIMARY KEY,
+        person_id TEXT NOT NULL REFERENCES people (id) ON DELETE CASCADE,
+        issued_at TEXT NOT NULL,
+        revoked_at TEXT
     )
     """,
-    # How far the text file beside this one is written: the last row in it, and its size then.
-    """
-    CREATE TABLE written (
-        id INTEGER PRIMARY KEY CHECK (id = 1),
-        number INTEGER NOT NULL,
-        size INTEGER NOT NULL
-    )
-    """,
-    "INSERT INTO written (id, number, size) VALUES (1, 0, 0)",
+    "CREATE INDEX passes_by_person ON passes (person_id)",
 )
 
-KIOSK = Schema(0x676C6E63, (_KIOSK_VERSION_1, _KIOSK_VERSION_2))  # "glnc"
-FEED = Schema(0x676C6E66, (_FEED_VERSION_1,))  # "glnf"
+KIOSK = Schema(0x676C6E63, (_KIOSK_VERSION_1, _KIOSK_VERSION_2, _KIOSK_VERSION_3))  # "glnc"
