@@ -1,7 +1,7 @@
 """The Edge TPU compiler, where there is one: run it, and read in its log what it mapped.
 
-The compiler exists for x86-64 Debian only and could not be had here: this was written from logs that its users
-published (github.com/google-coral/edgetpu, issues 60, 189, 317, 490) and is untested on hardware.
+The compiler exists for x86-64 Debian only and could not be had here: this was written from logs that its
+users published (github.com/google-coral/edgetpu, issues 60, 189, 317, 490) and is untested on hardware.
 """
 
 from __future__ import annotations
@@ -20,7 +20,12 @@ COMPILE_SECONDS = 300.0
 MAPPED = "Mapped to Edge TPU"
 SUCCESS = "Model compiled successfully"
 # Other lines of a failing log: banners, which say nothing about the cause.
-NOISE = ("Edge TPU Compiler version", "Started a compilation timeout", "Compilation child process", "ERROR: :")
+NOISE = (
+    "Edge TPU Compiler version",
+    "Started a compilation timeout",
+    "Compilation child process",
+    "ERROR: :",
+)
 
 _VERSION = re.compile(r"Edge TPU Compiler version (\S+)")
 _TOTAL = re.compile(r"Total number of operations: (\d+)")
@@ -90,7 +95,9 @@ def read_log(log: str, path: Path) -> Compiled:
     version, total = _VERSION.search(log), _TOTAL.search(log)
     placed = tuple(Placed(name, int(count), status) for name, count, status in _PLACED.findall(log))
     if version is None or total is None or not placed:
-        raise ConversionError(f"the log of {COMPILER} has another form than that of version 16: read it yourself")
+        raise ConversionError(
+            f"the log of {COMPILER} has another form than that of version 16: read it yourself"
+        )
     return Compiled(version.group(1), path, int(total.group(1)), placed)
 
 

@@ -74,6 +74,13 @@ def write(model: Any) -> bytes:  # as above
     return bytes(builder.Output())
 
 
+def inlined(raw: bytes) -> bytes:
+    """The same file with weights inside the flatbuffer, so that a model object holds all of them."""
+    model = read(raw)
+    _inline_buffers(model, raw)
+    return write(model)
+
+
 def operator_name(code: Any) -> str:  # as above
     """Name of an operator code, such as CONV_2D."""
     return OPERATOR_NAMES.get(max(code.builtinCode, code.deprecatedBuiltinCode), "UNKNOWN")

@@ -43,9 +43,9 @@ Number of Edge TPU subgraphs: 1
 Total number of operations: 22
 Operation log: model_edgetpu.log
 
-Model successfully compiled but not all operations are supported by the Edge TPU. A percentage of the model will \
-instead run on the CPU, which is slower. If possible, consider updating your model to use only operations \
-supported by the Edge TPU. For details, visit g.co/coral/model-reqs.
+Model successfully compiled but not all operations are supported by the Edge TPU. A percentage of the model \
+will instead run on the CPU, which is slower. If possible, consider updating your model to use only \
+operations supported by the Edge TPU. For details, visit g.co/coral/model-reqs.
 Number of operations that will run on Edge TPU: 2
 Number of operations that will run on CPU: 20
 
@@ -55,8 +55,8 @@ PAD                            1          Mapped to Edge TPU
 PAD                            17         More than one subgraph is not supported
 TRANSPOSE                      2          Operation not supported
 QUANTIZE                       1          Mapped to Edge TPU
-QUANTIZE                       1          Operation is otherwise supported, but not mapped due to some unspecified \
-limitation
+QUANTIZE                       1          Operation is otherwise supported, but not mapped due to some \
+unspecified limitation
 """
 BROKEN = """Edge TPU Compiler version 16.0.384591198
 Started a compilation timeout timer of 180 seconds.
@@ -65,7 +65,7 @@ Internal compiler error. Aborting!
 """
 TOO_NEW = """Edge TPU Compiler version 16.0.384591198
 Started a compilation timeout timer of 180 seconds.
-ERROR: Didn't find op for builtin opcode 'CONV_2D' version '6'. An older version of this builtin might be supported.
+ERROR: Didn't find op for builtin opcode 'CONV_2D' version '6'.
 ERROR: Registration failed.
 
 Compilation child process completed within timeout period.
