@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, timedelta
@@ -41,13 +40,12 @@ if TYPE_CHECKING:
 
 KEY = StreamKey("door", EPOCH)
 HOOK = Line("webhook")
-COUNTER = itertools.count()
 UNSURE = ClockTrust.UNSYNCHRONISED
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    """One PostgreSQL server for all; each test has a database of its own."""
+    """One PostgreSQL server for all; each test finds it empty."""
     running = PostgresServer()
     try:
         running.start()
@@ -65,7 +63,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FeedTables
         from glancein.adapters.feed_postgres import PostgresFeedStore  # noqa: PLC0415  # an extra
 
         server: PostgresServer = request.getfixturevalue("server")
-        opened = PostgresFeedStore(server.new_database(f"feed{next(COUNTER)}"))
+        opened = PostgresFeedStore(server.empty())
     yield opened
     opened.close()
 
@@ -92,10 +90,10 @@ def correction(of: Event, becomes: Voided | OtherPerson | OtherDirection | Other
 
 def punches(store: FeedTables) -> list[tuple[str, str, str, str]]:
     """Person, direction, UTC time and where the time is from, as payroll reads them."""
+    standing = [parcel.punch for parcel in store.after(0, 99) if parcel.punch is not None]
     return [
-        (p.punch.person_id, p.punch.direction.value, p.punch.time.astimezone(UTC).isoformat(), p.punch.time_is)
-        for p in store.after(0, 99)
-        if p.punch is not None
+        (punch.person_id, punch.direction.value, punch.time.astimezone(UTC).isoformat(), punch.time_is)
+        for punch in standing
     ]
 
 
@@ -161,7 +159,7 @@ def test_time_fix_gives_the_true_time_and_leaves_the_original(
     late = check_in("E2", at=moment(300, wall=asleep + timedelta(seconds=300), trust=UNSURE))
     elsewhen = check_in("E3", at=moment(5, wall=asleep, boot="boot-0", trust=UNSURE))
     fix = TimeFix(moment(600), 20000 * 86400)
-    bodies = [fix, early, late, elsewhen] if fix_comes_first else [early, late, elsewhen, fix]
+    bodies: list[Body] = [fix, early, late, elsewhen] if fix_comes_first else [early, late, elsewhen, fix]
 
     for arrival in arrivals(*stream(*bodies)):
         store.commit([arrival], [])

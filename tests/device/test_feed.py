@@ -23,6 +23,9 @@ from glancein.errors import FeedError, SettingsError, StoreError
 from glancein.mqtt.broker_url import BrokerUrl, parse_broker_url
 from glancein.mqtt.link import Connection, Greeting, Message, open_link
 from glancein.ports import FeedStore
+from glancein.storage.database import open_database
+from glancein.storage.feed_schema import FEED
+from glancein.storage.schema import Schema
 from glancein.types import Arrival, Event, Head, StreamKey, StreamTrouble, TroubleKind
 
 KEY = StreamKey("door", EPOCH)
@@ -449,3 +452,38 @@ def test_wrong_password_is_told_apart(mosquitto: str, tmp_path: Path) -> None:
     with pytest.raises(FeedError, match=r"refuses the connection: .*(password|rights)"):
         open_link(url, Greeting("hr"))
     broker.kill()
+
+
+def test_database_of_the_version_before_is_taken_over(tmp_path: Path) -> None:
+    """Every event, its place in the chain and what HR reads are there after the migration, once and twice."""
+    events = chain(3)
+    path = tmp_path / "feed.db"
+    old = open_database(path, schema=Schema(FEED.application_id, FEED.migrations[:1]))
+    for sent in events:
+        values = {
+            "kiosk": sent.kiosk, "epoch": sent.epoch, "seq": sent.seq, "hash": wire.event_hash(sent),
+            "person_id": sent.check_in.person_id, "time": sent.check_in.moment.wall.isoformat(),
+            "payload": wire.encode_event(sent).decode(),
+        }  # fmt: skip
+        old.conn.execute(
+            """
+            INSERT INTO checkins (kiosk, epoch, seq, site, person_id, direction, time, time_utc, clock, score,
+                threshold, model_sha256, method, reason, chained, hash, payload)
+            VALUES (:kiosk, :epoch, :seq, 'hq', :person_id, 'in', :time, :time, 'synchronised', 0.6, 0.4,
+                'ab', 'face', 'recognised', 1, :hash, :payload)
+            """,
+            values,
+        )
+    old.conn.execute("INSERT INTO streams VALUES ('door', ?, 3, ?)", (EPOCH, wire.event_hash(events[2])))
+    old.conn.close()
+
+    SqliteFeedStore(path).close()
+    store = SqliteFeedStore(path)
+
+    assert [parcel.event for parcel in store.after(0, 9)] == events
+    assert store.heads() == {KEY: Head(3, wire.event_hash(events[2]))}
+    with store.open() as database:
+        joined = "SELECT c.seq, c.person_id, e.boot_id FROM checkins c JOIN events e USING (seq)"
+        rows = database.execute(joined).fetchall()
+    store.close()
+    assert rows == [(1, "E1", "boot-1"), (2, "E2", "boot-1"), (3, "E3", "boot-1")]

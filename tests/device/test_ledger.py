@@ -19,7 +19,8 @@ from glancein.adapters.people_sqlite import SqlitePeople
 from glancein.domain import wire
 from glancein.errors import NotRecorded, SettingsError, StoreError
 from glancein.storage.database import open_database, transaction
-from glancein.storage.schema import FEED, KIOSK, Schema
+from glancein.storage.feed_schema import FEED
+from glancein.storage.schema import KIOSK, Schema
 
 
 def ledger_at(path: Path, *, kiosk: str = "door", names: bool = False) -> SqliteLedger:

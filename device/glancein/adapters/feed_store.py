@@ -1,7 +1,4 @@
-"""Where HR keeps the feed.
-
-A SQLite file with a table ``checkins``, or lines of JSON or CSV beside such a file.
-"""
+"""Where HR keeps the feed: a SQLite file, or lines of JSON or CSV beside such a file."""
 
 from __future__ import annotations
 
@@ -9,75 +6,62 @@ import csv
 import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import UTC
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from sqlite_utils import Database
 
-from glancein.storage.database import open_database, scalar, storage_errors, transaction
-from glancein.storage.schema import FEED
+from glancein.storage.database import open_database, storage_errors, transaction
+from glancein.storage.feed_schema import FEED
+from glancein.storage.feed_tables import FeedTables, Row, Values
 from glancein.types import Arrival, Head, StreamKey, StreamTrouble
 
 COLUMNS = (
     "kiosk", "epoch", "seq", "site", "person_id", "name", "direction", "time", "time_utc", "clock",
-    "score", "threshold", "model_sha256", "method", "reason", "chained", "hash",
+    "score", "threshold", "model_sha256", "method", "reason", "chained", "hash", "kind",
 )  # fmt: skip
+UNUSABLE = "the feed's database cannot be read or written"
 FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r")
 
 
-class SqliteFeedStore:
-    """Implements the port FeedStore; HR reads the tables ``checkins`` and ``troubles``."""
+class SqliteFeedStore(FeedTables):
+    """The feed in a SQLite file; HR reads ``punches``, ``checkins``, ``events`` and ``troubles``."""
 
     def __init__(self, path: Path) -> None:
         self._database = open_database(path, schema=FEED)
-
-    def heads(self) -> dict[StreamKey, Head]:
-        """The last committed event of every stream."""
-        with self.open() as database:
-            rows = database.execute("SELECT kiosk, epoch, seq, hash FROM streams").fetchall()
-        return {StreamKey(kiosk, epoch): Head(seq, digest) for kiosk, epoch, seq, digest in rows}
-
-    def hash_of(self, key: StreamKey, seq: int) -> str | None:
-        """The hash of one committed event, None if it is not here."""
-        with self.open() as database:
-            found = scalar(
-                database,
-                "SELECT hash FROM checkins WHERE kiosk = :kiosk AND epoch = :epoch AND seq = :seq",
-                {"kiosk": key.kiosk, "epoch": key.epoch, "seq": seq},
-            )
-        return found if isinstance(found, str) else None
-
-    def commit(self, arrivals: Sequence[Arrival], troubles: Sequence[StreamTrouble]) -> None:
-        """Write all of it in one transaction; raises StoreError, and then nothing is written."""
-        with self.open() as database, transaction(database):
-            for arrival in arrivals:
-                _insert(database, arrival)
-            for trouble in troubles:
-                database.execute(
-                    """
-                    INSERT OR IGNORE INTO troubles (kind, kiosk, epoch, seq, detail)
-                    VALUES (:kind, :kiosk, :epoch, :seq, :detail)
-                    """,
-                    {
-                        "kind": trouble.kind.value,
-                        "kiosk": trouble.kiosk,
-                        "epoch": trouble.epoch,
-                        "seq": trouble.seq,
-                        "detail": trouble.detail[:2000].encode(errors="replace").decode(),
-                    },
-                )
-
-    def close(self) -> None:
-        """Let the file go."""
-        self._database.conn.close()
+        super().__init__(_SqliteEngine(self._database))
 
     @contextmanager
     def open(self) -> Iterator[Database]:
         """The database behind it; SQLite's errors leave as StoreError."""
-        with storage_errors("the feed's database cannot be read or written"):
+        with storage_errors(UNUSABLE):
             yield self._database
+
+
+class _SqliteEngine:
+    """Implements Engine on one connection."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def rows(self, statement: str, values: Values | None = None) -> list[Row]:
+        """Run one statement; its rows, if it has any."""
+        with storage_errors(UNUSABLE):
+            return list(self._database.conn.execute(statement, dict(values or {})).fetchall())
+
+    def many(self, statement: str, batch: Sequence[Values]) -> None:
+        """Run one statement for each set of values."""
+        with storage_errors(UNUSABLE):
+            self._database.conn.executemany(statement, batch)
+
+    def transaction(self) -> AbstractContextManager[object]:
+        """All or nothing, durable when the block has ended; two blocks never run at the same time."""
+        return transaction(self._database)
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._database.conn.close()
 
 
 class LinesFeedStore:
@@ -125,7 +109,7 @@ class LinesFeedStore:
             number, size = database.execute("SELECT number, size FROM written").fetchone()
             rows = list(
                 database.query(
-                    "SELECT * FROM checkins WHERE number > :number ORDER BY number", {"number": number}
+                    "SELECT * FROM events WHERE number > :number ORDER BY number", {"number": number}
                 )
             )
             if not rows:
@@ -158,7 +142,7 @@ class LineForm(Protocol):
     header: bytes
 
     def line(self, row: Mapping[str, object]) -> bytes:
-        """The line of a row of ``checkins``, with its line end."""
+        """The line of a row of ``events``, with its line end."""
 
 
 class JsonLines:
@@ -167,7 +151,7 @@ class JsonLines:
     header = b""
 
     def line(self, row: Mapping[str, object]) -> bytes:
-        """The line of a row of ``checkins``, with its line end."""
+        """The line of a row of ``events``, with its line end."""
         return str(row["payload"]).encode() + b"\n"
 
 
@@ -177,7 +161,7 @@ class CsvLines:
     header = ",".join(COLUMNS).encode() + b"\r\n"
 
     def line(self, row: Mapping[str, object]) -> bytes:
-        """The line of a row of ``checkins``, with its line end."""
+        """The line of a row of ``events``, with its line end."""
         text = io.StringIO()
         csv.writer(text).writerow([_harmless(row[column]) for column in COLUMNS])
         return text.getvalue().encode()
@@ -198,48 +182,3 @@ def _harmless(value: object) -> object:
     if isinstance(value, str) and value.startswith(FORMULA_BEGINS):
         return f"'{value}"
     return "" if value is None else value
-
-
-def _insert(database: Database, arrival: Arrival) -> None:
-    event, check_in = arrival.event, arrival.event.check_in
-    wall = check_in.moment.wall
-    values = {
-        "kiosk": event.kiosk,
-        "epoch": event.epoch,
-        "seq": event.seq,
-        "site": event.site,
-        "person_id": check_in.person_id,
-        "name": event.name,
-        "direction": check_in.direction.value,
-        "time": wall.isoformat(),
-        "time_utc": wall.astimezone(UTC).isoformat(),
-        "clock": check_in.moment.trust.value,
-        "score": check_in.score_cos,
-        "threshold": check_in.threshold_cos,
-        "model_sha256": check_in.model_sha256,
-        "method": check_in.method,
-        "reason": check_in.reason,
-        "chained": int(arrival.chained),
-        "hash": arrival.hash,
-        "payload": arrival.payload.decode(),
-    }
-    database.execute(_INSERT, values)
-    database.execute(
-        """
-        INSERT INTO streams (kiosk, epoch, seq, hash) VALUES (:kiosk, :epoch, :seq, :hash)
-        ON CONFLICT (kiosk, epoch) DO UPDATE SET seq = excluded.seq, hash = excluded.hash
-        WHERE excluded.seq > streams.seq
-        """,
-        {key: values[key] for key in ("kiosk", "epoch", "seq", "hash")},
-    )
-
-
-_INSERT = """
-INSERT OR IGNORE INTO checkins (
-    kiosk, epoch, seq, site, person_id, name, direction, time, time_utc, clock,
-    score, threshold, model_sha256, method, reason, chained, hash, payload
-) VALUES (
-    :kiosk, :epoch, :seq, :site, :person_id, :name, :direction, :time, :time_utc, :clock,
-    :score, :threshold, :model_sha256, :method, :reason, :chained, :hash, :payload
-)
-"""

@@ -1,0 +1,137 @@
+"""The SQL of the feed's tables, in the words that SQLite and PostgreSQL share; parameters are ``:name``."""
+
+INSERT_EVENT = """
+INSERT INTO events (
+    kind, kiosk, epoch, seq, site, lane, person_id, name, direction, time, time_utc, clock, boot_id, mono_ms,
+    score, threshold, model_sha256, method, reason, chained, hash, payload
+) VALUES (
+    :kind, :kiosk, :epoch, :seq, :site, :lane, :person_id, :name, :direction, :time, :time_utc, :clock,
+    :boot_id, :mono_ms, :score, :threshold, :model_sha256, :method, :reason, :chained, :hash, :payload
+)
+ON CONFLICT (kiosk, epoch, seq) DO NOTHING
+"""
+
+MOVE_HEAD = """
+INSERT INTO streams (kiosk, epoch, seq, hash) VALUES (:kiosk, :epoch, :seq, :hash)
+ON CONFLICT (kiosk, epoch) DO UPDATE SET seq = excluded.seq, hash = excluded.hash
+WHERE excluded.seq > streams.seq
+"""
+
+INSERT_TROUBLE = """
+INSERT INTO troubles (kind, kiosk, epoch, seq, detail)
+SELECT :kind, :kiosk, :epoch, :seq, :detail
+WHERE (SELECT count(*) FROM troubles WHERE kind = :kind) < :most
+ON CONFLICT DO NOTHING
+"""
+
+TROUBLES = "SELECT kind, kiosk, epoch, seq, detail FROM troubles ORDER BY number DESC LIMIT :most"
+
+INSERT_CORRECTION = """
+INSERT INTO corrections (
+    number, of_kiosk, of_epoch, of_seq, voided, person_id, direction, time, time_utc, reason, by_whom
+)
+SELECT number, :of_kiosk, :of_epoch, :of_seq, :voided, :person_id, :direction, :time, :time_utc, :reason,
+    :by_whom
+FROM events WHERE kiosk = :kiosk AND epoch = :epoch AND seq = :seq
+ON CONFLICT DO NOTHING
+"""
+
+# A correction waits behind the check-in it speaks of.
+LANE_OF_CORRECTION = """
+UPDATE events SET lane = COALESCE((
+    SELECT e.lane FROM events e WHERE e.kiosk = :of_kiosk AND e.epoch = :of_epoch AND e.seq = :of_seq
+), '')
+WHERE kiosk = :kiosk AND epoch = :epoch AND seq = :seq
+"""
+
+FIXES = "SELECT time, mono_ms FROM events WHERE kind = 'time_fix' AND kiosk = :kiosk AND boot_id = :boot_id"
+
+TO_FIX = """
+SELECT number, time, mono_ms, fixed_time FROM events
+WHERE kind = 'check_in' AND clock <> 'synchronised' AND kiosk = :kiosk AND boot_id = :boot_id
+"""
+
+FIX = "UPDATE events SET fixed_time = :fixed_time, fixed_utc = :fixed_utc WHERE number = :number"
+
+RELEASE = "UPDATE deliveries SET retry_at = 0 WHERE number = :number AND state = 'pending'"
+
+AFTER = """
+SELECT e.number, e.payload, e.lane, 0, NULL, p.person_id, p.direction, p.time, p.time_is
+FROM events e LEFT JOIN punches p ON p.number = e.number
+WHERE e.number > :number ORDER BY e.number LIMIT :most
+"""
+
+DUE = """
+SELECT e.number, e.payload, e.lane, d.attempts, d.label, p.person_id, p.direction, p.time, p.time_is
+FROM deliveries d JOIN events e ON e.number = d.number LEFT JOIN punches p ON p.number = e.number
+WHERE d.connector = :connector AND d.state IN ('pending', 'failed') AND d.retry_at <= :now
+AND NOT EXISTS (
+    SELECT 1 FROM deliveries b
+    WHERE b.connector = d.connector AND b.lane = d.lane AND b.number < d.number
+    AND b.state IN ('pending', 'failed') AND b.retry_at > :now
+)
+ORDER BY d.number LIMIT :most
+"""
+
+SET_BOOKMARK = """
+INSERT INTO bookmarks (reader, number) VALUES (:reader, :number)
+ON CONFLICT (reader) DO UPDATE SET number = excluded.number WHERE excluded.number > bookmarks.number
+"""
+
+BEGIN_CONNECTOR = """
+INSERT INTO connectors (name, seen)
+SELECT :name, CASE WHEN :only_new = 1 THEN (SELECT COALESCE(max(number), 0) FROM events) ELSE 0 END
+WHERE NOT EXISTS (SELECT 1 FROM connectors WHERE name = :name)
+"""
+
+TOP = """
+SELECT max(few.number) FROM (
+    SELECT e.number FROM events e
+    WHERE e.number > (SELECT c.seen FROM connectors c WHERE c.name = :name) ORDER BY e.number LIMIT :most
+) AS few
+"""
+
+ENLIST = """
+INSERT INTO deliveries (connector, number, lane, state, retry_at)
+SELECT c.name, e.number, e.lane, 'pending',
+    CASE WHEN e.kind = 'check_in' AND e.clock = 'unsynchronised' AND e.fixed_time IS NULL
+         THEN :held_until ELSE 0 END
+FROM connectors c JOIN events e ON e.number > c.seen
+WHERE c.name = :name AND e.number <= :top AND (:fixes = 1 OR e.kind <> 'time_fix')
+"""
+
+SETTLE = """
+UPDATE deliveries SET state = :state, attempts = attempts + :tried, retry_at = :retry_at, label = :label,
+    words = :words, changed_at = :at
+WHERE connector = :connector AND number = :number
+"""
+
+HELD = """
+SELECT d.number, e.payload, d.attempts, d.retry_at, d.words
+FROM deliveries d JOIN events e ON e.number = d.number
+WHERE d.connector = :connector AND d.state = :state ORDER BY d.number LIMIT :most
+"""
+
+AGAIN = """
+UPDATE deliveries SET state = 'pending', retry_at = 0, changed_at = :at
+WHERE connector = :connector AND state IN ('refused', 'failed') AND (:number = 0 OR number = :number)
+RETURNING number
+"""
+
+SEEN = "UPDATE connectors SET seen = :top WHERE name = :name"
+
+STAND = "UPDATE connectors SET failures = :failures, retry_at = :retry_at, words = :words WHERE name = :name"
+
+STANDING = "SELECT failures, retry_at, words FROM connectors WHERE name = :name"
+
+STANDINGS = "SELECT name, failures, retry_at, words FROM connectors ORDER BY name"
+
+COUNTS = "SELECT connector, state, count(*) FROM deliveries GROUP BY connector, state"
+
+FORGIVE = "UPDATE connectors SET failures = 0, retry_at = 0 WHERE name = :name"
+
+HEADS = "SELECT kiosk, epoch, seq, hash FROM streams"
+
+HASH_OF = "SELECT hash FROM events WHERE kiosk = :kiosk AND epoch = :epoch AND seq = :seq"
+
+BOOKMARK = "SELECT number FROM bookmarks WHERE reader = :reader"
