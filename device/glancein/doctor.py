@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,6 +20,8 @@ from glancein.wiring import Home
 
 LOW_DISK_MB = 500
 HOT_C = 80.0  # a Raspberry Pi throttles from here
+SOON_DAYS = 30  # a certificate that ends within a month wants somebody to act
+RENEW = "make a new one where the site's folder is: glancein site rotate"
 CAMERA_PATIENCE_S = 5.0
 BROKER_PATIENCE_S = 3.0
 THERMAL = Path("/sys/class/thermal/thermal_zone0/temp")
@@ -49,6 +52,7 @@ def examine(home: Home, *, camera: str | None = None, broker: str | None = None)
         ("database", lambda: _database(home)),
         ("camera", lambda: _camera(camera or home.settings.camera)),
         ("broker", lambda: _broker(broker or home.settings.broker)),
+        ("certificate", lambda: _certificate(broker or home.settings.broker)),
         ("clock", _clock),
         ("disk", lambda: _disk(home.folder)),
         ("temperature", _temperature),
@@ -122,6 +126,29 @@ def _broker(url: str) -> Iterator[Check]:
         )
         return
     yield Check("broker", State.WELL, f"{parts.hostname}:{port} answers")
+
+
+def _certificate(url: str) -> Iterator[Check]:
+    from glancein.mqtt.broker_url import parse_broker_url  # noqa: PLC0415  # beside its only use
+
+    path = None if url == "embedded" else parse_broker_url(url).cert
+    if path is None:
+        return
+    from glancein.adapters.certificates import read_facts  # noqa: PLC0415  # loads cryptography
+
+    try:
+        facts = read_facts(path.read_bytes())
+    except OSError as err:
+        yield Check("certificate", State.BROKEN, f"{path}: {err.strerror}", "put the file there, readable")
+        return
+    left = (facts.ends - datetime.now(UTC)).days
+    said = f"{facts.common_name}, until {facts.ends:%Y-%m-%d}"
+    if left < 0:
+        yield Check("certificate", State.BROKEN, f"{said}: expired", RENEW)
+    elif left < SOON_DAYS:
+        yield Check("certificate", State.WARNING, f"{said}: {left} days left", RENEW)
+    else:
+        yield Check("certificate", State.WELL, said)
 
 
 def _clock() -> Iterator[Check]:

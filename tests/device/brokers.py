@@ -63,3 +63,18 @@ def wait_until(condition: object, *, within_s: float = 10.0) -> bool:
             return True
         time.sleep(0.005)
     return bool(condition())
+
+
+class CompanyBroker(Mosquitto):
+    """A mosquitto with the files of a site's bundle exactly as they are, only moved from /etc/mosquitto."""
+
+    def __init__(self, program: str, bundle: Path, *, port: int) -> None:
+        text = (bundle / "glancein.conf").read_text().replace("/etc/mosquitto/glancein", str(bundle))
+        super().__init__(program, bundle, settings=f"persistence_location {bundle}/")
+        self.port = port
+        self._file.write_text(f"user root\npersistence_location {bundle}/\n{text}")
+
+    def reload(self) -> None:
+        """What ``systemctl reload mosquitto`` does."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)

@@ -6,6 +6,7 @@ delivered; 3.1.1 is spoken only to a broker that knows nothing else (the embedde
 
 from __future__ import annotations
 
+import re
 import select
 import socket
 import ssl
@@ -32,6 +33,7 @@ LARGEST_PACKET = 64 * 1024
 NO_SUBSCRIBER = 0x10
 FAILURE = 0x80
 UNSUPPORTED_VERSION = 0x84
+ALERT = re.compile(r"ALERT_(\w+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,7 @@ class Link:
         self._refused: ReasonCode | None = None
         self._subscribed = False
         self._lost = False
+        self._alert = ""
         self._wake_out, self._wake_in = socket.socketpair()
         self._wake_out.setblocking(False)  # noqa: FBT003  # the standard library's signature
         self._client = self._make_client()
@@ -162,9 +165,10 @@ class Link:
             if self._refused is not None:
                 raise RefusedError(self._url, self._refused)
             if self._lost:
-                raise HungUpError(self._url)
+                raise HungUpError(self._url, self._alert)
             if time.monotonic() > deadline:
                 raise FeedError(f"the broker {self._url} does not answer; is it an MQTT broker?")
+        self._client.on_log = None
 
     def _turn(self, timeout_s: float) -> None:
         """Read and write once. The documented way to drive paho from a loop of one's own."""
@@ -216,7 +220,14 @@ class Link:
         client.on_message = self._on_message
         client.on_publish = self._on_publish
         client.on_disconnect = self._on_disconnect
+        client.on_log = self._on_log
         return client
+
+    def _on_log(self, _client: paho.Client, _data: object, _level: int, words: str) -> None:
+        """While connecting: the log is the only place where paho tells why TLS failed."""
+        alert = ALERT.search(words)
+        if alert is not None:
+            self._alert = alert[1]
 
     def _on_connect(
         self,
@@ -279,8 +290,10 @@ class RefusedError(FeedError):
 class HungUpError(FeedError):
     """The other side closed the connection without a word."""
 
-    def __init__(self, url: BrokerUrl) -> None:
-        super().__init__(f"the broker {url} closed the connection; is it an MQTT broker?")
+    def __init__(self, url: BrokerUrl, alert: str = "") -> None:
+        unsaid = _UNSAID if url.tls else "is it an MQTT broker?"
+        words = _ALERTS.get(alert, f"TLS says {alert}" if alert else unsaid)
+        super().__init__(f"the broker {url} closed the connection; {words}")
 
 
 def open_link(url: BrokerUrl, greeting: Greeting) -> Link:
@@ -307,6 +320,15 @@ def open_link(url: BrokerUrl, greeting: Greeting) -> Link:
     return older
 
 
+# What OpenSSL calls the alerts of RFC 8446, section 6.2. In TLS 1.3 a client learns only after the handshake
+# that its certificate was refused.
+_ALERTS = {
+    "CERTIFICATE_REQUIRED": "it wants a certificate; name cert and key in the broker's address",
+    "CERTIFICATE_EXPIRED": "this machine's certificate has expired; make a new one: glancein site rotate",
+    "CERTIFICATE_REVOKED": "this machine's certificate was revoked",
+    "UNKNOWN_CA": "it does not know who signed this machine's certificate",
+}
+_UNSAID = "it may not accept this machine's certificate: missing, expired, revoked, or signed by others"
 _REFUSALS = {
     "Not authorized": "this user may not do that; check name, password and rights",
     "Bad user name or password": "wrong user name or password",
@@ -324,9 +346,21 @@ def _connect_properties() -> Properties:
     return properties
 
 
+class _TidySocket(ssl.SSLSocket):
+    """Closed when the handshake fails; paho leaves it open."""
+
+    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002  # the library's signature
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+
 def _tls_context(url: BrokerUrl) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=url.ca)
+        context.sslsocket_class = _TidySocket
         if url.cert is not None:
             context.load_cert_chain(url.cert, url.key)
     except (OSError, ssl.SSLError) as err:

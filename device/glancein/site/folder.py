@@ -43,7 +43,9 @@ FIRST_BROKER = "broker"
 STAGING = ".staging"
 AUTHORITY_DAYS = 7305  # twenty years: the machines that trust it are on walls
 SIGNING = (Kind.KIOSK, Kind.CONSUMER)
-OURS = frozenset({REGISTER, STAGING, ".lock", "authority", "brokers", "kiosks", "consumers"})
+OURS = frozenset(
+    {REGISTER, f".{REGISTER}.partial", STAGING, ".lock", "authority", "brokers", "kiosks", "consumers"}
+)
 
 
 @dataclass(slots=True)
