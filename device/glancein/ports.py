@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from glancein.domain.choice import Question
+from glancein.domain.delivery import Answer, Line, Parcel, Slip, Standing
 from glancein.domain.person import Enrolment, Outcome, Person
 from glancein.types import (
     Arrival,
@@ -190,6 +191,46 @@ class FeedStore(Protocol):
         """Let the file go."""
 
 
+class Shelf(Protocol):
+    """What a program of somebody's own reads from a feed store; each reader has a bookmark."""
+
+    def after(self, number: int, most: int) -> list[Parcel]:
+        """Stored events behind this number, in the order of arrival."""
+
+    def bookmark(self, reader: str) -> int:
+        """The number of the last event this reader has done with, 0 if it is new."""
+
+    def set_bookmark(self, reader: str, number: int) -> None:
+        """This reader has done with every event up to this number; never goes back."""
+
+
+class Deliveries(Protocol):
+    """What a connector needs of a feed store: where every event stands with it."""
+
+    def enlist(self, line: Line, *, now_s: float) -> Standing:
+        """Take new events into the connector's list, and say how it stands. An unknown one begins."""
+
+    def due(self, connector: str, *, now_s: float, most: int) -> list[Parcel]:
+        """What to hand over now: in order, and nothing that waits behind an earlier event of its lane."""
+
+    def settle(self, connector: str, slips: Sequence[Slip], standing: Standing) -> None:
+        """Write down what became of events and how the connector stands, all or nothing."""
+
+
+class Remote(Protocol):
+    """Another HR system. Handing over the same events again must do no harm: a connector may be killed."""
+
+    @property
+    def most(self) -> int:
+        """How many events it takes at once; of more than one, their first one's ``label`` names the batch."""
+
+    def deliver(self, parcels: Sequence[Parcel]) -> Answer:
+        """Hand over; never raises for what the other side says or fails to say."""
+
+    def close(self) -> None:
+        """Let go."""
+
+
 class Publisher(Protocol):
     """The way to HR. Every method returns at once; work goes on in the publisher's own thread."""
 
@@ -229,6 +270,7 @@ class Screen(Protocol):
         """A punch could not be stored: say so loudly."""
 
 
+@runtime_checkable
 class Panel(Protocol):
     """What a screen that people look into and touch needs besides; every method returns at once."""
 

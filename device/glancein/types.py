@@ -368,10 +368,14 @@ class TroubleKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StreamTrouble:
-    """Something HR has to know about a stream; kept beside the events."""
+    """Something HR has to know about a stream; kept beside the events.
+
+    With ``passed``, the hash of an event that was refused for good, its number counts as taken.
+    """
 
     kind: TroubleKind
     kiosk: str
     epoch: str
     seq: int
     detail: str
+    passed: str | None = None

@@ -149,6 +149,20 @@ def test_trouble_is_kept_once(store: FeedTables) -> None:
     assert store.heads()[KEY].seq == 1
 
 
+def test_refused_number_counts_as_taken_and_may_still_come(store: FeedTables) -> None:
+    """The stream goes on behind an event that was refused; should it come after all, there is room for it."""
+    events = arrivals(*chain(3))
+    refused = StreamTrouble(TroubleKind.UNREADABLE, "door", EPOCH, 2, "no kind", passed=events[1].hash)
+
+    store.commit([events[0], events[2]], [refused])
+    assert store.heads()[KEY].seq == 3
+    assert store.hash_of(KEY, 2) is None
+
+    store.commit([events[1]], [])
+    assert store.heads()[KEY].seq == 3
+    assert store.hash_of(KEY, 2) == events[1].hash
+
+
 @pytest.mark.parametrize("fix_comes_first", [False, True])
 def test_time_fix_gives_the_true_time_and_leaves_the_original(
     store: FeedTables, *, fix_comes_first: bool

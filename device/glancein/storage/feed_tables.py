@@ -89,6 +89,7 @@ class FeedTables:
             for arrival in arrivals:
                 self._consequences(arrival.event)
             self._engine.many(sql.INSERT_TROUBLE, [_trouble_values(trouble) for trouble in troubles])
+            self._engine.many(sql.MOVE_HEAD, [_passed_values(t) for t in troubles if t.passed is not None])
 
     def troubles(self, most: int) -> list[StreamTrouble]:
         """What was wrong with the streams, the latest last."""
@@ -337,6 +338,10 @@ def _trouble_values(trouble: StreamTrouble) -> Values:
         "detail": trouble.detail[:2000].replace("\x00", "\\0").encode(errors="replace").decode(),
         "most": MOST_STRANGE if trouble.kind in STRANGE else 2**31,
     }
+
+
+def _passed_values(trouble: StreamTrouble) -> Values:
+    return {"kiosk": trouble.kiosk, "epoch": trouble.epoch, "seq": trouble.seq, "hash": trouble.passed}
 
 
 def _time_values(name: str, wall: datetime) -> dict[str, object]:
