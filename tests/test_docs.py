@@ -30,7 +30,7 @@ def settings_table() -> str:
     rows = ["| setting | kind | default | allowed | what it is |", "|---|---|---|---|---|"]
     for entry in fields(Settings):
         rule = entry.metadata
-        allowed = ", ".join(rule.get("choices", ())) or (
+        allowed = ", ".join(map(str, rule.get("choices", ()))) or (
             f"{rule['low']:g} to {rule['high']:g}" if "low" in rule else ""
         )
         default = f"`{entry.default}`" if entry.default != "" else "empty"

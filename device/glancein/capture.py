@@ -82,6 +82,7 @@ class Capture:
         self._reader: _Reader | None = None
         self._stuck: list[_Reader] = []
         self._frame: Frame | None = None
+        self._newest: Frame | None = None
         self._sight: Sight | None = None
         self._trouble: Trouble | None = None
         self._problem: str | None = None
@@ -112,6 +113,11 @@ class Capture:
                     raise CameraError(f"camera {self._facts.name}: {self._problem or _silence(timeout_s)}")
                 self._news.wait(min(left_s, _LOOK_AGAIN_S))
 
+    def peek(self) -> Frame | None:
+        """The newest picture, for who only looks on and takes it from nobody. None before the first."""
+        with self._news:
+            return self._newest
+
     def state(self) -> CaptureState:
         """How the camera is, now."""
         with self._news:
@@ -134,7 +140,7 @@ class Capture:
         """Let the source go; a reader that hangs is left to end by itself. Harmless when repeated."""
         with self._news:
             self._closed = True
-            self._frame = None
+            self._frame = self._newest = None
             readers = [*self._stuck, *([self._reader] if self._reader else [])]
             for reader in readers:
                 reader.stop.set()
@@ -267,7 +273,7 @@ class Capture:
                     return self._trouble is Trouble.FROZEN
             self._tell(None if self._trouble is None else ADVICE[self._trouble])
             self._dropped += self._frame is not None
-            self._frame = Frame(pixels, now_s, self._pictures)
+            self._frame = self._newest = Frame(pixels, now_s, self._pictures)
             self._news.notify_all()
             return False
 

@@ -16,7 +16,7 @@ from glancein.domain.gallery import Gallery, gather
 from glancein.errors import CameraError, StoreError
 from glancein.pipeline import Eye, Sight
 from glancein.ports import Camera, Clock, Ledger, Panel, People, Publisher, Screen
-from glancein.punch_clock import Outcome, PunchClock
+from glancein.punch_clock import Outcome, PunchClock, Record
 from glancein.types import Accepted, Limits, Reason, Rejected
 
 _log = logging.getLogger(__name__)
@@ -74,13 +74,10 @@ class Kiosk:
         self._roster_version: int | None = None
         self._roster_look_s = float("-inf")
         self.punches = PunchClock(
-            parts.people,
-            parts.ledger,
-            parts.clock,
+            Record(parts.people, parts.ledger, parts.clock, parts.publisher.wake),
             screen=parts.screen,
             panel=parts.panel,
             policy=rules.policy,
-            wake=parts.publisher.wake,
         )
         self._other_ways = 0
         self.health = Health()

@@ -44,30 +44,27 @@ class _Asked:
     until_mono_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Where punches go and what they are made from; ``wake`` tells the publisher of a new event."""
+
+    people: People
+    ledger: Ledger
+    clock: Clock
+    wake: Callable[[], None]
+
+
 class PunchClock:
-    """Safe to use from several threads; one punch at a time. ``wake`` tells the publisher of a new event.
+    """Safe to use from several threads; one punch at a time.
 
     Without a ``panel`` nobody can be asked: a policy that asks is for screens that can be touched.
     """
 
-    def __init__(
-        self,
-        people: People,
-        ledger: Ledger,
-        clock: Clock,
-        *,
-        screen: Screen,
-        panel: Panel | None,
-        policy: Policy,
-        wake: Callable[[], None],
-    ) -> None:
-        self._people = people
-        self._ledger = ledger
-        self._clock = clock
+    def __init__(self, record: Record, *, screen: Screen, panel: Panel | None, policy: Policy) -> None:
+        self._record = record
         self._screen = screen
         self._panel = panel
         self._policy = policy
-        self._wake = wake
         self._lock = threading.RLock()
         self._asked: _Asked | None = None
         self._recent: deque[tuple[float, Event]] = deque(maxlen=16)
@@ -91,7 +88,7 @@ class PunchClock:
         """The answer to a question. Raises InputError when it no longer stands."""
         with self._lock:
             asked, self._asked = self._asked, None
-            late = asked is None or self._clock.now().mono_s > asked.until_mono_s
+            late = asked is None or self._record.clock.now().mono_s > asked.until_mono_s
             if asked is None or late or not secrets.compare_digest(asked.question.token, token):
                 raise InputError("the question is no longer open; look at the camera again")
             return self.punch(asked.who, direction=direction)
@@ -103,22 +100,22 @@ class PunchClock:
         late or was said before, NotRecorded when the correction could not be committed.
         """
         with self._lock:
-            now = self._clock.now()
+            now = self._record.clock.now()
             for entry in self._recent:
                 mono_s, event = entry
                 if event.id == name and now.mono_s - mono_s <= DISOWN_S:
-                    made = self._ledger.record(
+                    made = self._record.ledger.record(
                         Correction(name, Voided(), DISOWN_REASON, DISOWNED_BY, now, Method.MANUAL)
                     )
                     self._recent.remove(entry)
-                    self._wake()
+                    self._record.wake()
                     return made
         raise InputError("this punch can no longer be taken back here; please tell HR")
 
     def _punch(self, who: Recognised, direction: Direction | None) -> Outcome:
-        last = self._ledger.last_of(who.person_id)
-        name = self._people.name_of(who.person_id)
-        now = self._clock.now()
+        last = self._record.ledger.last_of(who.person_id)
+        name = self._record.people.name_of(who.person_id)
+        now = self._record.clock.now()
         check_in = next_event(who, now, last=last, policy=self._policy)
         if check_in is None:
             if last is not None:
@@ -129,14 +126,14 @@ class PunchClock:
         elif self._panel is not None and asks(now, policy=self._policy):
             self._ask(self._panel, who, name, check_in.direction)
             return Outcome.ASKED
-        event = self._ledger.record(check_in)
+        event = self._record.ledger.record(check_in)
         self.recorded += 1
         self._recent.append((now.mono_s, event))
         self._screen.show_recorded(event, name)
-        self._wake()
+        self._record.wake()
         return Outcome.RECORDED
 
     def _ask(self, panel: Panel, who: Recognised, name: str | None, suggested: Direction) -> None:
         question = Question(secrets.token_urlsafe(12), who.person_id, name, suggested, CHOICE_S)
-        self._asked = _Asked(question, who, self._clock.now().mono_s + CHOICE_S)
+        self._asked = _Asked(question, who, self._record.clock.now().mono_s + CHOICE_S)
         panel.ask_direction(question)

@@ -56,7 +56,7 @@ class Settings:
         16.0, "hours after which an open check-in was forgotten", low=1.0, high=48.0
     )
     direction: str = _setting(
-        "alternate", "alternate, in, out, or times of day such as 05:00=in,11:00=alternate,15:00=out"
+        "alternate", "alternate, ask, in, out, or times of day such as 05:00=in,11:00=alternate,15:00=out"
     )
     time_zone: str = _setting("", "IANA name such as Asia/Seoul; empty takes the machine's")
     min_face_px: int = _setting(
@@ -75,6 +75,18 @@ class Settings:
     work_days: str = _setting("mon,tue,wed,thu,fri", "days on which people are expected")
     desk_hosts: str = _setting("", "names, separated by commas, under which the HR desk may be reached")
     consent_text: str = _setting("", "text file of the consent people sign; empty takes the built-in one")
+    screen: str = _setting(
+        "terminal", "what the kiosk shows on: lines and panels, or a page", choices=("terminal", "web")
+    )
+    web_port: int = _setting(8480, "port of the kiosk's page, on this machine only", low=0, high=65_535)
+    language: str = _setting("en", "language of the kiosk's page, such as en or ko")
+    names_on_screen: bool = _setting(default=True, explain="show people's names; otherwise their ids")
+    screen_sound: str = _setting(
+        "tones", "what the kiosk's page lets hear", choices=("off", "tones", "voice")
+    )
+    screen_contrast: str = _setting("normal", "contrast of the kiosk's page", choices=("normal", "high"))
+    clock_hours: int = _setting(24, "12 or 24 hours on the kiosk's page", choices=(12, 24))
+    answer_s: float = _setting(6.0, "seconds an answer and its 'Not you?' stay", low=2.0, high=15.0)
     threads: int = _setting(1, "threads of each network", low=1, high=16)
 
 
@@ -120,7 +132,7 @@ def _convert(
     except (TypeError, ValueError) as err:
         raise SettingsError(f"{name} = {value!r} is not a {entry.type}: {rule['help']}") from err
     if "choices" in rule and converted not in rule["choices"]:
-        raise SettingsError(f"{name} = {value!r}: one of {', '.join(rule['choices'])}")
+        raise SettingsError(f"{name} = {value!r}: one of {', '.join(map(str, rule['choices']))}")
     if "low" in rule and not rule["low"] <= converted <= rule["high"]:
         raise SettingsError(f"{name} = {value!r} is outside {rule['low']} to {rule['high']}: {rule['help']}")
     if rule.get("topic") and (not converted or set(str(converted)) & set("/+#\0")):

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from glancein.kiosk import Kiosk, Rules
     from glancein.model_card import Kind
     from glancein.pipeline import Pipeline
-    from glancein.ports import Camera, Pictures, Screen, Source
+    from glancein.ports import Camera, Panel, Pictures, Screen, Source
 
 DATABASE_FILE = "glancein.sqlite"
 EMBEDDED = "embedded"
@@ -319,7 +319,10 @@ def open_kiosk(home: Home, stores: Stores, *, camera: Camera, screen: Screen, fe
     """A kiosk, ready to run. Raises ModelError, StoreError, SettingsError."""
     from glancein.adapters.clock_system import SystemClock  # noqa: PLC0415  # as above
     from glancein.kiosk import Kiosk, Parts  # noqa: PLC0415  # as above
+    from glancein.ports import Panel  # noqa: PLC0415  # as above
 
+    panel = screen if isinstance(screen, Panel) else None
+    _check_somebody_can_answer(home.settings, panel)
     recogniser = open_recogniser(home, on_trial=True)
     parts = Parts(
         camera=camera,
@@ -329,12 +332,24 @@ def open_kiosk(home: Home, stores: Stores, *, camera: Camera, screen: Screen, fe
         publisher=feedway.publisher,
         clock=SystemClock(time_zone(home.settings.time_zone)),
         screen=screen,
+        panel=panel,
     )
     return Kiosk(parts, rules_of(home.settings, recogniser))
 
 
+def _check_somebody_can_answer(settings: Settings, panel: Panel | None) -> None:
+    from glancein.domain.attendance import ever_asks, parse_rule  # noqa: PLC0415  # as above
+
+    if panel is None and ever_asks(parse_rule(settings.direction)):
+        raise SettingsError(
+            f"direction = {settings.direction!r} asks people, which needs a screen to touch: --screen web"
+        )
+
+
 @contextmanager
-def open_enroller(home: Home, *, photos: Callable[[PictureGate], Pictures] | None = None) -> Iterator[Enroller]:
+def open_enroller(
+    home: Home, *, photos: Callable[[PictureGate], Pictures] | None = None
+) -> Iterator[Enroller]:
     """What enrols people from photos; ``photos`` puts another source before the bounded decoder.
 
     Raises ModelError, StoreError.

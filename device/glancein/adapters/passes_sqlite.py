@@ -42,7 +42,7 @@ HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 
 @dataclass(frozen=True, slots=True)
 class WaysIn:
-    """Which ways without a face a person has. ``number`` is what they type before the PIN, None without PIN."""
+    """Which ways without a face a person has; ``number`` is typed before the PIN, None without one."""
 
     number: str | None
     locked_until: datetime | None
@@ -50,7 +50,7 @@ class WaysIn:
 
 
 class SqlitePasses:
-    """PINs and passes on one SQLite file; safe to use from several threads. ``mono_s`` is a monotonic clock."""
+    """PINs and passes on one SQLite file, for several threads at a time. ``mono_s`` is a monotonic clock."""
 
     def __init__(self, path: Path, *, mono_s: Callable[[], float] = time.monotonic) -> None:
         self._lock = threading.RLock()
@@ -151,7 +151,9 @@ class SqlitePasses:
         """What HR sees: number, lock, how many passes."""
         who = {"id": person_id}
         with self._open() as database:
-            row = database.execute("SELECT number, locked_until FROM pins WHERE person_id = :id", who).fetchone()
+            row = database.execute(
+                "SELECT number, locked_until FROM pins WHERE person_id = :id", who
+            ).fetchone()
             valid = scalar(
                 database, "SELECT count(*) FROM passes WHERE person_id = :id AND revoked_at IS NULL", who
             )
@@ -174,9 +176,7 @@ class SqlitePasses:
         return bytes.fromhex(str(found))
 
     def _is_too_fast(self) -> bool:
-        return (
-            len(self._wrong_s) == WRONG_PER_MINUTE and self._mono_s() - self._wrong_s[0] < MINUTE_S
-        )
+        return len(self._wrong_s) == WRONG_PER_MINUTE and self._mono_s() - self._wrong_s[0] < MINUTE_S
 
     def _charge(self, number: str, at: datetime) -> tuple[str, str] | PinAnswer | None:
         """Count a try; person and hash, the lock, or None for a number that nobody has."""

@@ -21,6 +21,8 @@ from glancein.cli.output import table
 from glancein.errors import InputError
 
 if TYPE_CHECKING:
+    from glancein.adapters.screen_terminal import TerminalScreen
+    from glancein.adapters.screen_web import WebScreen
     from glancein.ports import FeedStore
     from glancein.types import Event
 
@@ -43,6 +45,12 @@ def kiosk(
     port: Annotated[
         int, typer.Option(help="Port of the embedded broker, 0 for a free one.")
     ] = wiring.EMBEDDED_PORT,
+    screen: Annotated[
+        str | None, typer.Option(help="terminal | web: a page on this machine; the settings' by default.")
+    ] = None,
+    web_port: Annotated[
+        int | None, typer.Option(help="Port of that page, 0 for a free one; the settings' by default.")
+    ] = None,
     fps: Annotated[float, typer.Option(min=0.1, max=1000, help="Pictures a second from a folder.")] = 10.0,
     data: DataFolder = None,
     as_json: AsJson = False,
@@ -57,6 +65,7 @@ def kiosk(
 
     _start_log(verbose=verbose)
     home = wiring.open_home(data)
+    on_web = _is_web(screen or home.settings.screen)
     with contextlib.ExitStack() as stack:
         eye = stack.enter_context(
             contextlib.closing(wiring.open_camera(camera or home.settings.camera, fps=fps))
@@ -67,8 +76,15 @@ def kiosk(
                 wiring.open_feedway(home, stores.ledger, broker=broker or home.settings.broker, port=port)
             )
         )
-        screen = TerminalScreen(as_json=as_json)
-        door = wiring.open_kiosk(home, stores, camera=eye, screen=screen, feedway=feedway)
+        lines = TerminalScreen(as_json=as_json)
+        page = _make_page(home, stores, lines) if on_web else None
+        door = wiring.open_kiosk(home, stores, camera=eye, screen=page or lines, feedway=feedway)
+        if page is not None:
+            from glancein.web.screen.serve import serving  # noqa: PLC0415  # loads the web server
+
+            where = web_port if web_port is not None else home.settings.web_port
+            url = stack.enter_context(serving(home, door, page, eye, port=where))
+            print(f"the screen is at {url}", file=sys.stderr)
         print(
             f"kiosk {home.settings.site}/{home.settings.kiosk}: events go to {feedway.broker_url}",
             file=sys.stderr,
@@ -146,6 +162,18 @@ def make_key(
     if kind not in {"kiosk", "consumer"} or not name or " " in name:
         raise InputError(f"--whose {whose!r}: say 'kiosk SITE/KIOSK' or 'consumer NAME'")
     print(f"{whose} {make(file)}")
+
+
+def _is_web(screen: str) -> bool:
+    if screen not in {"terminal", "web"}:
+        raise InputError(f"--screen {screen!r} is neither terminal nor web")
+    return screen == "web"
+
+
+def _make_page(home: wiring.Home, stores: wiring.Stores, beside: TerminalScreen) -> WebScreen:
+    from glancein.web.screen.serve import make_screen  # noqa: PLC0415  # loads the web server
+
+    return make_screen(home.settings, stores, beside=beside)
 
 
 def print_event(event: Event) -> str:
