@@ -12,10 +12,10 @@ import pytest
 from tests.device.postgres_server import PostgresServer
 from tests.device.punches import EPOCH, NOON, chain, check_in, moment
 
-from glancein.adapters.feed_mqtt import read_arrival
 from glancein.adapters.feed_store import SqliteFeedStore
 from glancein.domain import wire
 from glancein.domain.delivery import Line, Slip, Standing, State
+from glancein.domain.intake import read_arrival
 from glancein.types import (
     Arrival,
     Body,

@@ -15,9 +15,10 @@ from tests.contract.fake_broker import URL, FakeBroker
 from tests.device.brokers import Mosquitto, free_port
 from tests.device.punches import EPOCH, chain, check_in, event
 
-from glancein.adapters.feed_mqtt import Feed, FeedRules, read_arrival
+from glancein.adapters.feed_mqtt import Feed, FeedRules
 from glancein.adapters.feed_store import SqliteFeedStore, csv_store, jsonl_store
 from glancein.domain import wire
+from glancein.domain.intake import read_arrival
 from glancein.domain.sequence import Known, Missing, Ready, Sequence
 from glancein.errors import FeedError, SettingsError, StoreError
 from glancein.mqtt.broker_url import BrokerUrl, parse_broker_url
@@ -51,6 +52,7 @@ class Script:
         self.history = history
         self.asked: list[wire.Resend] = []
         self.acknowledged: list[wire.Acknowledgement] = []
+        self.refused: list[wire.Refusal] = []
         self._route = self.broker.route
         self.broker.route = self._answering  # type: ignore[method-assign]  # the kiosk listens in
 
@@ -67,6 +69,8 @@ class Script:
             send(self.broker, *(e for e in self.history if wanted.from_seq <= e.seq <= last))
         if message.topic.endswith("/ack"):
             self.acknowledged.append(wire.decode_acknowledgement(message.payload))
+        if message.topic.endswith("/refuse"):
+            self.refused.append(wire.decode_refusal(message.payload))
 
 
 @pytest.fixture
@@ -203,6 +207,113 @@ def test_same_number_with_other_contents_is_quarantined(store: SqliteFeedStore) 
     assert listen(script, store, other) == []
     assert troubles(store) == [("fork", "door", 2)]
     assert script.acknowledged[-1] == wire.Acknowledgement(EPOCH, 3, wire.event_hash(events[-1]), "hr")
+    (refusal,) = script.refused
+    assert (refusal.seq, refusal.hash, refusal.why) == (2, wire.event_hash(other), wire.RefusedFor.FORK)
+
+
+def test_cloned_card_is_seen_at_its_first_event(store: SqliteFeedStore) -> None:
+    """Two kiosks go on from one copy: whoever comes second with a number is the fork."""
+    both = chain(2)
+    theirs = event(3, wire.event_hash(both[1]), punch=check_in("E8"))
+    ours = event(3, wire.event_hash(both[1]), punch=check_in("E9"))
+
+    assert listen(Script([]), store, *both, theirs, ours) == [*both, theirs]
+    assert troubles(store) == [("fork", "door", 3)]
+
+
+def test_old_copy_that_only_says_how_far_it_is_hears_what_is_known(store: SqliteFeedStore) -> None:
+    """A kiosk restored from a backup learns it when it connects, before it records anything."""
+    events = chain(5)
+    listen(Script(events), store, *events)
+    script = Script(events)
+    state = wire.KioskState("hq", "door", online=True, epoch=EPOCH, seq=2, history_from=1, backlog=0)
+    script.broker.route(Message(wire.topic("hq", "door", "state"), wire.encode_state(state), retain=True))
+
+    assert list(script.feed(store)) == []
+    assert script.acknowledged[0] == wire.Acknowledgement(EPOCH, 5, wire.event_hash(events[-1]), "hr")
+
+
+def poisoned(sent: Event) -> tuple[bytes, str]:
+    """An event of a kind that does not exist yet, and its hash."""
+    payload = wire.encode_event(sent).replace(b'"kind":"check_in"', b'"kind":"teleport"')
+    return payload, wire.hash_of_core(wire.payload_core(payload)[0])
+
+
+def test_event_that_cannot_be_read_is_refused_and_blocks_nobody(store: SqliteFeedStore) -> None:
+    """Its number counts as taken, the kiosk is told, HR is told, and what follows comes through."""
+    first, second = chain(2)
+    payload, digest = poisoned(second)
+    third = event(3, digest, punch=check_in("E3"))
+    script = Script([])
+    feed = script.feed(store)
+
+    def publish() -> None:
+        send(script.broker, first, third)
+        for _ in range(2):
+            script.broker.route(Message(wire.topic("hq", "door", "event"), payload))
+
+    after_connecting(feed, script.broker, publish)
+    assert [received.event for received in feed] == [first, third]
+    assert [(r.seq, r.hash, r.why.value) for r in script.refused] == [(2, digest, "unreadable")]
+    assert troubles(store) == [("unreadable", "door", 2)]
+    assert script.acknowledged[-1].up_to == 3
+
+
+def test_refused_event_is_taken_once_it_makes_sense(store: SqliteFeedStore) -> None:
+    """After an update here, an administrator has the kiosk send it again."""
+    events = chain(3)
+    refused = StreamTrouble(
+        TroubleKind.UNREADABLE, "door", EPOCH, 2, "no kind", passed=wire.event_hash(events[1])
+    )
+    store.commit([arrival(events[0]), arrival(events[2])], [refused])
+
+    assert listen(Script([]), store, events[1], events[1]) == [events[1]]
+    assert store.hash_of(KEY, 2) == wire.event_hash(events[1])
+    assert troubles(store) == [("unreadable", "door", 2)]
+
+
+def test_following_feed_outlasts_a_store_that_fails(store: SqliteFeedStore) -> None:
+    """A full disk or a database server that restarts: it says so, and goes on where the store stands."""
+    events = chain(3)
+    script = Script(events)
+    words: list[str] = []
+    commit, failures = store.commit, iter([StoreError("the disk is full"), StoreError("still full")])
+
+    def failing(arrivals: Seq[Arrival], troubles: Seq[StreamTrouble]) -> None:
+        for failure in failures:
+            raise failure
+        commit(arrivals, troubles)
+
+    store.commit = failing  # type: ignore[method-assign]  # a disk that fills
+    rules = FeedRules(consumer="hr", idle_s=0.1)
+    feed = Feed(URL, store=store, rules=rules, connect=script.broker.connect, on_error=words.append)
+    after_connecting(feed, script.broker, lambda: send(script.broker, *events))
+    seen: list[Event] = []
+    for received in feed:
+        seen.append(received.event)
+        if len(seen) == 3:
+            feed.stop()
+
+    assert seen == events
+    assert words == ["the disk is full", "still full"]
+
+
+def test_what_was_wrong_is_counted_by_kind(store: SqliteFeedStore) -> None:
+    """Forged, foreign and unreadable messages, and repeated ones."""
+    events = chain(2)
+    script = Script(events)
+    feed = script.feed(store)
+
+    def disturb() -> None:
+        send(script.broker, *events, *events)
+        for topic, payload in (("back", wire.encode_event(events[0])), ("door", b"{")):
+            script.broker.route(Message(wire.topic("hq", topic, "event"), payload))
+
+    after_connecting(feed, script.broker, disturb)
+    list(feed)
+
+    assert (feed.counts.new, feed.counts.repeated, feed.counts.troubles) == (2, 2, 2)
+    assert feed.counts.of == {TroubleKind.FOREIGN: 1, TroubleKind.UNREADABLE: 1}
 
 
 def test_event_that_breaks_the_chain_is_asked_for_again(store: SqliteFeedStore) -> None:

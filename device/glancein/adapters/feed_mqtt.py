@@ -8,19 +8,18 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from glancein.domain import wire
-from glancein.domain.sequence import Known, Missing, Ready, Sequence, Step
-from glancein.errors import FeedError
+from glancein.domain.intake import Counts, Intake, Sender, Turn
+from glancein.errors import FeedError, StoreError
 from glancein.mqtt.broker_url import BrokerUrl
 from glancein.mqtt.link import Connection, Greeting, Lost, Message, open_link
 from glancein.ports import FeedStore
-from glancein.types import Arrival, Event, Head, StreamKey, StreamTrouble, TroubleKind
+from glancein.types import Arrival, Event, Head, StreamKey
 
 log = logging.getLogger(__name__)
 
-ASK_AGAIN_S = 2.0  # the same gap is asked for at most so often
 BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
 TURN_S = 0.5
@@ -58,34 +57,14 @@ class Received:
         return self.arrival.event
 
 
-@dataclass(slots=True)
-class FeedCounts:
-    """What came in so far."""
-
-    new: int = 0
-    repeated: int = 0
-    gaps: int = 0
-    troubles: int = 0
-    connections: int = 0
-
-
-@dataclass(slots=True)
-class _Batch:
-    """What one turn brought: written and acknowledged together."""
-
-    link: Connection
-    arrivals: list[Arrival] = field(default_factory=list)
-    troubles: list[StreamTrouble] = field(default_factory=list)
-    acknowledge: dict[StreamKey, tuple[str, str]] = field(default_factory=dict)  # stream -> (site, kiosk)
-
-
 class Feed:
     """The feed, to iterate over: ``for received in Feed(url, store=store)``; any thread may ``stop`` it.
 
     ``store`` None: nothing is kept and nothing acknowledged but what the caller commits; every stream then
     begins with the first event that happens to come. With a seal in the rules, events without the kiosk's
     signature are refused and acknowledgements are signed. Raises FeedError when the broker cannot be
-    reached, unless following.
+    reached and StoreError when the store does not take an event, unless following: then it says so by
+    ``on_error`` and tries again; until the store has an event the kiosk keeps it.
     """
 
     def __init__(
@@ -100,37 +79,44 @@ class Feed:
         self._url = url
         self._store = store
         self._rules = rules or FeedRules()
-        self._seal = self._rules.seal
         self._connect = connect
         self._on_error = on_error or (lambda words: log.warning("%s", words))
-        self._heads = {} if store is None else store.heads()
-        self._sequences = {key: Sequence(head) for key, head in self._heads.items()}
-        self._history_from: dict[StreamKey, int] = {}
-        self._asked_at: dict[tuple[StreamKey, int], float] = {}
-        self._expected: dict[StreamKey, tuple[tuple[str, str], int]] = {}  # how far each stream is said to go
-        self._arrived_at: dict[StreamKey, float] = {}
-        self._uncommitted: dict[StreamKey, tuple[str, Head]] = {}
+        self._intake = Intake(
+            {} if store is None else store.heads(),
+            consumer=self._rules.consumer,
+            seal=self._rules.seal,
+            hash_of=None if store is None else store.hash_of,
+        )
+        self._uncommitted: dict[StreamKey, tuple[Sender, Head]] = {}
         self._stopping = threading.Event()
         self._link: Connection | None = None
-        self.counts = FeedCounts()
-        self.states: dict[str, wire.KioskState] = {}  # by kiosk: the latest word of each
 
     def __iter__(self) -> Iterator[Received]:
         """New events as they are committed, until stopped or, without ``follow``, until it is quiet."""
         failures = 0
         while not self._stopping.is_set():
-            before = self.counts.connections
+            before = self.counts.new
             try:
                 yield from self._converse()
-            except FeedError as err:
+            except (FeedError, StoreError) as err:
                 if not self._rules.follow:
                     raise
-                failures = 1 if self.counts.connections > before else failures + 1
+                failures = 1 if self.counts.new > before else failures + 1
                 self._on_error(str(err))
-                longest = min(LONGEST_BACKOFF_S, BACKOFF_S * 2 ** (failures - 1))
+                longest = min(LONGEST_BACKOFF_S, BACKOFF_S * 2 ** min(failures - 1, 10))
                 self._stopping.wait(random.uniform(BACKOFF_S / 10, longest))
             else:
                 return
+
+    @property
+    def counts(self) -> Counts:
+        """What came in so far."""
+        return self._intake.counts
+
+    @property
+    def states(self) -> dict[str, wire.KioskState]:
+        """By kiosk: the latest word of each."""
+        return self._intake.states
 
     def stop(self) -> None:
         """End the iteration soon; may be called from any thread or a signal handler."""
@@ -140,13 +126,14 @@ class Feed:
             link.wake()
 
     def _converse(self) -> Iterator[Received]:
+        if self._store is not None:
+            self._intake.begin(self._store.heads())  # whatever a failed turn made us believe
         site, kiosk = self._rules.site, self._rules.kiosk
         topics = tuple(wire.topic(site, kiosk, leaf) for leaf in ("event", "state"))
         name = f"glancein-{self._rules.consumer}-{uuid.uuid4().hex[:8]}"
         link = self._connect(self._url, Greeting(name, topics=topics))
         self._link = link
         self.counts.connections += 1
-        self._asked_at.clear()
         quiet_since = time.monotonic()
         try:
             while not self._stopping.is_set():
@@ -163,178 +150,38 @@ class Feed:
             link.close()
 
     def _turn(self, link: Connection) -> list[Received]:
-        """Take in what came, commit it, acknowledge it."""
-        batch = _Batch(link)
+        """Take in what came, commit it, answer it."""
         lost: Lost | None = None
         for happening in link.wait(min(TURN_S, self._rules.idle_s / 2)):
             match happening:
-                case Message():
-                    self._take(batch, happening)
+                case Message(topic, payload, retain):
+                    # A retained event is a stale one: ours never are.
+                    if not (retain and topic.endswith("/event")):
+                        self._intake.take(topic, payload, now_s=time.monotonic())
                 case Lost():
                     lost = happening
-        self._ask_for_tails(batch)
-        self._settle(batch)
+        turn = self._intake.finish(now_s=time.monotonic())
+        self._settle(link, turn)
         if lost is not None:
             raise FeedError(f"lost the broker {self._url}: {lost.why}")
-        return [Received(arrival, self._committer(arrival)) for arrival in batch.arrivals]
+        return [Received(arrival, self._committer(arrival)) for arrival in turn.arrivals]
 
-    def _settle(self, batch: _Batch) -> None:
-        """First the store, then the acknowledgement: never the other way round."""
-        self.counts.new += len(batch.arrivals)
-        self.counts.troubles += len(batch.troubles)
-        if self._store is None:
-            return
-        if batch.arrivals or batch.troubles:
-            self._store.commit(batch.arrivals, batch.troubles)
-        for key, (site, kiosk) in batch.acknowledge.items():
-            head = self._sequences[key].head
-            if head is not None:
-                self._acknowledge(batch.link, wire.topic(site, kiosk, "ack"), key.epoch, head)
-
-    def _take(self, batch: _Batch, message: Message) -> None:
-        try:
-            site, kiosk, leaf = wire.split_topic(message.topic)
-            if leaf == "state":
-                self._on_state(wire.decode_state(message.payload))
-            elif not message.retain:  # a retained event is a stale one: ours never are
-                self._on_event(batch, (site, kiosk), message.payload)
-        except FeedError as err:
-            batch.troubles.append(
-                StreamTrouble(
-                    TroubleKind.UNREADABLE, message.topic[-70:], "", 0, f"{err}: {message.payload[:200]!r}"
-                )
-            )
-
-    def _on_event(self, batch: _Batch, sender: tuple[str, str], payload: bytes) -> None:
-        arrival = read_arrival(payload)
-        event, key = arrival.event, arrival.key
-        if (event.site, event.kiosk) != sender:
-            batch.troubles.append(
-                StreamTrouble(
-                    TroubleKind.FOREIGN, event.kiosk, event.epoch, event.seq, f"came from {'/'.join(sender)}"
-                )
-            )
-            return
-        if not self._seal.accepts(wire.kiosk_name(*sender), payload):
-            batch.troubles.append(_forged(event))
-            return
-        sequence = self._sequences.setdefault(key, Sequence())
-        if self._store is None and sequence.head is None:
-            sequence.begin_at(Head(event.seq - 1, event.previous_hash))
-        is_old = sequence.head is not None and event.seq <= sequence.head.seq
-        known = self._known_hash(batch, key, event.seq) if is_old else None
-        self._follow(batch, key, sender, sequence.take(arrival, known_hash=known))
-
-    def _follow(self, batch: _Batch, key: StreamKey, sender: tuple[str, str], step: Step) -> None:
-        match step:
-            case Ready(arrivals):
-                self._arrived_at[key] = time.monotonic()
-                batch.arrivals.extend(arrivals)
-                batch.acknowledge[key] = sender
-                batch.troubles.extend(_broken_chain(late) for late in arrivals if not late.chained)
-            case Known():
-                self.counts.repeated += 1
-                batch.acknowledge[key] = sender
-            case Missing():
-                self._ask(batch, key, sender, step)
-            case StreamTrouble():
-                batch.troubles.append(step)
-                batch.acknowledge[key] = sender  # its head tells the kiosk that it runs on an old copy
-
-    def _known_hash(self, batch: _Batch, key: StreamKey, seq: int) -> str | None:
-        for arrival in batch.arrivals:
-            if arrival.key == key and arrival.event.seq == seq:
-                return arrival.hash
-        return None if self._store is None else self._store.hash_of(key, seq)
-
-    def _on_state(self, state: wire.KioskState) -> None:
-        """The kiosk says how far its stream goes."""
-        self.states[state.kiosk] = state
-        if self._store is None or state.epoch is None or state.seq is None:
-            return
-        key = StreamKey(state.kiosk, state.epoch)
-        self._sequences.setdefault(key, Sequence())
-        if state.history_from is not None:
-            self._history_from[key] = state.history_from
-        if state.online:
-            self._expected[key] = (state.site, state.kiosk), state.seq
-
-    def _ask_for_tails(self, batch: _Batch) -> None:
-        """Ask for the end of every stream that has come to a halt before it."""
-        now = time.monotonic()
-        for key, (sender, seq) in list(self._expected.items()):
-            head = self._sequences[key].head
-            last = head.seq if head is not None else 0
-            if last >= seq:
-                del self._expected[key]
-            elif now - self._arrived_at.get(key, -ASK_AGAIN_S) >= ASK_AGAIN_S:
-                self._ask(batch, key, sender, Missing(last + 1, seq))
-
-    def _ask(self, batch: _Batch, key: StreamKey, sender: tuple[str, str], missing: Missing) -> None:
-        """Ask for a gap to be sent again, not too often.
-
-        One the kiosk no longer keeps is noted and skipped.
-        """
-        if self._store is None:
-            return
-        oldest = self._history_from.get(key, 1)
-        if missing.from_seq < oldest and oldest in self._sequences[key].held:
-            self._skip_to(batch, key, sender, oldest)
-            return
-        from_seq = max(missing.from_seq, oldest)
-        now = time.monotonic()
-        if from_seq > missing.to_seq or now - self._asked_at.get((key, from_seq), -ASK_AGAIN_S) < ASK_AGAIN_S:
-            return
-        self._asked_at = {(key, from_seq): now}
-        self.counts.gaps += 1
-        wanted = wire.Resend(from_seq, missing.to_seq, key.epoch)
-        batch.link.publish(
-            Message(wire.topic(*sender, "resend"), wire.encode_resend(wanted, signer=self._seal.sign))
-        )
-
-    def _skip_to(self, batch: _Batch, key: StreamKey, sender: tuple[str, str], oldest: int) -> None:
-        """Go on with the oldest event there is; its own previous_hash says where the chain was."""
-        sequence = self._sequences[key]
-        first = (sequence.head.seq if sequence.head is not None else 0) + 1
-        follower = sequence.held[oldest]
-        sequence.begin_at(Head(oldest - 1, follower.event.previous_hash))
-        lost = f"the kiosk no longer keeps numbers {first} to {oldest - 1}"
-        batch.troubles.append(StreamTrouble(TroubleKind.HISTORY_GONE, key.kiosk, key.epoch, oldest - 1, lost))
-        self._follow(batch, key, sender, sequence.take(follower, known_hash=None))
+    def _settle(self, link: Connection, turn: Turn) -> None:
+        """First the store, then the answers: never the other way round."""
+        if self._store is not None and (turn.arrivals or turn.troubles):
+            self._store.commit(turn.arrivals, turn.troubles)
+        self.counts.new += len(turn.arrivals)
+        for topic, payload in turn.answers:
+            link.publish(Message(topic, payload))
 
     def _committer(self, arrival: Arrival) -> Callable[[], None]:
         def commit() -> None:
             event = arrival.event
-            head = Head(event.seq, arrival.hash)
-            self._uncommitted[arrival.key] = wire.topic(event.site, event.kiosk, "ack"), head
+            self._uncommitted[arrival.key] = (event.site, event.kiosk), Head(event.seq, arrival.hash)
 
         return commit
 
     def _send_commits(self, link: Connection) -> None:
-        for key, (topic, head) in self._uncommitted.items():
-            self._acknowledge(link, topic, key.epoch, head)
+        for key, (sender, head) in self._uncommitted.items():
+            link.publish(Message(*self._intake.acknowledgement(sender, key.epoch, head)))
         self._uncommitted.clear()
-
-    def _acknowledge(self, link: Connection, topic: str, epoch: str, head: Head) -> None:
-        ack = wire.Acknowledgement(epoch, head.seq, head.hash, self._rules.consumer)
-        link.publish(Message(topic, wire.encode_acknowledgement(ack, signer=self._seal.sign)))
-
-
-def read_arrival(payload: bytes) -> Arrival:
-    """An event and its hash; raises FeedError."""
-    event = wire.decode_event(payload)
-    core, _ = wire.payload_core(payload)
-    return Arrival(event, wire.hash_of_core(core), payload)
-
-
-def _forged(event: Event) -> StreamTrouble:
-    return StreamTrouble(
-        TroubleKind.FORGED, event.kiosk, event.epoch, event.seq, "does not carry the kiosk's signature"
-    )
-
-
-def _broken_chain(arrival: Arrival) -> StreamTrouble:
-    event = arrival.event
-    return StreamTrouble(
-        TroubleKind.BROKEN_CHAIN, event.kiosk, event.epoch, event.seq, "does not continue the event before it"
-    )

@@ -1,0 +1,328 @@
+"""What a consumer makes of the feed's messages, a turn at a time: what to store, what to answer. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from glancein.domain import wire
+from glancein.domain.event_body import SEGMENT, read_id
+from glancein.domain.sequence import Known, Missing, Ready, Sequence, Step
+from glancein.domain.strict_json import matching, parse_object, refuse
+from glancein.errors import FeedError
+from glancein.types import Arrival, Event, EventId, Head, StreamKey, StreamTrouble, TroubleKind
+
+ASK_AGAIN_S = 2.0  # the same gap is asked for, and the same event refused, at most so often
+
+Sender = tuple[str, str]  # site and kiosk of the topic that a message came on
+HashOf = Callable[[StreamKey, int], str | None]
+
+
+@dataclass(slots=True)
+class Counts:
+    """What came in so far: ``new`` is committed, ``of`` counts what was wrong, by kind."""
+
+    new: int = 0
+    repeated: int = 0
+    gaps: int = 0
+    refused: int = 0
+    connections: int = 0
+    of: Counter[TroubleKind] = field(default_factory=Counter)
+
+    @property
+    def troubles(self) -> int:
+        """Everything that was wrong."""
+        return self.of.total()
+
+
+@dataclass(slots=True)
+class Turn:
+    """What some messages come to: first the store commits, then the answers go out."""
+
+    arrivals: list[Arrival] = field(default_factory=list)
+    troubles: list[StreamTrouble] = field(default_factory=list)
+    answers: list[tuple[str, bytes]] = field(default_factory=list)  # topic, payload
+    heard: dict[StreamKey, Sender] = field(default_factory=dict)  # streams to acknowledge
+
+
+@dataclass(frozen=True, slots=True)
+class _Envelope:
+    """What can be read of an event whose contents cannot."""
+
+    name: EventId
+    site: str
+    previous_hash: str
+    hash: str
+
+    @property
+    def key(self) -> StreamKey:
+        return StreamKey(self.name.kiosk, self.name.epoch)
+
+
+class Intake:
+    """The consumer's place in every stream.
+
+    ``hash_of`` looks up what is committed; without it nothing is kept, so nothing is asked for or refused,
+    and every stream begins with the first event that happens to come. With a seal that verifies, only what
+    carries the kiosk's signature is believed; with one that signs, answers are signed.
+    """
+
+    def __init__(
+        self,
+        heads: Mapping[StreamKey, Head],
+        *,
+        consumer: str,
+        seal: wire.Seal = wire.UNSEALED,
+        hash_of: HashOf | None = None,
+    ) -> None:
+        self.counts = Counts()
+        self.states: dict[str, wire.KioskState] = {}  # by kiosk: the latest word of each
+        self._consumer = consumer
+        self._seal = seal
+        self._hash_of = hash_of
+        self._history_from: dict[StreamKey, int] = {}
+        self._asked_at: dict[tuple[object, ...], float] = {}
+        self._expected: dict[StreamKey, tuple[Sender, int]] = {}  # how far each stream is said to go
+        self._arrived_at: dict[StreamKey, float] = {}
+        self._now_s = 0.0
+        self._turn = Turn()
+        self.begin(heads)
+
+    def begin(self, heads: Mapping[StreamKey, Head]) -> None:
+        """Stand where the store stands: at the start, and after a turn that could not be committed."""
+        self._sequences = {key: Sequence(head) for key, head in heads.items()}
+        self._turn = Turn()
+        self._asked_at.clear()
+
+    def take(self, topic: str, payload: bytes, *, now_s: float) -> None:
+        """Look at one message."""
+        self._now_s = now_s
+        try:
+            site, kiosk, leaf = wire.split_topic(topic)
+            if leaf == "state":
+                self._on_state((site, kiosk), wire.decode_state(payload))
+            else:
+                self._on_event((site, kiosk), payload)
+        except FeedError as err:
+            words = f"{err}: {payload[:200]!r}"
+            self._trouble(StreamTrouble(TroubleKind.UNREADABLE, topic[-70:], "", 0, words))
+
+    def finish(self, *, now_s: float) -> Turn:
+        """What the messages since the last turn come to."""
+        self._now_s = now_s
+        self._ask_for_tails()
+        turn, self._turn = self._turn, Turn()
+        if self._hash_of is not None:
+            for key, sender in turn.heard.items():
+                head = self._sequences[key].head
+                if head is not None:
+                    turn.answers.append(self.acknowledgement(sender, key.epoch, head))
+        return turn
+
+    def acknowledgement(self, sender: Sender, epoch: str, head: Head) -> tuple[str, bytes]:
+        """Topic and payload of "committed up to here"."""
+        ack = wire.Acknowledgement(epoch, head.seq, head.hash, self._consumer)
+        return wire.topic(*sender, "ack"), wire.encode_acknowledgement(ack, signer=self._seal.sign)
+
+    def _on_event(self, sender: Sender, payload: bytes) -> None:
+        try:
+            arrival = read_arrival(payload)
+        except FeedError as err:
+            self._on_unreadable(sender, payload, err)
+            return
+        event, key = arrival.event, arrival.key
+        if not self._is_from(sender, event.site, event.id, payload):
+            return
+        sequence = self._sequences.setdefault(key, Sequence())
+        if self._hash_of is None and sequence.head is None:
+            sequence.begin_at(Head(event.seq - 1, event.previous_hash))
+        known = None
+        if sequence.head is not None and event.seq <= sequence.head.seq:
+            known = self._known_hash(key, event.seq)
+            if known is None and self._hash_of is not None:
+                self._fill_hole(sender, arrival)
+                return
+        step = sequence.take(arrival, known_hash=known)
+        if isinstance(step, StreamTrouble) and self._hash_of is not None:
+            words = f"number {event.seq} is here with other contents"
+            self._refuse(sender, event.id, arrival.hash, wire.RefusedFor.FORK, words)
+        self._follow(key, sender, step)
+
+    def _is_from(self, sender: Sender, site: str, name: EventId, payload: bytes) -> bool:
+        """True if the event came on its kiosk's topic and carries its signature, where those are checked."""
+        if (site, name.kiosk) != sender:
+            kind, words = TroubleKind.FOREIGN, f"came from {'/'.join(sender)}"
+        elif not self._seal.accepts(wire.kiosk_name(*sender), payload):
+            kind, words = TroubleKind.FORGED, "does not carry the kiosk's signature"
+        else:
+            return True
+        self._trouble(StreamTrouble(kind, name.kiosk, name.epoch, name.seq, words))
+        return False
+
+    def _follow(self, key: StreamKey, sender: Sender, step: Step) -> None:
+        match step:
+            case Ready(arrivals):
+                self._arrived_at[key] = self._now_s
+                self._turn.arrivals.extend(arrivals)
+                self._turn.heard[key] = sender
+                for late in arrivals:
+                    if not late.chained:
+                        self._trouble(_broken_chain(late.event))
+            case Known():
+                self.counts.repeated += 1
+                self._turn.heard[key] = sender
+            case Missing():
+                self._ask(key, sender, step)
+            case StreamTrouble():
+                self._trouble(step)
+                self._turn.heard[key] = sender  # its head tells the kiosk that it runs on an old copy
+
+    def _fill_hole(self, sender: Sender, arrival: Arrival) -> None:
+        """An event that was refused or had been lost, and comes after all."""
+        event = arrival.event
+        before = self._known_hash(arrival.key, event.seq - 1) if event.seq > 1 else wire.NO_HASH
+        chained = before is None or before == event.previous_hash
+        self._turn.arrivals.append(replace(arrival, chained=chained))
+        self._turn.heard[arrival.key] = sender
+        if not chained:
+            self._trouble(_broken_chain(event))
+
+    def _on_unreadable(self, sender: Sender, payload: bytes, err: FeedError) -> None:
+        """Refuse an event that makes no sense, if it is clear which one it is: others wait behind it."""
+        envelope = _read_envelope(payload)
+        if envelope is None or self._hash_of is None:
+            raise err
+        name, key = envelope.name, envelope.key
+        if not self._is_from(sender, envelope.site, name, payload):
+            return
+        last = self._sequences.setdefault(key, Sequence()).head or Head(0, wire.NO_HASH)
+        if name.seq > last.seq + 1 or (name.seq > last.seq and envelope.previous_hash != last.hash):
+            self._ask(key, sender, Missing(last.seq + 1, name.seq))
+            return
+        if name.seq <= last.seq and self._known_hash(key, name.seq) is not None:
+            raise err
+        self._refuse(sender, name, envelope.hash, wire.RefusedFor.UNREADABLE, str(err))
+        if name.seq > last.seq:
+            self._pass_over(sender, envelope, str(err))
+
+    def _pass_over(self, sender: Sender, envelope: _Envelope, words: str) -> None:
+        """Count the number of a refused event as taken, and go on with what waited behind it."""
+        name, key = envelope.name, envelope.key
+        kind = TroubleKind.UNREADABLE
+        self._trouble(StreamTrouble(kind, name.kiosk, name.epoch, name.seq, words, passed=envelope.hash))
+        self._go_on_behind(key, sender, Head(name.seq, envelope.hash))
+
+    def _go_on_behind(self, key: StreamKey, sender: Sender, head: Head) -> None:
+        sequence = self._sequences[key]
+        follower = sequence.held.get(head.seq + 1)
+        sequence.begin_at(head)
+        self._turn.heard[key] = sender
+        if follower is not None:
+            self._follow(key, sender, sequence.take(follower, known_hash=None))
+
+    def _refuse(self, sender: Sender, name: EventId, digest: str, why: wire.RefusedFor, words: str) -> None:
+        if not self._may_again("refuse", name, digest):
+            return
+        self.counts.refused += 1
+        said = "".join(letter if letter.isprintable() else "?" for letter in words)[: wire.WORDS_LIMIT]
+        refusal = wire.Refusal(name.epoch, name.seq, digest, why, said, self._consumer)
+        payload = wire.encode_refusal(refusal, signer=self._seal.sign)
+        self._turn.answers.append((wire.topic(*sender, "refuse"), payload))
+
+    def _known_hash(self, key: StreamKey, seq: int) -> str | None:
+        for arrival in self._turn.arrivals:
+            if arrival.key == key and arrival.event.seq == seq:
+                return arrival.hash
+        return None if self._hash_of is None else self._hash_of(key, seq)
+
+    def _on_state(self, sender: Sender, state: wire.KioskState) -> None:
+        """The kiosk says how far its stream goes."""
+        if (state.site, state.kiosk) != sender:
+            raise FeedError(f"the state of {state.site}/{state.kiosk} came from {'/'.join(sender)}")
+        self.states[state.kiosk] = state
+        if self._hash_of is None or state.epoch is None or state.seq is None:
+            return
+        key = StreamKey(state.kiosk, state.epoch)
+        head = self._sequences.setdefault(key, Sequence()).head
+        if state.history_from is not None:
+            self._history_from[key] = state.history_from
+        if not state.online:
+            return
+        self._expected[key] = sender, state.seq
+        if head is not None and state.seq < head.seq:
+            self._turn.heard[key] = sender  # an old copy of its database: it should know before it records
+
+    def _ask_for_tails(self) -> None:
+        """Ask for the end of every stream that has come to a halt before it."""
+        for key, (sender, seq) in list(self._expected.items()):
+            head = self._sequences.setdefault(key, Sequence()).head
+            last = head.seq if head is not None else 0
+            if last >= seq:
+                del self._expected[key]
+            elif self._now_s - self._arrived_at.get(key, -ASK_AGAIN_S) >= ASK_AGAIN_S:
+                self._ask(key, sender, Missing(last + 1, seq))
+
+    def _ask(self, key: StreamKey, sender: Sender, missing: Missing) -> None:
+        """Ask for a gap, not too often; what the kiosk no longer keeps is noted and skipped."""
+        if self._hash_of is None:
+            return
+        oldest = self._history_from.get(key, 1)
+        if missing.from_seq < oldest and oldest in self._sequences[key].held:
+            self._skip_to(key, sender, oldest)
+            return
+        from_seq = max(missing.from_seq, oldest)
+        if from_seq > missing.to_seq or not self._may_again("ask", key, from_seq):
+            return
+        self.counts.gaps += 1
+        wanted = wire.Resend(from_seq, missing.to_seq, key.epoch)
+        payload = wire.encode_resend(wanted, signer=self._seal.sign)
+        self._turn.answers.append((wire.topic(*sender, "resend"), payload))
+
+    def _may_again(self, *what: object) -> bool:
+        """True if that was not said a moment ago."""
+        self._asked_at = {k: at for k, at in self._asked_at.items() if self._now_s - at < ASK_AGAIN_S}
+        if what in self._asked_at:
+            return False
+        self._asked_at[what] = self._now_s
+        return True
+
+    def _skip_to(self, key: StreamKey, sender: Sender, oldest: int) -> None:
+        """Go on with the oldest event there is; its own previous_hash says where the chain was."""
+        sequence = self._sequences[key]
+        first = (sequence.head.seq if sequence.head is not None else 0) + 1
+        lost = f"the kiosk no longer keeps numbers {first} to {oldest - 1}"
+        self._trouble(StreamTrouble(TroubleKind.HISTORY_GONE, key.kiosk, key.epoch, oldest - 1, lost))
+        self._go_on_behind(key, sender, Head(oldest - 1, sequence.held[oldest].event.previous_hash))
+
+    def _trouble(self, trouble: StreamTrouble) -> None:
+        self.counts.of[trouble.kind] += 1
+        self._turn.troubles.append(trouble)
+
+
+def read_arrival(payload: bytes) -> Arrival:
+    """An event and its hash; raises FeedError."""
+    event = wire.decode_event(payload)
+    core, _ = wire.payload_core(payload)
+    return Arrival(event, wire.hash_of_core(core), payload)
+
+
+def _read_envelope(payload: bytes) -> _Envelope | None:
+    """None if it cannot be told which event this is."""
+    try:
+        body = parse_object(payload)
+        identity = body.get("id")
+        if not isinstance(identity, dict):
+            refuse("id", "is not an object")
+        previous = matching(body, "previous_hash", wire.HEX64)
+        core, _ = wire.payload_core(payload)
+        site = matching(body, "site", SEGMENT)
+        return _Envelope(read_id(identity), site, previous, wire.hash_of_core(core))
+    except FeedError:
+        return None
+
+
+def _broken_chain(event: Event) -> StreamTrouble:
+    return StreamTrouble(
+        TroubleKind.BROKEN_CHAIN, event.kiosk, event.epoch, event.seq, "does not continue the event before it"
+    )
