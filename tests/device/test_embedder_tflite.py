@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from glancein.adapters import bundle_folder
 from glancein.adapters.bundle_folder import open_bundle
 from glancein.adapters.embedder_tflite import TfliteEmbedder
 from glancein.errors import ModelError
-from glancein.model_card import OutputSpec, write_card
+from glancein.model_card import ModelCard, OutputSpec, write_card
 from glancein.types import Crop
 
 tiny_model = pytest.importorskip("tests.device.tiny_model", reason="needs ai-edge-litert to write a model")
@@ -187,3 +188,57 @@ def test_crop_of_another_size_is_refused(folder: Path) -> None:
 
     with pytest.raises(ModelError, match="the model takes"):
         TfliteEmbedder(folder).embed([small])
+
+
+def with_files(folder: Path, card: ModelCard, **files: bytes) -> None:
+    """Write more files (a dot in a name as two underscores), and a card that lists them."""
+    named = {name.replace("__", "."): content for name, content in files.items()}
+    for name, content in named.items():
+        (folder / name).write_bytes(content)
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in named.items()}
+    write_card(folder, replace(card, files=card.files | hashes))
+
+
+def test_second_model_of_a_bundle_is_proved_by_vectors_of_its_own(folder: Path) -> None:
+    """Opened under its name once its own golden vectors come out."""
+    card = tiny_model.write_bundle(folder)
+    second, golden = (folder / "model.tflite").read_bytes(), (folder / "golden.npz").read_bytes()
+
+    with_files(folder, card, second__tflite=second, second__golden__npz=golden)
+
+    assert open_bundle(folder, "embedder").companions["second.tflite"].content == second
+
+
+def test_second_model_that_computes_differently_is_refused(folder: Path) -> None:
+    """A bundle is as sound as the least of its models."""
+    card = tiny_model.write_bundle(folder)
+    golden = (folder / "golden.npz").read_bytes()
+
+    with_files(folder, card, second__tflite=tiny_model.make_model(seed=5), second__golden__npz=golden)
+
+    with pytest.raises(ModelError, match=r"second\.tflite.*computes the model wrongly"):
+        open_bundle(folder, "embedder")
+
+
+def test_second_model_without_golden_vectors_is_refused(folder: Path) -> None:
+    """What cannot be proved is not run."""
+    card = tiny_model.write_bundle(folder)
+
+    with_files(folder, card, second__tflite=(folder / "model.tflite").read_bytes())
+
+    with pytest.raises(ModelError, match=r"does not list second\.golden\.npz"):
+        open_bundle(folder, "embedder")
+
+
+def test_processor_takes_over_when_the_edge_tpu_fails_its_test(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A stick that is plugged in without its library does not stop the kiosk."""
+    card = tiny_model.write_bundle(folder)
+    with_files(folder, card, model_edgetpu__tflite=tiny_model.make_model(seed=5))
+    monkeypatch.setattr(bundle_folder, "edge_tpu_present", lambda: True)
+
+    bundle = open_bundle(folder, "embedder")
+
+    assert bundle.network.delegate_name == "cpu"
+    assert "the Edge TPU is not used: cannot load libedgetpu" in caplog.text

@@ -104,8 +104,8 @@ def card(**changes: object) -> ModelCard:
 def network(monkeypatch: pytest.MonkeyPatch) -> BrightCard:
     """Every bundle opens as this network."""
     bright = BrightCard()
-    monkeypatch.setattr(finder_tflite, "open_bundle", lambda *_args, **_more: Bundle(card(), bright))  # type: ignore[arg-type]  # a fake
-    monkeypatch.setattr(finder_tflite, "open_model", lambda *_args, **_more: Template())
+    bundle = Bundle(card(), bright, {"landmarks.tflite": Template()})  # type: ignore[arg-type,dict-item]  # fakes
+    monkeypatch.setattr(finder_tflite, "open_bundle", lambda *_args, **_more: bundle)
     return bright
 
 
@@ -221,7 +221,8 @@ def test_model_with_other_outputs_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     """Every grid needs score, box and landmarks."""
     bright = BrightCard()
     bright.outputs = bright.outputs[:5]
-    monkeypatch.setattr(finder_tflite, "open_bundle", lambda *_args, **_more: Bundle(card(), bright))  # type: ignore[arg-type]  # a fake
+    bundle = Bundle(card(), bright, {"landmarks.tflite": Template()})  # type: ignore[arg-type,dict-item]  # fakes
+    monkeypatch.setattr(finder_tflite, "open_bundle", lambda *_args, **_more: bundle)
 
     with pytest.raises(ModelError, match="score, box and landmarks"):
         TfliteFaceFinder(Path("bundle"))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -10,7 +13,13 @@ import numpy as np
 import pytest
 
 from glancein.adapters import tflite_runtime
-from glancein.adapters.tflite_runtime import Int8s, edge_tpu_present, load_runtime, open_model
+from glancein.adapters.tflite_runtime import (
+    Int8s,
+    edge_tpu_present,
+    fastest_threads,
+    load_runtime,
+    open_model,
+)
 from glancein.errors import ModelError
 
 tiny_model = pytest.importorskip("tests.device.tiny_model", reason="needs ai-edge-litert to write a model")
@@ -178,3 +187,68 @@ def test_edge_tpu_is_seen_on_usb_and_on_pci_express(tmp_path: Path) -> None:
     (tmp_path / "dev").mkdir()
     (tmp_path / "dev/apex_0").touch()
     assert edge_tpu_present(tmp_path)
+
+
+def test_banner_of_the_runtime_stays_off_stderr(model: Path) -> None:
+    """Nothing of the runtime's, all of ours, also what was written while the model was being loaded."""
+    script = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from glancein.adapters import tflite_runtime as t\n"
+        "print('before', file=sys.stderr)\n"
+        "with t._without_banner():\n"
+        "    os.write(2, b'during\\n' + t.BANNER)\n"
+        "t.open_model(Path(sys.argv[1]))\n"
+        "print('after', file=sys.stderr)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(tflite_runtime.__file__).parents[2])}
+
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(model)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+
+    assert done.stderr.split() == ["before", "during", "after"]
+
+
+def test_model_loads_where_there_is_no_stderr(model: Path) -> None:
+    """A service may have been started with it closed."""
+    script = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "os.close(2)\n"
+        "from glancein.adapters import tflite_runtime as t\n"
+        "print(t.open_model(Path(sys.argv[1])).delegate_name)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(tflite_runtime.__file__).parents[2])}
+
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(model)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env=environment,
+    )
+
+    assert done.stdout == "cpu\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "chosen"),
+    [({1: 1.0, 2: 0.5, 4: 0.3}, 4), ({1: 1.0, 2: 0.95, 4: 0.9}, 1), ({1: 1.0, 2: 0.6, 4: 0.58}, 2)],
+)
+def test_threads_are_chosen_by_measurement(
+    seconds: dict[int, float], chosen: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More threads only where they are clearly faster."""
+    monkeypatch.setattr(tflite_runtime, "_seconds", lambda _path, threads: seconds[threads])
+
+    assert fastest_threads(Path("model.tflite"), candidates=(1, 2, 4)) == chosen
+
+
+def test_fastest_number_of_threads_is_one_of_those_tried(model: Path) -> None:
+    """On this machine, with a real model."""
+    assert fastest_threads(model) in {1, 2, 4}

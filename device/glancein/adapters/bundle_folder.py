@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import logging
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,30 +21,39 @@ GOLDEN_LARGEST_STEP = 1
 GOLDEN_SHARE_THAT_MAY_DIFFER = 0.01
 GOLDEN_FAMILIES = ("output", "plain")
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A model that has passed its golden vectors, and its card."""
+    """A model that has passed its golden vectors, its card, and what else runs beside it, by file name."""
 
     card: ModelCard
     network: Network
+    companions: Mapping[str, Network] = field(default_factory=dict)
 
 
 def open_bundle(folder: Path, kind: Kind, *, threads: int = 1) -> Bundle:
     """Open a bundle folder: nothing is returned unless the file, the card and the arithmetic agree.
 
-    With an Edge TPU plugged in and a ``<model>_edgetpu.tflite`` listed on the card, that one is used.
-    Raises ModelError.
+    With an Edge TPU plugged in and a ``<model>_edgetpu.tflite`` listed on the card, that one is used if it
+    passes; the processor's otherwise. Other .tflite files are companions, proved like the model by golden
+    vectors of their own (``golden_of``). Raises ModelError.
     """
     card = model_card.read_card(folder)
     if card.kind != kind:
         raise ModelError(f"{folder} holds {_article(card.kind)}, not {_article(kind)}: choose another bundle")
-    name, sha256 = _file_to_run(card)
-    network = open_model(folder / name, threads=threads, expected_sha256=sha256)
+    network = _open_on_edge_tpu(folder, card) or _open_proved(folder, card, card.file, threads=threads)
     check_fit(card, network, where=str(folder))
-    golden = model_card.read_file(folder, card, GOLDEN_FILE)
-    check_golden(network, golden, where=str(folder))
-    return Bundle(card, network)
+    companions = {
+        name: _open_proved(folder, card, name, threads=threads) for name in card.files if _is_companion(name)
+    }
+    return Bundle(card, network, companions)
+
+
+def golden_of(card: ModelCard, name: str) -> str:
+    """The file with the golden vectors of one of the bundle's models."""
+    return GOLDEN_FILE if name == card.file else f"{name.removesuffix('.tflite')}.{GOLDEN_FILE}"
 
 
 def check_fit(card: ModelCard, network: Network, *, where: str) -> None:
@@ -89,12 +100,32 @@ def _article(kind: Kind) -> str:
     return f"an {kind}" if kind == "embedder" else f"a {kind}"
 
 
-def _file_to_run(card: ModelCard) -> tuple[str, str]:
-    stem = card.file.removesuffix(".tflite")
-    for_edge_tpu = f"{stem}{EDGE_TPU_SUFFIX}.tflite"
-    if for_edge_tpu in card.files and edge_tpu_present():
-        return for_edge_tpu, card.files[for_edge_tpu]
-    return card.file, card.sha256
+def _is_companion(name: str) -> bool:
+    return name.endswith(".tflite") and not name.endswith(f"{EDGE_TPU_SUFFIX}.tflite")
+
+
+def _open_proved(folder: Path, card: ModelCard, name: str, *, threads: int) -> Network:
+    sha256 = card.sha256 if name == card.file else card.files[name]
+    network = open_model(folder / name, threads=threads, expected_sha256=sha256)
+    golden = model_card.read_file(folder, card, golden_of(card, name))
+    check_golden(network, golden, where=str(folder if name == card.file else folder / name))
+    return network
+
+
+def _open_on_edge_tpu(folder: Path, card: ModelCard) -> Network | None:
+    """The model on the accelerator; None without one, without a file for it, or if it fails its test."""
+    name = f"{card.file.removesuffix('.tflite')}{EDGE_TPU_SUFFIX}.tflite"
+    if name not in card.files or not edge_tpu_present():
+        return None
+    try:
+        network = open_model(folder / name, expected_sha256=card.files[name])
+        check_fit(card, network, where=str(folder / name))
+        golden = model_card.read_file(folder, card, GOLDEN_FILE)
+        check_golden(network, golden, where=str(folder / name))
+    except ModelError as err:
+        log.warning("the Edge TPU is not used: %s", err)
+        return None
+    return network
 
 
 def _read_golden(golden: bytes, outputs: int, where: str) -> tuple[Int8s, list[list[Int8s]]]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glancein.adapters.bundle_folder import open_bundle
-from glancein.adapters.tflite_runtime import Network, TensorSpec, open_model
+from glancein.adapters.tflite_runtime import Network, TensorSpec
 from glancein.domain import detect
 from glancein.domain import landmarks as look
 from glancein.domain.quantize import pixels_to_int8, to_float
@@ -61,8 +61,7 @@ class TfliteFaceFinder:
             )
         self._threshold = self.card.finding.score_threshold if threshold is None else threshold
         self._pass = _Pass(bundle.network)
-        sha256 = self.card.files[LANDMARKS_FILE]
-        self._points = _Points(open_model(model / LANDMARKS_FILE, threads=threads, expected_sha256=sha256))
+        self._points = _Points(bundle.companions[LANDMARKS_FILE])
 
     def find(self, pixels: Pixels) -> list[Face]:
         """Faces of one RGB picture (h, w, 3), best score first; the nearest ones' landmarks are refined."""
