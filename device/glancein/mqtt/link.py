@@ -7,10 +7,13 @@ delivered; 3.1.1 is spoken only to a broker that knows nothing else (the embedde
 from __future__ import annotations
 
 import re
+import itertools
 import select
 import socket
 import ssl
+import sys
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -27,11 +30,14 @@ from glancein.mqtt.broker_url import BrokerUrl
 
 CONNECT_TIMEOUT_S = 8.0
 KEEPALIVE_S = 15  # a half-open connection is noticed after one and a half times this
-MOST_IN_FLIGHT = 20  # what mosquitto allows by default; paho cannot change it after the greeting
+MOST_IN_FLIGHT = 200  # unanswered messages, where the broker does not ask for fewer (Receive Maximum)
+SILENT_BROKERS_MOST = 20  # where it cannot ask (3.1.1): what mosquitto takes by default
 MOST_AT_ONCE = 200  # happenings handed out by one wait
 LARGEST_PACKET = 64 * 1024
 NO_SUBSCRIBER = 0x10
 FAILURE = 0x80
+NEVER = {0x90, 0x95, 0x99}  # topic name invalid, packet too large, payload format invalid
+PACKET_OVERHEAD = 64  # at most, around topic and payload of a PUBLISH of ours
 UNSUPPORTED_VERSION = 0x84
 ALERT = re.compile(r"ALERT_(\w+)")
 
@@ -47,11 +53,15 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The broker's answer to one published message. ``delivered`` only if somebody will get it."""
+    """The broker's answer to one published message. ``delivered`` only if somebody will get it.
+
+    ``is_final``: it will never take this message, however often it is asked.
+    """
 
     token: int
     delivered: bool
     words: str
+    is_final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +107,11 @@ class Link:
         self._greeting = greeting
         self._version = version
         self._happened: list[Happening] = []
+        self._tokens = itertools.count(1)
+        self._queued: deque[tuple[int, Message]] = deque()
+        self._under_way: dict[int, int] = {}  # packet id -> token
+        self._most_under_way = SILENT_BROKERS_MOST
+        self._largest_packet = sys.maxsize
         self._refused: ReasonCode | None = None
         self._subscribed = False
         self._lost = False
@@ -115,7 +130,15 @@ class Link:
 
     def publish(self, message: Message) -> int:
         """Queue a message at QoS 1; the token comes back in its receipt."""
-        return self._client.publish(message.topic, message.payload, qos=1, retain=message.retain).mid
+        token = next(self._tokens)
+        size = len(message.topic.encode()) + len(message.payload) + PACKET_OVERHEAD
+        if size > self._largest_packet:
+            words = f"packet of {size} bytes is too large, the broker takes {self._largest_packet}"
+            self._happened.append(Receipt(token, delivered=False, words=words, is_final=True))
+            return token
+        self._queued.append((token, message))
+        self._send_queued()
+        return token
 
     def wait(self, timeout_s: float) -> list[Happening]:
         """Whatever happened, waiting at most so long for something to happen."""
@@ -137,7 +160,7 @@ class Link:
         """Send what is queued, for a second at most, and part."""
         if self._client.socket() is not None and not self._lost:
             deadline = time.monotonic() + 1.0
-            while self._client.want_write() and time.monotonic() < deadline and not self._lost:
+            while self._unsent() and time.monotonic() < deadline and not self._lost:
                 self._turn(0.05)
             self._client.disconnect()
         self._client.on_disconnect = None
@@ -189,6 +212,17 @@ class Link:
         for result in results:
             if result != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 self._note_loss(paho.error_string(result).rstrip("."))
+        self._send_queued()
+
+    def _send_queued(self) -> None:
+        """Hand paho what the broker is ready to take; paho itself does not know of Receive Maximum."""
+        while self._queued and len(self._under_way) < self._most_under_way and not self._lost:
+            token, message = self._queued.popleft()
+            sent = self._client.publish(message.topic, message.payload, qos=1, retain=message.retain)
+            self._under_way[sent.mid] = token
+
+    def _unsent(self) -> bool:
+        return bool(self._queued) or self._client.want_write()
 
     def _more_to_read(self) -> bool:
         sock = self._client.socket()
@@ -207,7 +241,7 @@ class Link:
             protocol=self._version,
         )
         client.connect_timeout = CONNECT_TIMEOUT_S
-        client.max_inflight_messages_set(MOST_IN_FLIGHT)
+        client.max_inflight_messages_set(0)  # ``_send_queued`` counts
         if self._url.user is not None:
             client.username_pw_set(self._url.user, self._url.password)
         if self._url.tls:
@@ -235,11 +269,15 @@ class Link:
         _data: object,
         _flags: paho.ConnectFlags,
         code: ReasonCode,
-        _properties: Properties | None,
+        properties: Properties | None,
     ) -> None:
         if code.is_failure:
             self._refused = code
             return
+        if self._version == MQTTProtocolVersion.MQTTv5:
+            # MQTT 5, sections 3.2.2.3.3 and 3.2.2.3.6; absent means 65,535 and no limit.
+            self._most_under_way = min(getattr(properties, "ReceiveMaximum", MOST_IN_FLIGHT), MOST_IN_FLIGHT)
+            self._largest_packet = getattr(properties, "MaximumPacketSize", sys.maxsize)
         if self._greeting.topics:
             client.subscribe([(name, 1) for name in self._greeting.topics])
         else:
@@ -264,8 +302,10 @@ class Link:
     def _on_publish(
         self, _client: paho.Client, _data: object, mid: int, code: ReasonCode, _properties: Properties
     ) -> None:
-        delivered = code.value < FAILURE and code.value != NO_SUBSCRIBER
-        self._happened.append(Receipt(mid, delivered, str(code)))
+        token = self._under_way.pop(mid, None)
+        if token is not None:
+            delivered = code.value < FAILURE and code.value != NO_SUBSCRIBER
+            self._happened.append(Receipt(token, delivered, str(code), is_final=code.value in NEVER))
 
     def _on_disconnect(
         self,
