@@ -54,7 +54,7 @@ class Feed:
 
     ``store`` is a SQLite file, a ``postgresql://`` address, or an opened store. With it, every event is
     committed there and acknowledged to the kiosk before you see it, gaps are asked for, forks and forgeries
-    noted; what you did not ``commit`` comes again at the next start, for each ``consumer`` of the rules separately.
+    noted; what you did not ``commit`` comes again at the next start, for each ``consumer`` separately.
     Without a store, ``commit`` itself is what tells the kiosk that it may forget.
     ``broker`` None: only the store is read, which ``glancein feed`` or another program fills.
     Raises SettingsError, StoreError and, unless following, FeedError.
