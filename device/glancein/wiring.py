@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from glancein.adapters.image_gate import PictureGate
     from glancein.adapters.ledger_sqlite import SqliteLedger
     from glancein.adapters.model_store import ModelStore
+    from glancein.adapters.passes_sqlite import SqlitePasses
     from glancein.adapters.people_sqlite import SqlitePeople
     from glancein.adapters.publisher_mqtt import MqttPublisher
     from glancein.bulk_embed import Reader
@@ -123,6 +124,13 @@ def open_people(home: Home) -> SqlitePeople:
     from glancein.adapters.people_sqlite import SqlitePeople  # noqa: PLC0415  # loads sqlite-utils
 
     return SqlitePeople(home.database)
+
+
+def open_passes(home: Home) -> SqlitePasses:
+    """PINs and QR passes. Raises StoreError."""
+    from glancein.adapters.passes_sqlite import SqlitePasses  # noqa: PLC0415  # loads argon2
+
+    return SqlitePasses(home.database)
 
 
 def open_ledger(home: Home) -> SqliteLedger:

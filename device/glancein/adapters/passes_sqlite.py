@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -32,12 +32,21 @@ from glancein.errors import InputError, StoreError
 from glancein.storage.database import open_database, scalar, storage_errors, transaction
 
 KEY_BYTES = 32
+GENERATED_DIGITS = 6
 NUMBER_LIMIT = 64
 # Whatever the numbers typed, the whole kiosk looks at so many wrong PINs a minute and no more.
 WRONG_PER_MINUTE = 20
 MINUTE_S = 60.0
 # RFC 9106 and OWASP's smallest: 19 MiB and two passes take about 0.1 s on a Raspberry Pi 4.
 HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+
+
+def new_pin() -> str:
+    """A random PIN of six digits that may be used."""
+    while True:
+        pin = f"{secrets.randbelow(10**GENERATED_DIGITS):0{GENERATED_DIGITS}d}"
+        with suppress(InputError):
+            return check_pin(pin)
 
 
 @dataclass(frozen=True, slots=True)

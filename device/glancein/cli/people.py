@@ -1,8 +1,11 @@
-"""glancein people: list, show, remove, export, import."""
+"""glancein people: list, show, PIN, pass, remove, export, import."""
 
 from __future__ import annotations
 
+import os
+import sys
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -82,6 +85,72 @@ def photo(
 
 
 @people.command()
+def pin(
+    person_id: PersonId,
+    *,
+    number: Annotated[
+        str, typer.Option(help="What is typed before the PIN; the digits of the id by default.")
+    ] = "",
+    generate: Annotated[bool, typer.Option("--generate", help="Make a PIN and print it.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Take the PIN away.")] = False,
+    data: DataFolder = None,
+) -> None:
+    """Set a person's PIN for the kiosk's pad; asks for it twice, or reads one line from a pipe.
+
+    Only its argon2id hash is kept. A lock after wrong tries is lifted.
+    """
+    from glancein.adapters.passes_sqlite import new_pin  # noqa: PLC0415  # loads argon2
+
+    home = wiring.open_home(data)
+    with closing(wiring.open_passes(home)) as passes:
+        if remove:
+            print(f"{person_id} has no PIN now" if passes.clear_pin(person_id) else f"{person_id} had no PIN")
+            return
+        chosen = new_pin() if generate else _read_pin()
+        typed = passes.set_pin(person_id, chosen, at=datetime.now(UTC), number=number or None)
+    print(f"{person_id} types {typed} and then " + (f"the PIN {chosen}" if generate else "the PIN"))
+
+
+@people.command("pass")
+def print_pass(
+    person_id: PersonId,
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="Written: .svg for paper, .png for a phone.", dir_okay=False),
+    ] = None,
+    *,
+    revoke: Annotated[
+        bool, typer.Option("--revoke", help="First make all earlier passes of this person worthless.")
+    ] = False,
+    data: DataFolder = None,
+) -> None:
+    """Write a QR pass that a person can hold to the kiosk's camera, or revoke the passes they have.
+
+    Whoever holds the pass is that person to the kiosk: hand it over like a key.
+    """
+    from glancein.adapters.pass_card import card_svg, code_png  # noqa: PLC0415  # loads OpenCV
+
+    if file is None and not revoke:
+        raise InputError("name a file to write, such as card.svg, or --revoke")
+    if file is not None and file.suffix.lower() not in {".svg", ".png"}:
+        raise InputError(f"{file}: a pass is written as .svg or .png")
+    home = wiring.open_home(data)
+    name = _record(home, person_id).person.name
+    now = datetime.now(UTC)
+    with closing(wiring.open_passes(home)) as passes:
+        if revoke:
+            print(f"{passes.revoke(person_id, at=now)} passes of {person_id} are revoked")
+        if file is None:
+            return
+        text = passes.issue(person_id, at=now)
+    if file.suffix.lower() == ".png":
+        _write_private(file, code_png(text))
+    else:
+        _write_private(file, card_svg(text, name=name, person_id=person_id, site=home.settings.site).encode())
+    print(f"pass of {person_id} written to {file}")
+
+
+@people.command()
 def remove(
     person_id: PersonId,
     *,
@@ -135,6 +204,25 @@ def import_people(
             table(f"{len(outcomes)} people", "id", "outcome", rows=outcomes.items())
         ),
     )
+
+
+def _read_pin() -> str:
+    """From the keyboard, twice and unseen; from a pipe, its first line."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().strip()
+    return str(typer.prompt("PIN", hide_input=True, confirmation_prompt=True))
+
+
+def _write_private(file: Path, content: bytes) -> None:
+    """Whole or not at all, readable by its owner only. Raises InputError."""
+    part = file.with_name(f".{file.name}.part")
+    try:
+        with open(os.open(part, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as made:  # noqa: PTH123
+            made.write(content)
+        part.replace(file)
+    except OSError as err:
+        part.unlink(missing_ok=True)
+        raise InputError(f"{file} cannot be written: {err.strerror}") from err
 
 
 def _record(home: wiring.Home, person_id: str) -> PersonRecord:

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from glancein import wiring
 from glancein.adapters.clock_system import SystemClock
 from glancein.adapters.ledger_sqlite import SqliteLedger
-from glancein.adapters.passes_sqlite import SqlitePasses
 from glancein.adapters.screen_web import WebScreen
 from glancein.capture import Capture
 from glancein.domain.punches import settle
@@ -49,7 +48,7 @@ def make_screen(settings: Settings, stores: Stores, *, beside: Screen | None) ->
 def serving(home: Home, kiosk: Kiosk, screen: WebScreen, camera: Capture, *, port: int) -> Iterator[str]:
     """The page on this machine's own address; gives that address. Raises SettingsError, StoreError."""
     with ExitStack() as stack:
-        passes = stack.enter_context(closing(SqlitePasses(home.database)))
+        passes = stack.enter_context(closing(wiring.open_passes(home)))
         parts = ScreenParts(
             screen=screen,
             preview=Preview(camera.peek),
