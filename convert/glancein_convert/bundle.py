@@ -1,20 +1,45 @@
-"""One command: checkpoint -> bundle folder (model, card, cohort, golden vectors) and its report."""
+"""One command: checkpoint -> bundle folder (model, card, cohort, golden vectors) and its report.
+
+The same checkpoint, code and data give the same bytes on machines of one kind: one thread everywhere (sums in
+another order differ in the last bit), seeds fixed, no time of day, no path.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from glancein.adapters.tflite_runtime import Network, open_model
-from glancein.model_card import GOLDEN_FILE, InputSpec, Kind, Matching, ModelCard, OutputSpec, write_card
-from glancein_convert import checkpoints, crops, layers, parity, preflight, report, strangers, vectors
+from glancein.adapters.tflite_runtime import EDGE_TPU_SUFFIX, Network, open_model
+from glancein.model_card import (
+    CARD_FILE,
+    GOLDEN_FILE,
+    SIGNATURE_FILE,
+    InputSpec,
+    Kind,
+    Matching,
+    ModelCard,
+    OutputSpec,
+    write_card,
+)
+from glancein_convert import (
+    checkpoints,
+    crops,
+    edge_tpu,
+    layers,
+    parity,
+    preflight,
+    report,
+    strangers,
+    vectors,
+)
 from glancein_convert.errors import ConversionError
 from glancein_convert.export import export_float, write_int8
 from glancein_convert.fold import fold_batch_norm, head_as_convolution
@@ -44,7 +69,7 @@ class Request:
     cache: Path
     report: Path
     people: int | None = None
-    threads: tuple[int, ...] = (1,)
+    threads: tuple[int, ...] = (1, 2, 4)
     force: bool = False
     methods: tuple[Method, ...] = METHODS
     training_command: str = ""
@@ -53,6 +78,7 @@ class Request:
 
 def export_embedder(request: Request, *, say: Say = print) -> ModelCard:
     """Convert, measure, judge, and only then write the bundle. Raises ConversionError if the gate fails."""
+    torch.set_num_threads(1)
     trained = checkpoints.load_embedder(request.checkpoint)
     sets = crops.load_sets(
         request.data, request.cache, people=request.people, cohort=4 * (request.people or 1000)
@@ -80,7 +106,9 @@ def export_embedder(request: Request, *, say: Say = print) -> ModelCard:
         request.report,
         report.Findings(figures, found, checked, judged.points, noise, timing, sets.development, sets.note),
     )
-    _gate(found, checked, force=request.force, say=say)
+    judge([*found.failures, *complaints(checked)], force=request.force, say=say)
+    files = {GOLDEN_FILE: make_golden(network), COHORT_FILE: judged.cohort}
+    files |= compiled_for_edge_tpu(model_path, request.report, say=say)
     card = make_card(
         "embedder",
         trained.name,
@@ -88,12 +116,10 @@ def export_embedder(request: Request, *, say: Say = print) -> ModelCard:
         network,
         figures=figures,
         training_command=request.training_command or _training_command(trained),
-        files={GOLDEN_FILE: make_golden(network), COHORT_FILE: judged.cohort},
+        files=files,
         matching=Matching(judged.points, COHORT_FILE, MARGIN_COS),
     )
-    _write_bundle(
-        request.out, model_path, card, {GOLDEN_FILE: make_golden(network), COHORT_FILE: judged.cohort}
-    )
+    write_bundle(request.out, model_path.read_bytes(), card, files)
     say(
         f"wrote {request.out}: {card.sha256[:16]}, {card.size_bytes / 1e6:.2f} MB; report in {request.report}"
     )
@@ -129,10 +155,60 @@ def make_card(
 
 
 def git_commit() -> str:
-    """Commit of the code that converts; empty outside a checkout."""
+    """Last commit that changed the code that converts; empty outside a checkout."""
+    command = ["git", "log", "-1", "--format=%H", "--", "."]
     here = Path(__file__).parent
-    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)  # noqa: S607  # whichever git is there
+    done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)  # noqa: S603  # whichever git is there
     return done.stdout.strip()
+
+
+def compiled_for_edge_tpu(model: Path, folder: Path, *, say: Say) -> dict[str, bytes]:
+    """The file for the Edge TPU under its name, if the compiler is here and maps every operator."""
+    program = edge_tpu.find_compiler()
+    if program is None:
+        return {}
+    try:
+        compiled = edge_tpu.compile_model(program, model, folder)
+    except ConversionError as err:
+        say(f"no file for the Edge TPU: {err}")
+        return {}
+    if not compiled.maps_everything:
+        left = ", ".join(f"{p.count} {p.name} ({p.status})" for p in compiled.on_cpu)
+        say(
+            f"no file for the Edge TPU: its compiler leaves on the CPU {left or 'what its log does not tell'}"
+        )
+        return {}
+    say(f"edgetpu_compiler {compiled.version} maps all {compiled.operations} operators; untested on hardware")
+    return {f"{MODEL_FILE.removesuffix('.tflite')}{EDGE_TPU_SUFFIX}.tflite": compiled.path.read_bytes()}
+
+
+def complaints(checked: preflight.Preflight) -> list[str]:
+    """What keeps a file off the Edge TPU, one sentence each."""
+    return [
+        *checked.problems,
+        *(f"operator {o.index} {o.name}: {', '.join(o.reasons)}" for o in checked.operators if o.reasons),
+    ]
+
+
+def judge(failures: Sequence[str], *, force: bool, say: Say) -> None:
+    """Refuse a network with failures, or name them when forced. Raises ConversionError."""
+    if failures and not force:
+        raise ConversionError(
+            f"no bundle was written: {'; '.join(failures)} (--force writes it all the same)"
+        )
+    for sentence in failures:
+        say(f"forced in spite of: {sentence}")
+
+
+def write_bundle(out: Path, model: bytes, card: ModelCard, files: dict[str, bytes]) -> None:
+    """Write a bundle, the card last: a folder without a card is no bundle; an old signature goes."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in (CARD_FILE, SIGNATURE_FILE):
+        (out / name).unlink(missing_ok=True)
+    (out / MODEL_FILE).write_bytes(model)
+    for name, content in files.items():
+        (out / name).write_bytes(content)
+    write_card(out, card)
 
 
 def _best_export(
@@ -182,30 +258,6 @@ def _embed_all(
             vectors.Vectors(*(stored[f"{i}_{name}"] for name in vectors.FIELDS)) for i in range(3)
         )
     return first, second, third
-
-
-def _gate(found: parity.Parity, checked: preflight.Preflight, *, force: bool, say: Say) -> None:
-    failures = list(found.failures)
-    failures += list(checked.problems)
-    failures += [
-        f"operator {o.index} {o.name}: {', '.join(o.reasons)}" for o in checked.operators if o.reasons
-    ]
-    if failures and not force:
-        raise ConversionError(
-            f"no bundle was written: {'; '.join(failures)} (--force writes it all the same)"
-        )
-    for sentence in failures:
-        say(f"forced in spite of: {sentence}")
-
-
-def _write_bundle(out: Path, model_path: Path, card: ModelCard, files: dict[str, bytes]) -> None:
-    """The card comes last: a folder without a card is no bundle."""
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "card.json").unlink(missing_ok=True)
-    (out / MODEL_FILE).write_bytes(model_path.read_bytes())
-    for name, content in files.items():
-        (out / name).write_bytes(content)
-    write_card(out, card)
 
 
 def _training_command(trained: checkpoints.Checkpoint) -> str:

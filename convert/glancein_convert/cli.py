@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,16 +13,30 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+import glancein
 from glancein.errors import GlanceinError
+from glancein_convert.errors import ConversionError
 
 if TYPE_CHECKING:
-    from glancein_convert import bundle
+    from glancein_convert.preflight import Preflight
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=__doc__)
 DEFAULT_CACHE = Path("~/.cache/glancein")
+FINDER_COMMAND = "sh training/runs/finder.sh"
+SHIPPED = Path(glancein.__file__).parent / "models"
+# Sums in another order differ in the last bit: with one thread a conversion can be repeated to the byte.
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 REPORTS = Path("runs")  # git ignores it: the report shows development crops
 out_console = Console()
 error_console = Console(stderr=True)
+
+
+Key = Annotated[
+    Path | None,
+    typer.Option(envvar="GLANCEIN_RELEASE_KEY", help="sign the bundle with this private key"),
+]
+Force = Annotated[bool, typer.Option("--force", help="write the bundle although the gate fails")]
+Report = Annotated[Path | None, typer.Option(help="folder of the report; default runs/NAME-report")]
 
 
 @app.command()
@@ -28,36 +45,96 @@ def export(  # noqa: PLR0913, PLR0917  # every option of a command is an argumen
     out: Annotated[Path, typer.Option(help="folder of the bundle")],
     data: Annotated[Path, typer.Option(help="folder with faces/ and unlabelled/")] = Path("../shared/data"),
     cache: Annotated[Path, typer.Option(help="decoded crops")] = DEFAULT_CACHE,
-    report: Annotated[
-        Path | None, typer.Option(help="folder of the report; default runs/NAME-report")
-    ] = None,
+    report: Report = None,
     method: Annotated[
         str | None, typer.Option(help="minmax, p99.999, p99.99 or mse; default tries all")
     ] = None,
     people: Annotated[int | None, typer.Option(help="only this many development people: quicker")] = None,
     training_command: Annotated[str, typer.Option(help="goes into the card as it is")] = "",
-    key: Annotated[Path | None, typer.Option(help="sign the bundle with this private key")] = None,
+    key: Key = None,
     *,
-    force: Annotated[bool, typer.Option("--force", help="write the bundle although the gate fails")] = False,
+    force: Force = False,
 ) -> None:
-    """Convert an embedder, prove it, calibrate it and write its bundle."""
-    from glancein_convert import bundle, ranges  # noqa: PLC0415  # torch takes seconds
+    """Convert an embedder, prove it, calibrate it, write its bundle and sign it."""
 
-    methods = ranges.METHODS if method is None else tuple(m for m in ranges.METHODS if m == method)
-    request = bundle.Request(
-        checkpoint, out, data, cache.expanduser(), report or REPORTS / f"{out.name}-report",
-        force=force, methods=methods, people=people, training_command=training_command,
-    )  # fmt: skip
-    _run(lambda: _export_and_sign(request, key))
+    def act() -> None:
+        from glancein_convert import bundle, ranges  # noqa: PLC0415  # torch takes seconds
+
+        methods = ranges.METHODS if method is None else tuple(m for m in ranges.METHODS if m == method)
+        request = bundle.Request(
+            checkpoint, out, data, cache.expanduser(), report or REPORTS / f"{out.name}-report",
+            force=force, methods=methods, people=people, training_command=training_command,
+        )  # fmt: skip
+        bundle.export_embedder(request, say=out_console.print)
+        _sign(out, key)
+
+    _run(act)
 
 
 @app.command()
-def preflight(model: Annotated[Path, typer.Argument(help="an int8 .tflite file")]) -> None:
-    """Say for each operator whether the Edge TPU compiler would map it; exit code 1 if one would not."""
+def export_finder(  # noqa: PLR0913, PLR0917  # as above
+    weights: Annotated[Path, typer.Argument(help="weights/finder.pt or a checkpoint of a run")],
+    landmarks: Annotated[Path, typer.Argument(help="weights/landmarks.pt")],
+    out: Annotated[Path, typer.Option(help="folder of the bundle")],
+    data: Annotated[Path, typer.Option(help="labelled pictures")] = Path("../shared/data/finder"),
+    report: Report = None,
+    method: Annotated[str, typer.Option(help="minmax, p99.999, p99.99 or mse")] = "minmax",
+    threshold: Annotated[float, typer.Option(help="score from which on a box is a face")] = 0.5,
+    false_faces: Annotated[float, typer.Option(help="false faces a picture at that threshold")] = 1.0,
+    figures: Annotated[Path | None, typer.Option(help="JSON of measured figures for the card")] = None,
+    training_command: Annotated[str, typer.Option(help="goes into the card as it is")] = FINDER_COMMAND,
+    key: Key = None,
+    *,
+    recard: Annotated[
+        bool, typer.Option("--recard", help="keep the models of OUT, change only threshold and figures")
+    ] = False,
+    force: Force = False,
+) -> None:
+    """Convert the finder and its landmark network, prove them, write their bundle and sign it."""
+
+    def act() -> None:
+        from glancein.model_card import Finding  # noqa: PLC0415  # only here
+        from glancein_convert import finder, ranges  # noqa: PLC0415  # torch takes seconds
+
+        known = next((m for m in ranges.METHODS if m == method), None)
+        if known is None:
+            raise ConversionError(f"there is no method {method}: {', '.join(ranges.METHODS)}")
+        words = finder.CardWords(Finding(threshold, false_faces), _figures(figures), training_command)
+        if recard:
+            out_console.print(f"rewrote {finder.recard(out, words)}")
+        else:
+            where = report or REPORTS / f"{out.name}-report"
+            request = finder.FinderRequest(
+                weights, landmarks, out, data, where, words, method=known, force=force
+            )
+            finder.export_finder(request, say=out_console.print)
+        _sign(out, key)
+
+    _run(act)
+
+
+@app.command()
+def preflight(
+    models: Annotated[
+        list[Path] | None, typer.Argument(help="int8 .tflite files; those shipped with glancein by default")
+    ] = None,
+) -> None:
+    """Say for each operator whether the Edge TPU compiler would map it; exit code 1 if one would not.
+
+    Where edgetpu_compiler is on the PATH it is asked as well.
+    """
     from glancein_convert.preflight import check  # noqa: PLC0415  # the schema is large
 
-    checked = check(model)
-    table = Table("", "operator", "version", "output", "MMAC", "why not")
+    sound = True
+    for model in models or sorted(SHIPPED.rglob("*.tflite")):
+        checked = check(model)
+        _show(model, checked)
+        sound &= checked.maps_everything and _ask_compiler(model)
+    raise typer.Exit(0 if sound else 1)
+
+
+def _show(model: Path, checked: Preflight) -> None:
+    table = Table("", "operator", "version", "output", "MMAC", "why not", title=str(model))
     for o in checked.operators:
         shape = "x".join(map(str, o.output_shape))
         table.add_row(
@@ -71,7 +148,25 @@ def preflight(model: Annotated[Path, typer.Argument(help="an int8 .tflite file")
         f"{mapped} of {len(checked.operators)} operators map, {checked.macs / 1e6:.1f} MMAC, "
         f"{checked.parameter_bytes / 1e6:.2f} MB of parameters; not tried on hardware"
     )
-    raise typer.Exit(0 if checked.maps_everything else 1)
+
+
+def _ask_compiler(model: Path) -> bool:
+    """What the compiler itself says; True where there is none."""
+    from glancein_convert import edge_tpu  # noqa: PLC0415  # only here
+
+    program = edge_tpu.find_compiler()
+    if program is None:
+        out_console.print(f"{edge_tpu.COMPILER} is not on the PATH: the table is all there is")
+        return True
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            compiled = edge_tpu.compile_model(program, model, Path(folder))
+        except ConversionError as err:
+            error_console.print(str(err), markup=False)
+            return False
+    left = ", ".join(f"{p.count} {p.name}: {p.status}" for p in compiled.on_cpu)
+    out_console.print(f"{edge_tpu.COMPILER} {compiled.version}: {left or 'everything'} ", markup=False)
+    return compiled.maps_everything
 
 
 @app.command()
@@ -95,12 +190,25 @@ def sign(
     _run(lambda: out_console.print(f"signed: {signing.sign(bundle, key)}"))
 
 
-def _export_and_sign(request: bundle.Request, key: Path | None) -> None:
-    from glancein_convert import bundle, signing  # noqa: PLC0415  # torch takes seconds
+def _sign(bundle: Path, key: Path | None) -> None:
+    from glancein_convert import signing  # noqa: PLC0415  # as above
 
-    bundle.export_embedder(request, say=out_console.print)
-    if key is not None:
-        out_console.print(f"signed: {signing.sign(request.out, key)}")
+    if key is None:
+        out_console.print("not signed: kiosks take it only with --allow-unsigned (--key signs it)")
+    else:
+        out_console.print(f"signed: {signing.sign(bundle, key)}")
+
+
+def _figures(path: Path | None) -> dict[str, object]:
+    if path is None:
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as err:
+        raise ConversionError(f"{path} holds no JSON figures: {err}") from err
+    if not isinstance(found, dict):
+        raise ConversionError(f"{path} holds no JSON object of figures")
+    return found
 
 
 def _run(act: Callable[[], None]) -> None:
@@ -114,4 +222,6 @@ def _run(act: Callable[[], None]) -> None:
 
 def main() -> None:
     """Entry point."""
+    for name in ONE_THREAD:
+        os.environ[name] = "1"
     app()

@@ -67,28 +67,46 @@ def loss_interval(
     return accept_rate(before, rate) - accept_rate(after, rate), float(low), float(high)
 
 
-def pair_accuracy(vectors: Floats, identity: NDArray[np.int64], *, seed: int = 0) -> float:
-    """Accuracy in LFW's manner: ten folds of 800 + 800 pairs, the threshold from the other nine."""
+def accept_interval(scored: Scored, rate: float, *, rounds: int = 200, seed: int = 0) -> tuple[float, float]:
+    """95 % interval of the accept rate over resampled people."""
+    rng = np.random.default_rng(seed)
+    people = len(scored.tail.pictures)
+    weights = [np.bincount(rng.integers(0, people, people), minlength=people) for _ in range(rounds)]
+    low, high = np.percentile([accept_rate(scored, rate, w.astype(float)) for w in weights], [2.5, 97.5])
+    return float(low), float(high)
+
+
+def interval_of_mean(values: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of the mean of a few independent values, by the normal distribution."""
+    spread = 1.96 * float(np.std(values, ddof=1)) / len(values) ** 0.5
+    return float(np.mean(values)) - spread, float(np.mean(values)) + spread
+
+
+def pair_accuracies(vectors: Floats, identity: NDArray[np.int64], *, seed: int = 0) -> list[float]:
+    """Accuracies in LFW's manner: ten folds of 800 + 800 pairs, the threshold from the other nine."""
     scores, same = _drawn_pairs(vectors, identity, np.random.default_rng(seed))
     fold = np.arange(len(scores)) % FOLDS
-    right = [
-        np.mean((scores[fold == f] > _best_threshold(scores[fold != f], same[fold != f])) == same[fold == f])
+    return [
+        float(
+            np.mean(
+                (scores[fold == f] > _best_threshold(scores[fold != f], same[fold != f])) == same[fold == f]
+            )
+        )
         for f in range(FOLDS)
     ]
-    return float(np.mean(right))
 
 
-def one_shot_miss_rate(
+def one_shot_miss_rates(
     vectors: Floats,
     identity: NDArray[np.int64],
     *,
     enrolled: int = 400,
     strangers_taken: float = 0.01,
     seeds: Sequence[int] = range(10),
-) -> float:
-    """FNIR at this FPIR: one picture of each enrolled person, all others as probes; mean over draws."""
+) -> list[float]:
+    """FNIR at this FPIR: one picture of each enrolled person, all others as probes; one value a draw."""
     enrolled = min(enrolled, len(np.unique(identity)) // 2)
-    return float(np.mean([_one_draw(vectors, identity, enrolled, strangers_taken, s) for s in seeds]))
+    return [_one_draw(vectors, identity, enrolled, strangers_taken, seed) for seed in seeds]
 
 
 def search_false_positives(

@@ -1,26 +1,35 @@
-"""From the finder's weights to its bundle: both int8 models, golden vectors, card."""
+"""From the finder's weights to its bundle: both int8 models, golden vectors of both, card."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import nn
 
-from glancein.adapters.tflite_runtime import open_model
+from glancein.adapters.tflite_runtime import Network, open_model
 from glancein.domain.landmarks import LOOK_PX
-from glancein.errors import GlanceinError
 from glancein.model_card import GOLDEN_FILE, Finding, ModelCard, read_card, write_card
 from glancein.types import Pixels
-from glancein_convert.bundle import MODEL_FILE, make_card
+from glancein_convert import finder_parity, layers
+from glancein_convert.bundle import (
+    MODEL_FILE,
+    Say,
+    compiled_for_edge_tpu,
+    complaints,
+    judge,
+    make_card,
+    write_bundle,
+)
+from glancein_convert.errors import ConversionError
 from glancein_convert.export import export_int8
 from glancein_convert.golden import make_golden
 from glancein_convert.preflight import check
-from glancein_convert.ranges import METHODS, Method
+from glancein_convert.ranges import Method
 from glancein_training.finder import data, predict
 from glancein_training.finder.disturb import Strength, disturb
 from glancein_training.finder.evaluate import load_weights
@@ -34,116 +43,137 @@ DATA_NOTE = (
     "finder. Retrain on licensed data for other uses."
 )
 LANDMARKS_FILE = "landmarks.tflite"
+LANDMARKS_GOLDEN_FILE = "landmarks.golden.npz"
 CALIBRATION_PICTURES = 256
 
 
 @dataclass(frozen=True, slots=True)
 class CardWords:
-    """What the card says that the model does not."""
+    """What the card says that the models do not."""
 
     finding: Finding
     figures: dict[str, object]
     training_command: str
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Write a bundle, or say in one line why not."""
-    parser = argparse.ArgumentParser(prog="python -m glancein_convert.finder", description=__doc__)
-    parser.add_argument("weights", type=Path, help="weights/finder.pt or a checkpoint of a run")
-    parser.add_argument("landmarks", type=Path, help="weights/landmarks.pt")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the bundle")
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/finder"))
-    parser.add_argument("--method", choices=METHODS, default="minmax", help="how int8 ranges are chosen")
-    parser.add_argument("--threshold", type=float, default=0.5, help="score from which on a box is a face")
-    parser.add_argument("--false-faces", type=float, default=1.0, help="per picture, at that threshold")
-    parser.add_argument("--figures", type=Path, help="JSON of measured figures for the card")
-    parser.add_argument(
-        "--recard", action="store_true", help="keep the models of OUT and change only threshold and figures"
-    )
-    parser.add_argument("--training-command", default="sh training/runs/finder.sh")
-    args = parser.parse_args(argv)
-    figures = json.loads(args.figures.read_text(encoding="utf-8")) if args.figures else {}
-    words = CardWords(Finding(args.threshold, args.false_faces), figures, args.training_command)
-    try:
-        if args.recard:
-            return recard(args.out, words)
-        card = export_finder(
-            (args.weights, args.landmarks),
-            args.out,
-            folder=args.data,
-            method=args.method,
-            card=words,
-        )
-    except GlanceinError as err:
-        parser.exit(err.exit_code, f"glancein_convert.finder: {err}\n")
-    print(f"wrote {args.out}: {card.sha256[:16]}, {card.size_bytes / 1e3:.0f} kB")
-    return 0
+@dataclass(frozen=True, slots=True)
+class FinderRequest:
+    """What to convert, with what data, and how strict to be."""
+
+    weights: Path
+    landmarks: Path
+    out: Path
+    data: Path
+    report: Path
+    card: CardWords
+    method: Method = "minmax"
+    force: bool = False
 
 
-def export_finder(
-    weights: tuple[Path, Path],
-    out: Path,
-    *,
-    folder: Path,
-    method: Method,
-    card: CardWords,
-) -> ModelCard:
-    """Convert the averaged weights of finder and landmarks and write the bundle, the card last.
+def export_finder(request: FinderRequest, *, say: Say = print) -> ModelCard:
+    """Convert the averaged weights of finder and landmarks, measure, judge, and only then write the bundle.
 
-    folder: the labelled pictures; some of them set the int8 ranges. Raises ConversionError.
+    Raises ConversionError if the gate fails or the data are not there.
     """
-    network, points = load_weights(weights[0]), load_network(weights[1])
-    pictures, looks = calibration_pictures(folder, network), calibration_looks(folder)
+    torch.set_num_threads(1)
+    network, points = load_weights(request.weights), load_network(request.landmarks).eval()
+    held_back = _pictures(request.data, "val")
+    request.report.mkdir(parents=True, exist_ok=True)
+    paths = _export_both(request, network, points)
+    opened = [open_model(path) for path in paths]
+    say(f"looking at {len(held_back)} held-back pictures, in float and in int8")
+    found = finder_parity.compare((network, points), (opened[0], opened[1]), held_back)
+    checked = [check(path) for path in paths]
+    figures = {
+        "macs": checked[0].macs,
+        "landmarks_size_bytes": paths[1].stat().st_size,
+        "edge_tpu_preflight_maps_everything": all(one.maps_everything for one in checked),
+        "xnnpack_partitions": [layers.delegate_partitions(path) for path in paths],
+        "range_method": request.method,
+        "parity": found.figures,
+        **request.card.figures,
+    }
+    _write_report(request.report, paths, figures, found.failures)
+    failures = [*found.failures, *(sentence for one in checked for sentence in complaints(one))]
+    judge(failures, force=request.force, say=say)
+    card = _write(request, network.shape.name, paths[0], opened, figures, say)
+    say(
+        f"wrote {request.out}: {card.sha256[:16]}, {card.size_bytes / 1e3:.0f} kB; report in {request.report}"
+    )
+    return card
+
+
+def _export_both(request: FinderRequest, network: Finder, points: nn.Module) -> list[Path]:
+    pictures, looks = calibration_pictures(request.data, network), calibration_looks(request.data)
+    first, second = request.report / MODEL_FILE, request.report / LANDMARKS_FILE
     shape = (1, 3, network.shape.height_px, network.shape.width_px)
-    with tempfile.TemporaryDirectory() as scratch:
-        second_path = Path(scratch) / LANDMARKS_FILE
-        export_int8(points, (1, 3, LOOK_PX, LOOK_PX), [looks], second_path, ["landmarks"], method=method)
-        second = second_path.read_bytes()
-        path = Path(scratch) / MODEL_FILE
-        export_int8(network, shape, [pictures], path, list(OUTPUTS), method=method)
-        checked = check(path)
-        opened = open_model(path)
-        golden = make_golden(opened)
-        model = path.read_bytes()
-    written = make_card(
+    look_shape = (1, 3, LOOK_PX, LOOK_PX)
+    export_int8(points, look_shape, [looks], second, ["landmarks"], method=request.method)
+    export_int8(network, shape, [pictures], first, list(OUTPUTS), method=request.method)
+    return [first, second]
+
+
+def _write(  # noqa: PLR0913, PLR0917  # what a card is made of
+    request: FinderRequest,
+    name: str,
+    model: Path,
+    opened: Sequence[Network],
+    figures: dict[str, object],
+    say: Say,
+) -> ModelCard:
+    files = {
+        GOLDEN_FILE: make_golden(opened[0]),
+        LANDMARKS_FILE: opened[1].content,
+        LANDMARKS_GOLDEN_FILE: make_golden(opened[1]),
+        **compiled_for_edge_tpu(model, request.report, say=say),
+    }
+    card = make_card(
         "finder",
-        network.shape.name,
-        model,
-        opened,
-        figures={
-            "macs": checked.macs,
-            "landmarks_size_bytes": len(second),
-            "edge_tpu_preflight_maps_everything": checked.maps_everything,
-            "range_method": method,
-            **card.figures,
-        },
-        training_command=card.training_command,
-        files={GOLDEN_FILE: golden, LANDMARKS_FILE: second},
-        finding=card.finding,
+        name,
+        opened[0].content,
+        opened[0],
+        figures=figures,
+        training_command=request.card.training_command,
+        files=files,
+        finding=request.card.finding,
         licence=LICENCE,
         data_note=DATA_NOTE,
     )
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "card.json").unlink(missing_ok=True)
-    (out / MODEL_FILE).write_bytes(model)
-    (out / GOLDEN_FILE).write_bytes(golden)
-    (out / LANDMARKS_FILE).write_bytes(second)
-    write_card(out, written)
-    return written
+    write_bundle(request.out, opened[0].content, card, files)
+    return card
 
 
-def recard(out: Path, words: CardWords) -> int:
+def _write_report(
+    folder: Path, paths: Sequence[Path], figures: dict[str, object], failures: Sequence[str]
+) -> None:
+    document = {
+        "figures": figures,
+        "failures": list(failures),
+        "milliseconds_here": {path.name: layers.milliseconds(path, threads=(1, 2, 4)) for path in paths},
+    }
+    (folder / "report.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def recard(out: Path, words: CardWords) -> Path:
     """Give a bundle's card another threshold and more figures. Raises ModelError if there is no bundle."""
     card = read_card(out)
     changed = replace(card, finding=words.finding, figures={**card.figures, **words.figures})
-    print(f"rewrote {write_card(out, changed)}")
-    return 0
+    return write_card(out, changed)
+
+
+def _pictures(folder: Path, split: str) -> list[data.Picture]:
+    try:
+        return data.load(folder, split)
+    except FileNotFoundError as err:
+        raise ConversionError(
+            f"no labelled pictures in {folder}: give --data a folder with labels.jsonl"
+        ) from err
 
 
 def calibration_pictures(folder: Path, network: Finder, *, count: int = CALIBRATION_PICTURES) -> Pixels:
     """(count, h, w, 3): half training pictures as they are, half disturbed scenes; always the same."""
     width, height = network.shape.width_px, network.shape.height_px
-    pictures = data.load(folder, "train")
+    pictures = _pictures(folder, "train")
     rng = np.random.default_rng(0)
     chosen = rng.choice(len(pictures), count // 2, replace=False)
     plain = [predict.letterbox(pictures[index].pixels, width, height)[0] for index in chosen]
@@ -155,11 +185,7 @@ def calibration_pictures(folder: Path, network: Finder, *, count: int = CALIBRAT
 
 def calibration_looks(folder: Path, *, count: int = CALIBRATION_PICTURES) -> Pixels:
     """(count, 80, 80, 3): faces of training pictures, as the second network sees them in training."""
-    faces = sources_of(data.load(folder, "train"), Config())
+    faces = sources_of(_pictures(folder, "train"), Config())
     looks = Looks(faces, np.zeros((0, 1, 1, 3), np.uint8), np.zeros(0, np.int64), Config())
     rng = np.random.default_rng(0)
     return np.stack([looks.one(rng, from_crops=False)[0] for _ in range(count)])
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

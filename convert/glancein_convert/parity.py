@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from glancein.types import Floats
 from glancein_convert.figures import (
     Scored,
+    accept_interval,
     accept_rate,
+    interval_of_mean,
     loss_interval,
-    one_shot_miss_rate,
-    pair_accuracy,
+    one_shot_miss_rates,
+    pair_accuracies,
     score,
 )
 from glancein_convert.vectors import Vectors
@@ -67,14 +69,25 @@ def compare(
         "crops": len(identity),
         "people": len(np.unique(identity)),
     }
+    figures["score_shift_cos"] = {
+        name: _round(figures["int8"][name] - figures["float"][name])
+        for name in ("genuine_mean_cos", "impostor_cos_at_1e-3")
+    }
     return Parity(figures, before, after, cosines, _judge(figures, gate or Gate()))
 
 
 def _figures(rows: Floats, scored: Scored, identity: NDArray[np.int64]) -> dict[str, Any]:
+    accuracies, misses = pair_accuracies(rows, identity), one_shot_miss_rates(rows, identity)
+    intervals = {
+        **{f"accept_rate_percent_at_{rate:g}": accept_interval(scored, rate) for rate in RATES},
+        "pair_accuracy_percent": interval_of_mean(accuracies),
+        "one_shot_400_miss_rate_percent_at_1_percent": interval_of_mean(misses),
+    }
     return {
         "accept_rate_percent": {f"{rate:g}": _percent(accept_rate(scored, rate)) for rate in RATES},
-        "pair_accuracy_percent": _percent(pair_accuracy(rows, identity)),
-        "one_shot_400_miss_rate_percent_at_1_percent": _percent(one_shot_miss_rate(rows, identity)),
+        "pair_accuracy_percent": _percent(float(np.mean(accuracies))),
+        "one_shot_400_miss_rate_percent_at_1_percent": _percent(float(np.mean(misses))),
+        "intervals_95": {name: [_percent(end) for end in ends] for name, ends in intervals.items()},
         "genuine_mean_cos": _round(scored.genuine.mean()),
         "impostor_cos_at_1e-3": _round(scored.tail.scores[int(1e-3 * _pairs(scored))]),
     }

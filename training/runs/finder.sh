@@ -16,8 +16,8 @@ python -m glancein_training.finder.weights "$RUN/second/landmarks.pt" training/w
 
 # First with a low threshold, to find the one that gives one false face in a hundred pictures.
 WEIGHTS="training/weights/finder.pt training/weights/landmarks.pt"
-python -m glancein_convert.finder $WEIGHTS --out "$RUN/bundle" --data "$DATA/finder"
+python -m glancein_convert export-finder $WEIGHTS --out "$RUN/bundle" --data "$DATA/finder"
 python tests/bench/finder_device.py detections --model "$RUN/bundle" --shared "$DATA" --out "$RUN/found.jsonl"
 python -m glancein_training.finder.evaluate --data "$DATA/finder" --detections "$RUN/found.jsonl"
-echo "then: python -m glancein_convert.finder $WEIGHTS --out device/glancein/models/finder" \
+echo "then: python -m glancein_convert export-finder $WEIGHTS --out device/glancein/models/finder" \
     "--threshold T --false-faces 0.01"
