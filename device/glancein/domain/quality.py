@@ -158,6 +158,44 @@ def judge(measures: dict[str, float], limits: QualityLimits) -> Quality:
     return Quality(overall(measures), _one_each(findings), measures)
 
 
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check with its measure: the value, what it must and what it should reach, and on which side."""
+
+    reason: Reason
+    measure: str
+    value: float
+    limit: float
+    wish: float
+    is_least: bool  # the value should be at least, not at most
+
+    @property
+    def holds_limit(self) -> bool:
+        """True if the photo is not refused for it."""
+        return self.value >= self.limit if self.is_least else self.value <= self.limit
+
+    @property
+    def holds_wish(self) -> bool:
+        """True if nobody is warned of it."""
+        return self.value >= self.wish if self.is_least else self.value <= self.wish
+
+
+def checks(measures: Mapping[str, float], must: QualityLimits, wishes: QualityLimits) -> list[Check]:
+    """Every check on measures already taken, held or not, in the order in which a person should hear of them."""
+    return [
+        Check(
+            rule.reason,
+            rule.measure,
+            measures[rule.measure],
+            rule.limit(must),
+            rule.limit(wishes),
+            rule.is_least,
+        )
+        for rule in _RULES
+        if rule.measure in measures
+    ]
+
+
 def overall(measures: Mapping[str, float]) -> float:
     """Predicted ease of recognition, 0 to 1: the product of one ramp for each measure.
 

@@ -1,0 +1,1 @@
+"""The web pages: the HR desk and the kiosk's screen."""

@@ -1,0 +1,58 @@
+"""The log of who looked at or changed what, without names of people or their data."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from glancein.web.desk_file import DeskFile
+
+KEPT_S = 400 * 86_400  # a little over a year, so that a yearly audit sees all of it
+TRIM_EVERY = 500
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One line: when, who, what they did, to whom or what, and how."""
+
+    number: int
+    at: float
+    who: str
+    did: str
+    about: str
+    detail: str
+
+
+class AuditLog:
+    """Append-only: rows are never changed, and leave only by age."""
+
+    def __init__(self, file: DeskFile, *, now_s: Callable[[], float] = time.time) -> None:
+        self._file = file
+        self._now_s = now_s
+        self._since_trim = 0
+
+    def note(self, who: str, did: str, *, about: str = "", detail: str = "") -> None:
+        """Write one line. Raises StoreError: what cannot be noted is not done."""
+        self._file.change(
+            "INSERT INTO audit (at, who, did, about, detail) VALUES (:at, :who, :did, :about, :detail)",
+            at=self._now_s(),
+            who=who[:128],
+            did=did,
+            about=about[:200],
+            detail=detail[:500],
+        )
+        self._since_trim += 1
+        if self._since_trim >= TRIM_EVERY:
+            self._since_trim = 0
+            self._file.change("DELETE FROM audit WHERE at < :oldest", oldest=self._now_s() - KEPT_S)
+
+    def entries(self, *, before: int | None = None, limit: int = 100) -> list[AuditEntry]:
+        """The latest lines, newest first; ``before`` continues below a number."""
+        rows = self._file.rows(
+            "SELECT number, at, who, did, about, detail FROM audit "
+            "WHERE :before IS NULL OR number < :before ORDER BY number DESC LIMIT :limit",
+            before=before,
+            limit=limit,
+        )
+        return [AuditEntry(*row) for row in rows]

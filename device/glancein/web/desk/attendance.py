@@ -1,0 +1,292 @@
+"""Today, days and months, corrections, exports, and the live stream."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from glancein.domain.person import check_person_id
+from glancein.domain.workdays import Presence
+from glancein.errors import InputError
+from glancein.types import (
+    Becomes,
+    CheckIn,
+    Correction,
+    Direction,
+    Event,
+    Method,
+    OtherDirection,
+    OtherPerson,
+    OtherTime,
+    TimeFix,
+    Voided,
+)
+from glancein.web.desk import tables
+from glancein.web.desk.desk import Desk
+from glancein.web.desk.page import Pages
+from glancein.web.desk.record import (
+    Json,
+    event_id,
+    event_json,
+    event_name,
+    punch_json,
+    sheet_json,
+    standing_json,
+)
+from glancein.web.security import Call
+
+LONGEST_SPAN = timedelta(days=400)
+STREAM_S = 600.0  # then the page asks again, so that an ended session or a lost right ends the stream too
+HEARTBEAT_S = 20.0
+LATEST = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Attendance:
+    """The routes about who was there when."""
+
+    desk: Desk
+    pages: Pages
+
+    def today_page(self, call: Call) -> Response:
+        """Who is in, late or missing, and what happens at the door."""
+        names = self._names()
+        people = self.desk.record.standings(names)
+        counts = {presence.value: sum(p.presence is presence for p in people) for presence in Presence}
+        counts["late"] = sum(bool(p.today.late_by) for p in people)
+        context = {
+            "people": people,
+            "names": names,
+            "counts": counts,
+            "events": [self._described(event) for event in self._latest()],
+            "now": self.desk.now(),
+            "risk": self.desk.home.settings.delivery == "puback",
+        }
+        return self.pages.show(call, "today.html", context)
+
+    def month_page(self, call: Call) -> Response:
+        """A month of one person, day by day, or of everybody in a table; made to be printed."""
+        first, end = self._month(call.query("month"))
+        person_id, names = call.query("id"), self._names()
+        context: dict[str, object] = {
+            "first": first,
+            "before": (first - timedelta(days=1)).strftime("%Y-%m"),
+            "after": end.strftime("%Y-%m"),
+            "hours": self.desk.hours,
+            "now": self.desk.now(),
+            "names": names,
+        }
+        self.desk.audit.note(
+            call.who.name, "looked at a month", about=person_id, detail=first.strftime("%Y-%m")
+        )
+        if not person_id:
+            context["sheets"] = self.desk.record.sheets(names, first, end)
+            return self.pages.show(call, "month.html", context)
+        sheet = self.desk.record.sheet(person_id, names.get(person_id), first, end)
+        context["sheet"] = sheet
+        context["calendar"] = [first + timedelta(days=n) for n in range((end - first).days)]
+        context["by_day"] = {day.day: day for day in sheet.days}
+        return self.pages.show(call, "days.html", context)
+
+    def today(self, _: Call) -> Response:
+        """Everybody enrolled: where they are, since when, how late."""
+        names = self._names()
+        rows = [standing_json(p, names[p.person_id]) for p in self.desk.record.standings(names)]
+        return JSONResponse({"at": self.desk.now().isoformat(), "people": rows})
+
+    def days(self, call: Call) -> Response:
+        """One person's days with pairs of in and out, and every correction."""
+        first, end = self._span(call)
+        person_id = call.request.path_params["person_id"]
+        sheet = self.desk.record.sheet(person_id, self.desk.people.name_of(person_id), first, end)
+        self._note_look(call, "looked at days", person_id, (first, end))
+        return JSONResponse(sheet_json(sheet, first, end))
+
+    def events(self, call: Call) -> Response:
+        """Every check-in of a span as it stands now, with its corrections."""
+        first, end = self._span(call)
+        wanted = {"", call.query("id")}
+        punches = self.desk.record.punches(first, end)
+        rows = [punch_json(p) for p in punches if wanted == {""} or p.person_id in wanted]
+        self._note_look(call, "looked at events", call.query("id"), (first, end))
+        return JSONResponse({"from": str(first), "to": str(end - timedelta(days=1)), "events": rows})
+
+    def correct(self, call: Call) -> Response:
+        """Say what a check-in should have been; it stays, the correction is an event of its own."""
+        fields = call.fields
+        correction = Correction(
+            event_id(fields["event"]),
+            self._becomes(fields),
+            reason=tables.one_line(fields["reason"], "the reason"),
+            by=_by(call),
+            moment=self.desk.clock.now(),
+            method=Method.MANUAL,
+        )
+        event = self.desk.ledger.record(correction)
+        self.desk.audit.note(call.who.name, "corrected", about=fields["event"], detail=fields["becomes"])
+        return JSONResponse({"event": event_name(event.id)}, 201)
+
+    def add_punch(self, call: Call) -> Response:
+        """Write down a punch that nobody made at the kiosk, such as a forgotten check-out.
+
+        When it is noted and when it was are two things: the second is said by a correction, with the reason.
+        """
+        fields = call.fields
+        person_id = self._enrolled(fields["id"])
+        now, wall = self.desk.clock.now(), self._time(fields["time"])
+        if wall > now.wall:
+            raise InputError("this time is still to come")
+        reason = tables.one_line(fields["reason"], "the reason")
+        noted = CheckIn(
+            person_id=person_id,
+            direction=_direction(fields["direction"]),
+            moment=now,
+            score_cos=0.0,
+            threshold_cos=0.0,
+            model_sha256="",
+            method=Method.MANUAL,
+            reason="manual",
+        )
+        event = self.desk.ledger.record(noted)
+        was = Correction(event.id, OtherTime(wall), reason=reason, by=_by(call), moment=now)
+        self.desk.ledger.record(was)
+        detail = f"{fields['direction']} {wall:%Y-%m-%d %H:%M}"
+        self.desk.audit.note(call.who.name, "noted a punch", about=person_id, detail=detail)
+        return JSONResponse({"event": event_name(event.id)}, 201)
+
+    def export(self, call: Call) -> Response:
+        """The days of everybody, or of one person, as CSV or XLSX; no cell is a formula."""
+        first, end = self._span(call)
+        person_id, kind = call.query("id"), call.request.path_params["kind"]
+        names = self._names()
+        if person_id:
+            sheets = [self.desk.record.sheet(person_id, names.get(person_id), first, end)]
+        else:
+            sheets = self.desk.record.sheets(names, first, end)
+        rows = tables.day_rows(sheets, self.pages.words_for(call), zone=self.desk.zone)
+        if kind not in tables.KINDS:
+            raise InputError("a table is export.csv or export.xlsx")
+        self._note_look(call, f"exported {kind}", person_id, (first, end))
+        write, media = tables.KINDS[kind]
+        name = f"attendance-{first}-{end - timedelta(days=1)}.{kind}"
+        disposition = {"content-disposition": f'attachment; filename="{name}"'}
+        return Response(write(rows), media_type=media, headers=disposition)
+
+    async def stream(self, _: Call) -> Response:
+        """New events as server-sent events, as they are recorded."""
+        listener = self.desk.live.listen()
+
+        async def messages() -> AsyncIterator[bytes]:
+            loop = asyncio.get_running_loop()
+            ends = loop.time() + STREAM_S
+            try:
+                yield b"retry: 2000\n: hello\n\n"
+                while (left := ends - loop.time()) > 0:
+                    try:
+                        yield await asyncio.wait_for(listener.queue.get(), min(HEARTBEAT_S, left))
+                    except TimeoutError:
+                        yield b": still here\n\n"
+            finally:
+                self.desk.live.leave(listener)
+
+        headers = {"x-accel-buffering": "no"}
+        return StreamingResponse(messages(), media_type="text/event-stream", headers=headers)
+
+    def message(self, event: Event) -> bytes:
+        """An event as a server-sent event."""
+        return f"event: punch\ndata: {json.dumps(self._described(event), ensure_ascii=False)}\n\n".encode()
+
+    def _described(self, event: Event) -> Json:
+        name = self.desk.people.name_of(event.body.person_id) if isinstance(event.body, CheckIn) else None
+        return event_json(event, name or "", self.desk.hours)
+
+    def _names(self) -> dict[str, str]:
+        """Id -> name of everybody enrolled."""
+        return {person.person_id: person.name for person in self.desk.people.people()}
+
+    def _latest(self) -> list[Event]:
+        where = self.desk.ledger.position()
+        events = self.desk.ledger.replay(where.epoch, max(1, where.seq - LATEST + 1), LATEST)
+        return [event for event in reversed(events) if not isinstance(event.body, TimeFix)]
+
+    def _note_look(self, call: Call, did: str, about: str, span: tuple[date, date]) -> None:
+        self.desk.audit.note(call.who.name, did, about=about, detail=f"from {span[0]} to before {span[1]}")
+
+    def _enrolled(self, text: str) -> str:
+        person_id = check_person_id(text)
+        if self.desk.people.name_of(person_id) is None:
+            raise InputError(f"nobody is enrolled as {person_id}")
+        return person_id
+
+    def _month(self, text: str) -> tuple[date, date]:
+        try:
+            first = date.fromisoformat(f"{text}-01") if text else self.desk.now().date().replace(day=1)
+            end = (first + timedelta(days=32)).replace(day=1)
+            self._check_calendar(first, end)
+        except (ValueError, OverflowError):
+            raise InputError(f"month {text[:20]!r} is not written as 2026-11") from None
+        return first, end
+
+    def _span(self, call: Call) -> tuple[date, date]:
+        """From a day on and before another; this month unless said."""
+        first, end = self._month(call.query("month"))
+        try:
+            if call.query("from"):
+                first = date.fromisoformat(call.query("from"))
+                end = first + timedelta(days=1)
+            if call.query("to"):
+                end = date.fromisoformat(call.query("to")) + timedelta(days=1)
+            self._check_calendar(first, end)
+        except (ValueError, OverflowError):
+            raise InputError("days are written as 2026-11-30") from None
+        if not first < end <= first + LONGEST_SPAN:
+            raise InputError(f"the last day is before the first, or it is more than {LONGEST_SPAN.days} days")
+        return first, end
+
+    def _check_calendar(self, first: date, end: date) -> None:
+        """Raises ValueError or OverflowError where the calendar has no room around the span."""
+        for day in (first - timedelta(days=3), end + timedelta(days=3)):
+            self.desk.record.midnight(day).timestamp()
+
+    def _time(self, text: str) -> datetime:
+        """A moment as a browser's field gives it: local unless it carries an offset. Raises InputError."""
+        try:
+            moment = datetime.fromisoformat(text.strip())
+            if moment.tzinfo is None:
+                moment = moment.replace(tzinfo=self.desk.zone)
+            self._check_calendar(moment.date(), moment.date())
+        except (ValueError, OverflowError):
+            raise InputError(f"{text[:40]!r} is not a time such as 2026-11-30T17:30") from None
+        return moment
+
+    def _becomes(self, fields: Mapping[str, str]) -> Becomes:
+        value = fields.get("value", "").strip()
+        match fields["becomes"]:
+            case "void":
+                return Voided()
+            case "direction":
+                return OtherDirection(_direction(value))
+            case "time":
+                wall = self._time(value)
+                if wall > self.desk.now():
+                    raise InputError("this time is still to come")
+                return OtherTime(wall)
+            case "person":
+                return OtherPerson(self._enrolled(value))
+        raise InputError("becomes is one of void, direction, time, person")
+
+
+def _direction(text: str) -> Direction:
+    try:
+        return Direction(text)
+    except ValueError:
+        raise InputError("a direction is in or out") from None
+
+
+def _by(call: Call) -> str:
+    return f"desk:{call.who.name}"[:64]

@@ -1,0 +1,36 @@
+"""The desk as an application: its parts, its table of routes, its server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from starlette.applications import Starlette
+
+from glancein.web.app import Address, WebServer, guarded_routes, secured
+from glancein.web.desk.desk import Desk, open_desk
+from glancein.web.desk.routes import endpoints
+from glancein.wiring import Home
+
+
+def desk_app(desk: Desk) -> Starlette:
+    """The desk's application."""
+    hosts = [name.strip() for name in desk.home.settings.desk_hosts.split(",") if name.strip()]
+    return secured(guarded_routes(endpoints(desk), desk.accounts), hosts=hosts)
+
+
+@contextmanager
+def serving_desk(
+    home: Home, address: Address, *, running: Callable[[], dict[str, object]] | None = None
+) -> Iterator[tuple[WebServer, Desk]]:
+    """The desk on a data folder, answering until the block ends. Raises StoreError, SettingsError."""
+    desk = open_desk(home, running=running, is_tls=bool(address.certificate))
+    try:
+        server = WebServer(desk_app(desk), address, name="desk")
+        server.start()
+        try:
+            yield server, desk
+        finally:
+            server.stop()
+    finally:
+        desk.close()

@@ -1,0 +1,430 @@
+"""People: list, search, enrol one or many, consent, ways in without a face, erase with a receipt."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from starlette.datastructures import UploadFile
+from starlette.responses import JSONResponse, Response
+
+from glancein.domain import quality
+from glancein.domain.person import Person, PersonRecord, check_person_id
+from glancein.enrolment import Enrolled, RowReport, RowStatus
+from glancein.errors import InputError, PhotoError, SettingsError
+from glancein.types import Finding
+from glancein.web.desk.desk import Desk
+from glancein.web.desk.page import Pages
+from glancein.web.security import Call, refused
+from glancein.web.uploads import LARGEST_PHOTO, Job, Judged, read_bulk, report_json, work_through
+
+PAGE_ROWS = 100
+LONGEST_CONSENT = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """That somebody agreed: to which text, when, and who recorded it."""
+
+    version: str
+    text: str
+    at: float
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeopleRoutes:
+    """The routes about people."""
+
+    desk: Desk
+    pages: Pages
+
+    # Pages
+
+    def list_page(self, call: Call) -> Response:
+        """Everybody, or those whose name or id holds some words."""
+        found = self._search(call.query("q"))
+        consents = {row[0] for row in self.desk.file.rows("SELECT DISTINCT person_id FROM consents")}
+        context = {
+            "people": found[:PAGE_ROWS],
+            "total": len(found),
+            "q": call.query("q"),
+            "consents": consents,
+        }
+        return self.pages.show(call, "people.html", context)
+
+    def person_page(self, call: Call) -> Response:
+        """One person: photo crop, quality, consent, ways in, history."""
+        record = self._record(call.query("id"))
+        person_id = record.person.person_id
+        self.desk.audit.note(call.who.name, "looked at a person", about=person_id)
+        active = [template for template in record.templates if template.active]
+        template = active[-1] if active else None
+        context = {
+            "person": record.person,
+            "template": template,
+            "ease": None if template is None else template.quality.get("overall"),
+            "checks": [] if template is None else measured(dict(template.quality)),
+            "history": record.history,
+            "consents": self.consents(person_id),
+            "consent": self.consent_text(call),
+            "ways": self.desk.passes.ways_of(person_id),
+        }
+        return self.pages.show(call, "person.html", context)
+
+    def enrol_page(self, call: Call) -> Response:
+        """One photo by drag and drop, by file or by webcam; or a whole list."""
+        person_id = call.query("id")
+        name = self.desk.people.name_of(person_id) if person_id else None
+        context = {
+            "person_id": person_id if name is not None else "",
+            "name": name or "",
+            "consent": self.consent_text(call),
+        }
+        return self.pages.show(call, "enrol.html", context)
+
+    # API
+
+    def people(self, call: Call) -> Response:
+        """Everybody enrolled, or those whose name or id holds the words of ``q``."""
+        return JSONResponse({"people": [person_json(person) for person in self._search(call.query("q"))]})
+
+    def person(self, call: Call) -> Response:
+        """One person: enrolment, quality, history, consents, ways in."""
+        record = self._record(call.request.path_params["person_id"])
+        person_id = record.person.person_id
+        self.desk.audit.note(call.who.name, "looked at a person", about=person_id)
+        active = [template for template in record.templates if template.active]
+        ways = self.desk.passes.ways_of(person_id)
+        document = person_json(record.person) | {
+            "quality": dict(active[-1].quality) if active else {},
+            "history": [{"at": h.at.isoformat(), "what": h.what, "reason": h.reason} for h in record.history],
+            "consents": [
+                {"version": c.version, "at": _iso(c.at), "by": c.by} for c in self.consents(person_id)
+            ],
+            "pin": ways.number is not None,
+            "passes": ways.passes,
+        }
+        return JSONResponse(document)
+
+    def crop(self, call: Call) -> Response:
+        """The crop that a person is recognised by, as PNG."""
+        record = self._record(call.request.path_params["person_id"])
+        active = [template for template in record.templates if template.active]
+        if not active:
+            return refused(404, "no photo is in use for this person")
+        self.desk.audit.note(call.who.name, "looked at a photo", about=record.person.person_id)
+        return Response(active[-1].crop_png, media_type="image/png")
+
+    def judge(self, call: Call) -> Response:
+        """What a photo is worth: the crop, every check, who it is like. Stores nothing."""
+        photo = call.files["photo"][0]
+        judged = self.desk.enrolment.judge(
+            _photo_bytes(photo), name=photo.filename or "", person_id=call.fields.get("id", "")
+        )
+        said = self.pages.words_for(call)
+        return JSONResponse(judged_json(judged, dict(said)))
+
+    def enrol(self, call: Call) -> Response:
+        """Enrol or re-enrol somebody from one photo, with their consent recorded."""
+        consent = self._consent_given(call)
+        photo = call.files["photo"][0]
+        known = self.desk.people.name_of(check_person_id(call.fields["id"])) is not None
+        if known and not call.flag("replace"):
+            raise InputError(
+                f"{call.fields['id']} is enrolled already: open that person to take another photo"
+            )
+        with self.desk.enrolment.enroller() as enroller:
+            done = enroller.enrol(
+                _photo_bytes(photo),
+                person_id=call.fields["id"],
+                name=call.fields["name"],
+                allow_duplicate=call.fields.get("allow_duplicate", "")[:200],
+            )
+        self._note_consent(done.person_id, consent, by=call.who.name)
+        self.desk.audit.note(call.who.name, "enrolled", about=done.person_id, detail=str(done.outcome))
+        return JSONResponse(enrolled_json(done), 201)
+
+    def bulk(self, call: Call) -> Response:
+        """Enrol a whole list: a zip with a CSV and photos, or a CSV and the photos beside it."""
+        consent = self._consent_given(call)
+        table = call.files["list"][0]
+        photos = {file.filename or "": file.file for file in call.files.get("photos", [])}
+        bulk = read_bulk(table.file, table.filename or "list.csv", photos)
+        who = call.who.name
+
+        def after(report: RowReport) -> None:
+            if report.status in {RowStatus.ENROLLED, RowStatus.RE_ENROLLED}:
+                self._note_consent(report.person_id, consent, by=who)
+                self.desk.audit.note(who, "enrolled", about=report.person_id, detail="by list")
+
+        job = self.desk.jobs.start(
+            lambda: work_through(self.desk.home, bulk, after=after), len(bulk.rows), by=who
+        )
+        self.desk.audit.note(who, "uploaded a list", detail=f"{len(bulk.rows)} rows")
+        return JSONResponse({"job": job.number, "total": job.total}, 202)
+
+    def job(self, call: Call) -> Response:
+        """How far a list has come, and what became of each row."""
+        job = self.desk.jobs.find(call.request.path_params["number"])
+        if job is None or job.by != call.who.name:
+            return refused(404, "there is no such list any more")
+        return JSONResponse(job_json(job))
+
+    def note_consent(self, call: Call) -> Response:
+        """Record that somebody agreed to the text as it stands now."""
+        person_id = self._record(call.request.path_params["person_id"]).person.person_id
+        consent = self._consent_given(call)
+        self._note_consent(person_id, consent, by=call.who.name)
+        self.desk.audit.note(call.who.name, "recorded a consent", about=person_id, detail=consent.version)
+        return JSONResponse({"version": consent.version}, 201)
+
+    def set_pin(self, call: Call) -> Response:
+        """Give somebody a PIN as another way in."""
+        person_id = self._record(call.request.path_params["person_id"]).person.person_id
+        number = self.desk.passes.set_pin(
+            person_id, call.fields["pin"], at=datetime.now(UTC), number=call.fields.get("number") or None
+        )
+        self.desk.audit.note(call.who.name, "set a PIN", about=person_id)
+        return JSONResponse({"number": number}, 201)
+
+    def clear_pin(self, call: Call) -> Response:
+        """Take somebody's PIN away."""
+        person_id = self._record(call.request.path_params["person_id"]).person.person_id
+        cleared = self.desk.passes.clear_pin(person_id)
+        self.desk.audit.note(call.who.name, "took a PIN away", about=person_id)
+        return JSONResponse({"cleared": cleared})
+
+    def issue_pass(self, call: Call) -> Response:
+        """A new QR pass; the answer holds its text and picture, this once."""
+        person_id = self._record(call.request.path_params["person_id"]).person.person_id
+        text = self.desk.passes.issue(person_id, at=datetime.now(UTC))
+        self.desk.audit.note(call.who.name, "issued a pass", about=person_id)
+        return JSONResponse({"text": text, "png": _data_address(qr_png(text))}, 201)
+
+    def revoke_passes(self, call: Call) -> Response:
+        """Make every pass of somebody worthless."""
+        person_id = self._record(call.request.path_params["person_id"]).person.person_id
+        count = self.desk.passes.revoke(person_id, at=datetime.now(UTC))
+        self.desk.audit.note(call.who.name, "revoked passes", about=person_id, detail=str(count))
+        return JSONResponse({"revoked": count})
+
+    def erase(self, call: Call) -> Response:
+        """Erase somebody: photo crop, template, history, consents, PIN and passes; the punches stay."""
+        record = self._record(call.request.path_params["person_id"])
+        person_id = record.person.person_id
+        consents = len(self.consents(person_id))
+        ways = self.desk.passes.ways_of(person_id)
+        self.desk.people.remove(person_id)  # PIN and passes go with the row
+        self.desk.file.change_all(
+            [
+                ("DELETE FROM consents WHERE person_id = :id", {"id": person_id}),
+                ("UPDATE attempts SET person_id = NULL WHERE person_id = :id", {"id": person_id}),
+            ]
+        )
+        self.desk.file.wipe()
+        receipt = {
+            "receipt": hashlib.sha256(f"{person_id} {time.time_ns()}".encode()).hexdigest()[:16],
+            "id": person_id,
+            "at": self.desk.now().isoformat(timespec="seconds"),
+            "by": call.who.name,
+            "erased": {
+                "templates_and_crops": len(record.templates),
+                "history": len(record.history),
+                "consents": consents,
+                "pin": int(ways.number is not None),
+                "passes": ways.passes,
+            },
+            "kept": "punches under the id, as the time record; they hold no biometrics and no name",
+        }
+        self.desk.audit.note(
+            call.who.name, "erased a person", about=person_id, detail=str(receipt["receipt"])
+        )
+        return JSONResponse(receipt)
+
+    # Consent
+
+    def consent_text(self, call: Call) -> Consent:
+        """The text that people sign now; its version changes with every letter. Raises SettingsError."""
+        path = self.desk.home.settings.consent_text
+        if not path:
+            text = self.pages.words_for(call)["consent_text"]
+        else:
+            try:
+                text = Path(path).read_text(encoding="utf-8")[:LONGEST_CONSENT].strip()
+            except (OSError, UnicodeDecodeError) as err:
+                raise SettingsError(f"consent_text = {path!r} cannot be read as UTF-8 text") from err
+        return Consent(hashlib.sha256(text.encode()).hexdigest()[:12], text, 0.0, "")
+
+    def consents(self, person_id: str) -> list[Consent]:
+        """What somebody agreed to, latest first."""
+        rows = self.desk.file.rows(
+            "SELECT version, text, at, by FROM consents WHERE person_id = :id ORDER BY number DESC",
+            id=person_id,
+        )
+        return [Consent(*row) for row in rows]
+
+    def _consent_given(self, call: Call) -> Consent:
+        consent = self.consent_text(call)
+        if not call.flag("consent"):
+            raise InputError("no consent is recorded: tick the box once it is signed")
+        said = call.fields.get("consent_version", "")
+        if said and said != consent.version:
+            raise InputError("the consent's text has changed meanwhile: load the page again")
+        return consent
+
+    def _note_consent(self, person_id: str, consent: Consent, *, by: str) -> None:
+        self.desk.file.change(
+            "INSERT INTO consents (person_id, version, text, at, by) VALUES (:id, :version, :text, :at, :by)",
+            id=person_id,
+            version=consent.version,
+            text=consent.text,
+            at=time.time(),
+            by=by,
+        )
+
+    # Reading
+
+    def _search(self, words: str) -> list[Person]:
+        wanted = words.casefold().split()
+        return [
+            person
+            for person in self.desk.people.people()
+            if all(word in f"{person.person_id} {person.name}".casefold() for word in wanted)
+        ]
+
+    def _record(self, person_id: str) -> PersonRecord:
+        record = self.desk.people.record_of(check_person_id(person_id))
+        if record is None:
+            raise InputError(f"nobody is enrolled as {person_id[:64]}")
+        return record
+
+
+def person_json(person: Person) -> dict[str, object]:
+    """A person as JSON values."""
+    return {
+        "id": person.person_id,
+        "name": person.name,
+        "enrolled_at": person.enrolled_at.isoformat(),
+        "models": list(person.models),
+    }
+
+
+def measured(measures: dict[str, float]) -> list[dict[str, object]]:
+    """Each quality check with its measure and its limits: must and should, and whether they hold."""
+    rows: list[dict[str, object]] = []
+    for check in quality.checks(measures, quality.PHOTO_LIMITS, quality.PHOTO_WISHES):
+        state = "bad" if not check.holds_limit else "ok" if check.holds_wish else "fair"
+        rows.append(
+            {
+                "measure": check.measure,
+                "value": round(check.value, 3),
+                "limit": check.limit,
+                "wish": check.wish,
+                "is_least": check.is_least,
+                "state": state,
+            }
+        )
+    return rows
+
+
+def judged_json(judged: Judged, said: dict[str, str]) -> dict[str, object]:
+    """What a photo is worth, as JSON values; ``sentence`` is in the reader's language."""
+    like = judged.like
+    refusal = None
+    if judged.reason is not None:
+        refusal = {"reason": str(judged.reason), "message": judged.message}
+    elif like is not None and like.score_cos >= judged.duplicate_cos:
+        refusal = {"reason": "duplicate_person", "message": said["same_as"].format(id=like.person_id)}
+    measures = {} if judged.quality is None else judged.quality.measures
+    checks = measured(measures)
+    for check in checks:
+        check["name"] = said[f"measure_{check['measure']}"]
+    return {
+        "usable": refusal is None,
+        "refusal": None
+        if refusal is None
+        else refusal | {"sentence": said.get(f"reason_{refusal['reason']}", refusal["message"])},
+        "ease": None if judged.quality is None else round(judged.quality.overall, 3),
+        "checks": checks,
+        "findings": [_finding(f, said) for f in (*judged.findings, *judged.warnings)],
+        "like": None
+        if like is None
+        else {
+            "id": like.person_id,
+            "score": round(like.score_cos, 3),
+            "live_match_from": round(judged.live_cos, 3),
+            "too_like": judged.is_too_like,
+            "sentence": said["too_like" if judged.is_too_like else "like_nobody"].format(id=like.person_id),
+        },
+        "crop": None if judged.crop_png is None else _data_address(judged.crop_png),
+    }
+
+
+def enrolled_json(done: Enrolled) -> dict[str, object]:
+    """An enrolment as JSON values."""
+    return {
+        "id": done.person_id,
+        "outcome": str(done.outcome),
+        "quality": done.quality.overall,
+        "warnings": [str(warning.reason) for warning in done.portrait.warnings],
+        "most_like": None
+        if done.like is None
+        else {"id": done.like.person_id, "score": round(done.like.score_cos, 3)},
+    }
+
+
+def job_json(job: Job) -> dict[str, object]:
+    """How far a list has come, as JSON values."""
+    reports = list(job.reports)
+    counts: dict[str, int] = {}
+    for report in reports:
+        counts[str(report.status)] = counts.get(str(report.status), 0) + 1
+    return {
+        "job": job.number,
+        "total": job.total,
+        "done": len(reports),
+        "is_done": job.is_done,
+        "error": job.error,
+        "counts": counts,
+        "rows": [report_json(report) for report in reports],
+    }
+
+
+def qr_png(text: str) -> bytes:
+    """A QR code as PNG, large enough to print."""
+    import cv2  # noqa: PLC0415  # heavy, and only needed for a pass
+    import numpy as np  # noqa: PLC0415  # as above
+
+    code = cv2.QRCodeEncoder.create().encode(text)
+    framed = np.pad(code, 4, constant_values=255)  # the quiet zone of ISO/IEC 18004
+    large = np.kron(framed, np.ones((8, 8), np.uint8))
+    return bytes(cv2.imencode(".png", large)[1].tobytes())
+
+
+def _finding(finding: Finding, said: dict[str, str]) -> dict[str, object]:
+    return {
+        "reason": str(finding.reason),
+        "value": round(finding.value, 3),
+        "limit": finding.limit,
+        "advice": said.get(f"advice_{finding.reason}", finding.advice),
+    }
+
+
+def _photo_bytes(photo: UploadFile) -> bytes:
+    data = photo.file.read(LARGEST_PHOTO + 1)
+    if len(data) > LARGEST_PHOTO:
+        raise PhotoError("too_large", f"the photo is larger than {LARGEST_PHOTO // 1_000_000} MB")
+    return data
+
+
+def _data_address(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _iso(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")

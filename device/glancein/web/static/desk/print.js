@@ -1,0 +1,5 @@
+// The print button.
+
+for (const button of document.querySelectorAll("[data-print]")) {
+  button.addEventListener("click", () => window.print());
+}

@@ -1,0 +1,97 @@
+// The live list, and the tiles that filter the table of people.
+
+import { call } from "./forms.js";
+
+const list = document.getElementById("live");
+const words = JSON.parse(list.dataset.words);
+const state = document.getElementById("live-state");
+const MOST = 30;
+
+function made(tag, text, className) {
+  const node = document.createElement(tag);
+  node.textContent = text;
+  if (className) { node.className = className; }
+  return node;
+}
+
+function item(event) {
+  const line = document.createElement("li");
+  line.className = "fresh";
+  const time = made("time", event.time.slice(11, 16));
+  time.dateTime = event.time;
+  const whom = document.createElement("span");
+  whom.className = "whom";
+  if (event.kind === "check_in") {
+    line.append(time, made("span", words[event.direction], `way ${event.direction}`), whom);
+    const how = event.method === "face" ? "" : ` · ${words[event.method]}`;
+    whom.append(made("b", event.name || event.id), " ", made("small", event.id + how));
+  } else {
+    line.append(time, made("span", "✎", "way note"), whom);
+    whom.append(made("b", words.correction.replace("{by}", event.by)), " ");
+    whom.append(made("small", words[event.becomes].replace("{what}", event.what)));
+  }
+  return line;
+}
+
+function setState(isOn) {
+  state.textContent = isOn ? state.dataset.on : state.dataset.off;
+  state.classList.toggle("on", isOn);
+}
+
+let filter = "";
+function applyFilter() {
+  for (const row of document.querySelectorAll("#today tbody tr")) {
+    const fits = !filter || (filter === "late" ? "late" in row.dataset : row.dataset.presence === filter);
+    row.hidden = !fits;
+  }
+  for (const tile of document.querySelectorAll("[data-filter]")) {
+    tile.setAttribute("aria-pressed", String(tile.dataset.filter === filter));
+  }
+}
+
+for (const tile of document.querySelectorAll("[data-filter]")) {
+  tile.addEventListener("click", () => {
+    filter = filter === tile.dataset.filter ? "" : tile.dataset.filter;
+    applyFilter();
+  });
+}
+
+// The table is fetched again a moment after the last of several punches, not at each.
+let waiting;
+function refreshSoon() {
+  clearTimeout(waiting);
+  waiting = setTimeout(refresh, 1500 + Math.random() * 1500);
+}
+
+async function refresh() {
+  const answer = await fetch("/", { credentials: "same-origin" });
+  if (!answer.ok || answer.redirected) { location.assign("/sign-in"); return; }
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const body = fresh.querySelector("#today tbody");
+  const mine = document.querySelector("#today tbody");
+  if (body && mine) { mine.replaceWith(document.adoptNode(body)); } else if (body) { location.reload(); }
+  for (const count of document.querySelectorAll("[data-count]")) {
+    const now = fresh.querySelector(`[data-count="${count.dataset.count}"]`);
+    if (now) { count.textContent = now.textContent; }
+  }
+  applyFilter();
+}
+
+const source = new EventSource("/api/v1/stream");
+source.addEventListener("open", () => setState(true));
+source.addEventListener("error", async () => {
+  setState(false);
+  if (source.readyState === EventSource.CLOSED) {
+    try { await call("GET", "/api/v1/today"); } catch { /* the service is away: try again below */ }
+    setTimeout(() => location.reload(), 5000);
+  }
+});
+source.addEventListener("punch", (message) => {
+  const event = JSON.parse(message.data);
+  if (event.kind === "time_fix") { refreshSoon(); return; }
+  list.prepend(item(event));
+  while (list.children.length > MOST) { list.lastElementChild.remove(); }
+  document.getElementById("live-empty").hidden = true;
+  refreshSoon();
+});
+setInterval(refresh, 60000);

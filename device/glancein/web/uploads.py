@@ -1,0 +1,386 @@
+"""Photos from a browser: judged, enrolled, one or a whole roster, without ever touching the disk."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING
+
+from glancein import wiring
+from glancein.domain import roster
+from glancein.domain.gallery import gather
+from glancein.domain.roster import BAD_PHOTO, BadRow, RosterRow
+from glancein.enrolment import Portrait, RowReport, crop_png, enrol_rows, examine
+from glancein.errors import GlanceinError, InputError, PhotoError
+from glancein.types import Candidate, Finding, Pixels, Quality, Reason
+from glancein.wiring import Home
+
+if TYPE_CHECKING:
+    from glancein.adapters.image_gate import PictureGate
+    from glancein.adapters.people_sqlite import SqlitePeople
+    from glancein.enrolment import Enroller
+    from glancein.wiring import Recogniser
+
+_log = logging.getLogger(__name__)
+LARGEST_PHOTO = 50_000_000
+LARGEST_ROSTER = 20_000_000
+MOST_MEMBERS = 10_000
+LARGEST_UNPACKED = 2_000_000_000
+LARGEST_RATIO = 200  # photos hardly shrink: what unpacks to more than this is a bomb
+JOBS_KEPT = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a photo is worth before anybody is enrolled from it.
+
+    ``live_cos`` is what a glance at the kiosk must reach today: a colleague as close as that is too close.
+    """
+
+    quality: Quality | None
+    warnings: tuple[Finding, ...]
+    findings: tuple[Finding, ...]
+    crop_png: bytes | None
+    like: Candidate | None
+    live_cos: float
+    duplicate_cos: float
+    reason: Reason | None = None  # why it would be refused
+    message: str = ""
+
+    @property
+    def is_too_like(self) -> bool:
+        """True if a colleague is as close to this photo as a normal live match."""
+        return self.like is not None and self.like.score_cos >= self.live_cos
+
+
+class EnrolmentDesk:
+    """Both networks and the bounded decoder, opened at the first photo; one photo at a time."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._lock = threading.Lock()
+        self._kit: tuple[Recogniser, PictureGate, SqlitePeople] | None = None
+
+    def judge(self, photo: bytes, *, name: str, person_id: str = "") -> Judged:
+        """Look at a photo, store nothing. ``person_id``: who it is of, not a colleague of themselves.
+
+        Raises PhotoError if it cannot be read.
+        """
+        with self._lock:
+            recogniser, gate, people = self._opened()
+            data, called = gate.fetch(photo)
+            pixels = gate.decode(data, tidy_name(name) or called)
+            limits = wiring.enrolment_limits(self._home, recogniser, people)
+            examined = examine(pixels, recogniser.finder, recogniser.embedder, limits)
+            templates = people.templates(recogniser.embedder.model_sha256)
+            live_cos = recogniser.limits_for(len(templates), self._home.settings).accept_cos
+            duplicate_cos = limits.duplicate_cos
+        crop = crop_png(examined.crop) if examined.crop is not None else None
+        if not isinstance(examined, Portrait):
+            return Judged(
+                examined.quality,
+                (),
+                examined.findings,
+                crop,
+                None,
+                live_cos,
+                duplicate_cos,
+                examined.reason,
+                examined.message,
+            )
+        others = [t for t in templates if t.person_id != person_id]
+        nearest = gather(others).rank(examined.vector, 1)
+        return Judged(
+            examined.quality,
+            examined.warnings,
+            (),
+            crop,
+            nearest[0] if nearest else None,
+            live_cos,
+            duplicate_cos,
+        )
+
+    @contextmanager
+    def enroller(self) -> Iterator[Enroller]:
+        """An enroller that knows everybody who is enrolled now. Raises ModelError, StoreError."""
+        with self._lock:
+            recogniser, gate, people = self._opened()
+            yield wiring.enroller_of(self._home, recogniser, gate, people)
+
+    def limits(self) -> tuple[Recogniser, int]:
+        """The networks and how many people are enrolled for them."""
+        with self._lock:
+            recogniser, _, people = self._opened()
+            return recogniser, len(people.templates(recogniser.embedder.model_sha256))
+
+    def close(self) -> None:
+        """End the decoder's process."""
+        with self._lock:
+            if self._kit is not None:
+                self._kit[1].close()
+                self._kit[2].close()
+                self._kit = None
+
+    def _opened(self) -> tuple[Recogniser, PictureGate, SqlitePeople]:
+        from glancein.adapters.image_gate import PictureGate  # noqa: PLC0415  # only when a photo comes
+
+        if self._kit is None:
+            recogniser = wiring.open_recogniser(self._home)
+            self._kit = recogniser, PictureGate(), wiring.open_people(self._home)
+        return self._kit
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivePictures:
+    """Photos by the name that a roster gives them; decoding stays with the bounded child process."""
+
+    gate: PictureGate
+    photos: Mapping[str, Callable[[], bytes]]
+
+    def fetch(self, source: Path | str | bytes) -> tuple[bytes, str]:
+        """The bytes of a photo of the archive. Raises PhotoError."""
+        if isinstance(source, bytes):
+            return self.gate.fetch(source)
+        data, _ = self.gate.fetch(self.photos[str(source)]())
+        return data, tidy_name(str(source))
+
+    def decode(self, data: bytes, name: str) -> Pixels:
+        """Upright RGB. Raises PhotoError."""
+        return self.gate.decode(data, name)
+
+
+@dataclass(slots=True)
+class Job:
+    """A roster on its way: how many rows of how many, and what became of each."""
+
+    number: str
+    total: int
+    by: str
+    reports: list[RowReport] = field(default_factory=list)
+    is_done: bool = False
+    error: str = ""
+
+
+class Jobs:
+    """Rosters are worked through one after another, in a thread; the last few reports are kept."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, Job] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, work: Callable[[], Iterator[RowReport]], total: int, *, by: str) -> Job:
+        """Begin; raises InputError while another roster is on its way."""
+        with self._lock:
+            if self._thread is not None and self._thread.is_alive():
+                raise InputError("another list is being enrolled: wait until it is done")
+            job = Job(secrets.token_urlsafe(9), total, by)
+            self._jobs[job.number] = job
+            while len(self._jobs) > JOBS_KEPT:
+                self._jobs.pop(next(iter(self._jobs)))
+            self._thread = threading.Thread(
+                target=self._run, args=(job, work), name="desk-roster", daemon=True
+            )
+            self._thread.start()
+        return job
+
+    def find(self, number: str) -> Job | None:
+        """A job by its number."""
+        return self._jobs.get(number)
+
+    def close(self) -> None:
+        """Stop after the row that is being worked on."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(10)
+
+    def _run(self, job: Job, work: Callable[[], Iterator[RowReport]]) -> None:
+        try:
+            for report in work():
+                job.reports.append(report)
+                if self._stop.is_set():
+                    job.error = "the desk was stopped before the end: upload the list again"
+                    break
+        except GlanceinError as err:
+            job.error = str(err)
+        except Exception:  # noqa: BLE001  # the top of a thread
+            _log.exception("a roster could not be worked through")
+            job.error = "an error of ours stopped it: see the log"
+        finally:
+            job.is_done = True
+
+
+Photos = dict[str, Callable[[], bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """A roster with its photos, checked as far as that goes without decoding one."""
+
+    rows: list[RosterRow | BadRow]
+    photos: Photos
+
+
+def read_bulk(table: IO[bytes], table_name: str, photos: Mapping[str, IO[bytes]]) -> Bulk:
+    """A zip with one CSV and the photos in it, or a CSV with the photos beside it. Raises InputError."""
+    head = table.read(4)
+    table.seek(0)
+    if head[:4] == b"PK\3\4":
+        return _read_zip(table)
+    text = _decoded(_bounded(table, LARGEST_ROSTER, table_name), tidy_name(table_name))
+    named = {PurePosixPath(name.replace("\\", "/")).name: _reader(file) for name, file in photos.items()}
+    return Bulk(_placed(text, named), named)
+
+
+def report_json(report: RowReport) -> dict[str, object]:
+    """One line of the report as JSON values."""
+    return {
+        "line": report.line,
+        "id": report.person_id,
+        "status": str(report.status),
+        "reason": str(report.reason),
+        "message": report.message or "; ".join(f"{w.reason}: {w.advice}" for w in report.warnings),
+        "quality": report.overall,
+    }
+
+
+def tidy_name(name: str) -> str:
+    """The last part of a file's name without what could not be shown; never used to open a file."""
+    last = name.replace("\\", "/").rpartition("/")[2][:80]
+    return "".join(character if character.isprintable() else "?" for character in last)
+
+
+def work_through(home: Home, bulk: Bulk, *, after: Callable[[RowReport], None]) -> Iterator[RowReport]:
+    """Enrol each row with networks of its own, so that the desk stays free; ``after`` hears of each."""
+    with wiring.open_enroller(home, photos=lambda gate: ArchivePictures(gate, bulk.photos)) as enroller:
+        for report in enrol_rows(bulk.rows, enroller):
+            after(report)
+            yield report
+
+
+def _read_zip(file: IO[bytes]) -> Bulk:
+    try:
+        archive = zipfile.ZipFile(file)
+        members = [m for m in archive.infolist() if not m.is_dir() and not _is_litter(m.filename)]
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError):
+        raise InputError("the zip is damaged: make it again") from None
+    _check_members(members)
+    tables = [m for m in members if m.filename.lower().endswith(".csv")]
+    if len(tables) != 1:
+        raise InputError(f"the zip must hold one CSV with id, name and photo; this one holds {len(tables)}")
+    lock = threading.Lock()
+    base = PurePosixPath(tables[0].filename).parent
+    with _reading_zip():
+        text = _decoded(_unpacked(archive, tables[0], LARGEST_ROSTER), tidy_name(tables[0].filename))
+    photos: Photos = {}
+    for member in members:
+        path = PurePosixPath(member.filename)
+        if path.is_relative_to(base) and member is not tables[0]:
+            photos[str(path.relative_to(base))] = _member_reader(archive, member, lock)
+    return Bulk(_placed(text, photos), photos)
+
+
+def _check_members(members: list[zipfile.ZipInfo]) -> None:
+    if len(members) > MOST_MEMBERS:
+        raise InputError(f"the zip holds more than {MOST_MEMBERS} files: split it")
+    if sum(m.file_size for m in members) > LARGEST_UNPACKED:
+        raise InputError(f"the zip unpacks to more than {LARGEST_UNPACKED // 1_000_000} MB: split it")
+    for member in members:
+        if member.flag_bits & 1:
+            raise InputError("the zip is encrypted: make it again without a password")
+
+
+def _member_reader(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, lock: threading.Lock
+) -> Callable[[], bytes]:
+    def read() -> bytes:
+        with lock, _reading_zip(member.filename):
+            return _unpacked(archive, member, LARGEST_PHOTO)
+
+    return read
+
+
+def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, largest: int) -> bytes:
+    """The bytes of one member, never more than allowed, whatever its header says. Raises PhotoError."""
+    name = tidy_name(member.filename)
+    if member.file_size > largest or member.file_size > LARGEST_RATIO * max(member.compress_size, 1024):
+        raise PhotoError(Reason.TOO_LARGE, f"{name} unpacks to {member.file_size // 1_000_000} MB")
+    with archive.open(member) as file:
+        data = file.read(largest + 1)
+    if len(data) > largest:
+        raise PhotoError(Reason.TOO_LARGE, f"{name} unpacks to more than {largest // 1_000_000} MB")
+    return data
+
+
+@contextmanager
+def _reading_zip(name: str = "the zip") -> Iterator[None]:
+    try:
+        yield
+    except (
+        zipfile.BadZipFile,
+        zipfile.LargeZipFile,
+        EOFError,
+        OSError,
+        RuntimeError,
+        ValueError,
+        LookupError,
+    ) as err:
+        raise PhotoError(
+            Reason.UNREADABLE, f"{tidy_name(name)} cannot be unpacked ({err}): make the zip again"
+        ) from None
+    except Exception as err:
+        if type(err).__module__ in {"zlib", "lzma", "_lzma", "bz2"}:
+            raise PhotoError(Reason.UNREADABLE, f"{tidy_name(name)} is damaged: make the zip again") from None
+        raise
+
+
+def _placed(text: str, photos: Photos) -> list[RosterRow | BadRow]:
+    """The rows of a CSV text, those without a photo among ``photos`` as bad ones. Raises InputError."""
+    rows: list[RosterRow | BadRow] = []
+    for row in roster.parse(text):
+        if isinstance(row, RosterRow) and str(row.photo) not in photos:
+            rows.append(
+                BadRow(row.line, row.person_id, BAD_PHOTO, f"photo {str(row.photo)!r} was not uploaded")
+            )
+        else:
+            rows.append(row)
+    if not rows:
+        raise InputError("the list holds no rows")
+    return rows
+
+
+def _decoded(data: bytes, name: str) -> str:
+    from glancein.adapters.roster_csv import decode_text  # noqa: PLC0415  # only here
+
+    return decode_text(data, name)
+
+
+def _bounded(file: IO[bytes], largest: int, name: str) -> bytes:
+    data = file.read(largest + 1)
+    if len(data) > largest:
+        raise InputError(f"{tidy_name(name)} is larger than {largest // 1_000_000} MB: split it")
+    return data
+
+
+def _reader(file: IO[bytes]) -> Callable[[], bytes]:
+    def read() -> bytes:
+        file.seek(0)
+        data = file.read(LARGEST_PHOTO + 1)
+        if len(data) > LARGEST_PHOTO:
+            raise PhotoError(Reason.TOO_LARGE, f"the photo is larger than {LARGEST_PHOTO // 1_000_000} MB")
+        return data
+
+    return read
+
+
+def _is_litter(name: str) -> bool:
+    """What file managers add: __MACOSX folders and dot files."""
+    parts = PurePosixPath(name).parts
+    return "__MACOSX" in parts or any(part.startswith(".") for part in parts)
