@@ -315,6 +315,27 @@ def test_label_of_a_batch_under_way_survives(store: FeedTables) -> None:
     assert [(parcel.label, parcel.attempts) for parcel in parcels] == [("batch-1", 0), (None, 0)]
 
 
+def test_correction_of_what_was_handed_over_is_told_apart(store: FeedTables) -> None:
+    """What arrived before the handing over is in it; what came after is for a person to see to."""
+    first, second = stream(check_in("A"), check_in("B"))
+    early = correction(first, OtherDirection(Direction.OUT))
+    late = correction(first, Voided())
+    events = stream(check_in("A"), check_in("B"), early, late, correction(second, Voided()))
+    store.commit(arrivals(*events[:3]), [])
+    numbers(store)
+    parcels = store.due("webhook", now_s=0, most=9)
+    slips = [Slip(p.number, State.DONE, as_of=p.as_of) for p in parcels if p.event.seq == 1]
+    store.settle("webhook", slips, Standing())
+    store.commit(arrivals(*events[3:]), [])
+    numbers(store)
+
+    due = {parcel.event.seq: parcel for parcel in store.due("webhook", now_s=0, most=9)}
+
+    assert {seq: parcel.came_late for seq, parcel in due.items()} == {2: False, 3: False, 4: True, 5: False}
+    assert due[2].punch is None
+    assert [due[seq].lane for seq in (2, 3, 4, 5)] == ["B", "A", "A", "B"]
+
+
 def test_strangers_cannot_fill_the_disk(store: FeedTables, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of what anybody can cause by publishing nonsense, a bounded number is kept."""
     monkeypatch.setattr("glancein.storage.feed_tables.MOST_STRANGE", 5)

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from sqlite_utils import Database
 
+from glancein.domain.spreadsheet import harmless
 from glancein.storage.database import open_database, storage_errors, transaction
 from glancein.storage.feed_schema import FEED
 from glancein.storage.feed_tables import FeedTables, Row, Values
@@ -22,7 +23,6 @@ COLUMNS = (
     "score", "threshold", "model_sha256", "method", "reason", "chained", "hash", "kind",
 )  # fmt: skip
 UNUSABLE = "the feed's database cannot be read or written"
-FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class SqliteFeedStore(FeedTables):
@@ -163,7 +163,7 @@ class CsvLines:
     def line(self, row: Mapping[str, object]) -> bytes:
         """The line of a row of ``events``, with its line end."""
         text = io.StringIO()
-        csv.writer(text).writerow([_harmless(row[column]) for column in COLUMNS])
+        csv.writer(text).writerow([harmless(row[column]) for column in COLUMNS])
         return text.getvalue().encode()
 
 
@@ -175,10 +175,3 @@ def jsonl_store(path: Path) -> LinesFeedStore:
 def csv_store(path: Path) -> LinesFeedStore:
     """A feed store that writes CSV."""
     return LinesFeedStore(path, form=CsvLines())
-
-
-def _harmless(value: object) -> object:
-    """A spreadsheet would run a cell that begins like a formula (OWASP, CSV injection): quote it."""
-    if isinstance(value, str) and value.startswith(FORMULA_BEGINS):
-        return f"'{value}"
-    return "" if value is None else value

@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from glancein.types import Direction, Event
+from glancein.types import (
+    CheckIn,
+    Correction,
+    Direction,
+    Event,
+    OtherDirection,
+    OtherPerson,
+    OtherTime,
+    Voided,
+)
 
 FIRST_WAIT_S = 5.0
 LONGEST_WAIT_S = 3600.0
@@ -38,7 +47,8 @@ class Parcel:
 
     Events of one ``lane`` are handed over in order; a person's check-ins and their corrections are one.
     ``punch`` is None for a voided check-in and for events that are none. ``label`` is what the connector
-    called the batch that this event belongs to, if it was under way already.
+    called the batch that this event belongs to, if it was under way already. ``as_of``: corrections up to
+    that number are in ``punch``. ``came_late`` is a correction of a check-in that was handed over without it.
     """
 
     number: int
@@ -48,6 +58,8 @@ class Parcel:
     punch: Punch | None = None
     attempts: int = 0
     label: str | None = None
+    as_of: int = 0
+    came_late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +98,7 @@ class Slip:
     retry_at: float = 0.0  # seconds since 1970
     label: str | None = None
     words: str | None = None
+    as_of: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,16 +155,42 @@ def wait_s(failures: int, jitter: float) -> float:
     return longest * (0.5 + jitter / 2)
 
 
-def slip_for(number: int, answer: Answer, *, retry_at: float) -> Slip:
+def slip_for(parcel: Parcel, answer: Answer, *, retry_at: float) -> Slip:
     """What to write down about an event after this answer."""
+    number, label, as_of = parcel.number, parcel.label, parcel.as_of
     match answer:
-        case Done(label, words):
-            return Slip(number, State.DONE, label=label, words=_short(words))
+        case Done(there, words):
+            return Slip(number, State.DONE, 0, there or label, _short(words), as_of)
         case Refused(words):
-            return Slip(number, State.REFUSED, words=_short(words))
+            return Slip(number, State.REFUSED, 0, label, _short(words), as_of)
         case Later(words):
-            return Slip(number, State.FAILED, retry_at, words=_short(words))
+            return Slip(number, State.FAILED, retry_at, label, _short(words), as_of)
 
 
 def _short(words: str | None) -> str | None:
     return None if words is None else " ".join(words.replace("\x00", " ").split())[:WORDS_LIMIT]
+
+
+def answer_without_punch(parcel: Parcel, system: str) -> Answer:
+    """For a system that keeps punches only: what it need not get, and what a person has to see to.
+
+    A voided check-in is left out. A correction was in what was handed over, or it came too late.
+    """
+    body = parcel.event.body
+    if not isinstance(body, Correction):
+        return Done(words="voided before it was handed over" if isinstance(body, CheckIn) else None)
+    if not parcel.came_late:
+        return Done(words="it was in what was handed over")
+    match body.becomes:
+        case Voided():
+            change = "delete it"
+        case OtherPerson(person_id):
+            change = f"it was {person_id}"
+        case OtherDirection(direction):
+            change = f"it was {direction.value}"
+        case OtherTime(wall):
+            change = f"it was at {wall.isoformat()}"
+    of = f"{body.of.kiosk} #{body.of.seq}"
+    return Refused(
+        f"{system} has the punch {of} already; correct it there: {change} ({body.reason}; {body.by})"
+    )

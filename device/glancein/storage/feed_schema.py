@@ -161,7 +161,8 @@ _VIEWS = (
     """,
 )
 
-# What each connector has done with each event. `seen`: up to that number every event has its row.
+# What each connector has done with each event. `seen`: up to that number every event has its row. `as_of`:
+# corrections up to that number were in what was handed over.
 _DELIVERIES = (
     """
     CREATE TABLE connectors (
@@ -180,6 +181,7 @@ _DELIVERIES = (
         state TEXT NOT NULL CHECK (state IN ('pending', 'done', 'failed', 'refused')),
         attempts INTEGER NOT NULL DEFAULT 0,
         retry_at {real} NOT NULL DEFAULT 0,
+        as_of {whole} NOT NULL DEFAULT 0,
         label TEXT,
         words TEXT,
         changed_at {instant} NOT NULL DEFAULT {now},

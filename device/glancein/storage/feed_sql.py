@@ -56,13 +56,20 @@ FIX = "UPDATE events SET fixed_time = :fixed_time, fixed_utc = :fixed_utc WHERE 
 RELEASE = "UPDATE deliveries SET retry_at = 0 WHERE number = :number AND state = 'pending'"
 
 AFTER = """
-SELECT e.number, e.payload, e.lane, 0, NULL, p.person_id, p.direction, p.time, p.time_is
+SELECT e.number, e.payload, e.lane, 0, NULL, p.person_id, p.direction, p.time, p.time_is, 0, 0
 FROM events e LEFT JOIN punches p ON p.number = e.number
 WHERE e.number > :number ORDER BY e.number LIMIT :most
 """
 
 DUE = """
-SELECT e.number, e.payload, e.lane, d.attempts, d.label, p.person_id, p.direction, p.time, p.time_is
+SELECT e.number, e.payload, e.lane, d.attempts, d.label, p.person_id, p.direction, p.time, p.time_is,
+    (SELECT COALESCE(max(number), 0) FROM corrections),
+    (
+        SELECT count(*) FROM corrections c
+        JOIN events t ON t.kiosk = c.of_kiosk AND t.epoch = c.of_epoch AND t.seq = c.of_seq
+        JOIN deliveries h ON h.connector = d.connector AND h.number = t.number
+        WHERE c.number = d.number AND h.state = 'done' AND h.as_of < d.number
+    )
 FROM deliveries d JOIN events e ON e.number = d.number LEFT JOIN punches p ON p.number = e.number
 WHERE d.connector = :connector AND d.state IN ('pending', 'failed') AND d.retry_at <= :now
 AND NOT EXISTS (
@@ -102,7 +109,7 @@ WHERE c.name = :name AND e.number <= :top AND (:fixes = 1 OR e.kind <> 'time_fix
 
 SETTLE = """
 UPDATE deliveries SET state = :state, attempts = attempts + :tried, retry_at = :retry_at, label = :label,
-    words = :words, changed_at = :at
+    words = :words, as_of = :as_of, changed_at = :at
 WHERE connector = :connector AND number = :number
 """
 

@@ -140,6 +140,7 @@ class FeedTables:
                         "retry_at": slip.retry_at,
                         "label": slip.label,
                         "words": slip.words,
+                        "as_of": slip.as_of,
                         "tried": int(slip.state is not State.PENDING),
                         "at": _now(),
                     }
@@ -280,15 +281,23 @@ class FeedTables:
 
 
 def _parcel(row: Row) -> Parcel:
-    number, payload, lane, attempts, label, person_id, direction, time, time_is = row
+    number, payload, lane, attempts, label, person_id, direction, time, time_is, as_of, came_late = row
     punch = None
     if person_id is not None:
         moment = datetime.fromisoformat(_text(time))
         punch = Punch(_text(person_id), Direction(_text(direction)), moment, _text(time_is))
     event = wire.decode_event(_text(payload).encode())
-    tried = 0 if attempts is None else _whole(attempts)
-    called = None if label is None else _text(label)
-    return Parcel(_whole(number), event, _text(payload).encode(), _text(lane), punch, tried, called)
+    return Parcel(
+        number=_whole(number),
+        event=event,
+        payload=_text(payload).encode(),
+        lane=_text(lane),
+        punch=punch,
+        attempts=_whole(attempts),
+        label=None if label is None else _text(label),
+        as_of=_whole(as_of),
+        came_late=came_late != 0,
+    )
 
 
 def _standing(row: Row) -> Standing:

@@ -1,0 +1,142 @@
+"""Hands the events of a store to another HR system: in order for each person, and until it has them."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby, islice
+
+from glancein.domain.delivery import (
+    Answer,
+    Done,
+    Later,
+    Line,
+    Parcel,
+    Refused,
+    Slip,
+    Standing,
+    State,
+    slip_for,
+    wait_s,
+)
+from glancein.ports import Deliveries, Remote
+
+AT_ONCE = 500
+LOOK_EVERY_S = 2.0
+# So many events in a row that it could not take: the other side is ill, not the events.
+MOST_MISHAPS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one round brought. ``words`` say why it ended early, ``again_at`` when to go on then."""
+
+    done: int = 0
+    refused: int = 0
+    failed: int = 0
+    words: str | None = None
+    again_at: float = 0.0
+
+
+class Courier:
+    """One connector at work. Every answer is written down before the next event is handed over.
+
+    Killed between the other side's commit and ours, it hands the same event over again: remotes take that
+    for what it is.
+    """
+
+    def __init__(
+        self,
+        deliveries: Deliveries,
+        remote: Remote,
+        *,
+        line: Line,
+        now: Callable[[], float] = time.time,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._deliveries = deliveries
+        self._remote = remote
+        self._line = line
+        self._now = now
+        self._jitter = jitter
+        self._standing = Standing()
+        self._mishaps = 0
+
+    def round(self) -> Round:
+        """Hand over whatever is due; ends early when the other side is away. Raises StoreError."""
+        self._standing = self._deliveries.enlist(self._line, now_s=self._now())
+        if self._standing.retry_at > self._now():
+            return Round(words=self._standing.words, again_at=self._standing.retry_at)
+        self._mishaps = 0
+        total = Round()
+        while parcels := self._deliveries.due(self._line.name, now_s=self._now(), most=AT_ONCE):
+            for answer, count in self._hand_over(parcels):
+                total = _count(total, answer, count)
+                if self._standing.retry_at > 0:
+                    return replace(total, words=self._standing.words, again_at=self._standing.retry_at)
+        return total
+
+    def follow(self, stop: threading.Event, tell: Callable[[Round], None]) -> None:
+        """Go on until stopped; ``tell`` hears of every round in which something happened."""
+        while not stop.is_set():
+            done = self.round()
+            if done != Round(words=done.words, again_at=done.again_at):
+                tell(done)
+            pause = done.again_at - self._now() if done.again_at else 0.0
+            stop.wait(min(60.0, max(LOOK_EVERY_S, pause)))
+
+    def _hand_over(self, parcels: Sequence[Parcel]) -> Iterator[tuple[Answer, int]]:
+        waiting: set[str] = set()  # lanes in which something did not get through just now
+        for batch in self._batches(parcels):
+            if self._remote.most == 1 and batch[0].lane in waiting:
+                continue
+            answer = self._remote.deliver(batch)
+            self._write_down(batch, answer)
+            if isinstance(answer, Later):
+                waiting |= {parcel.lane for parcel in batch}
+            yield answer, len(batch)
+
+    def _batches(self, parcels: Sequence[Parcel]) -> Iterator[list[Parcel]]:
+        """What was put together before stays together; the rest is put together, and that written down."""
+        if self._remote.most == 1:
+            yield from ([parcel] for parcel in parcels)
+            return
+        for label, group in groupby(parcels, key=lambda parcel: parcel.label):
+            if label is not None:
+                yield list(group)
+                continue
+            while batch := list(islice(group, self._remote.most)):
+                called = str(batch[0].number)
+                slips = [Slip(parcel.number, State.PENDING, label=called) for parcel in batch]
+                self._deliveries.settle(self._line.name, slips, self._standing)
+                yield [replace(parcel, label=called) for parcel in batch]
+
+    def _write_down(self, batch: Sequence[Parcel], answer: Answer) -> None:
+        now = self._now()
+        retry_at = now + wait_s(batch[0].attempts + 1, self._jitter())
+        match answer:
+            case Done() | Refused():
+                self._mishaps = 0
+                self._standing = Standing()
+            case Later(words, asked_s, is_about_all):
+                self._mishaps += 1
+                if is_about_all or self._mishaps >= MOST_MISHAPS:
+                    failures = self._standing.failures + 1
+                    patience = asked_s if asked_s is not None else wait_s(failures, self._jitter())
+                    self._standing = Standing(failures, now + patience, words)
+                    retry_at = self._standing.retry_at
+        slips = [slip_for(parcel, answer, retry_at=retry_at) for parcel in batch]
+        self._deliveries.settle(self._line.name, slips, self._standing)
+
+
+def _count(total: Round, answer: Answer, count: int) -> Round:
+    match answer:
+        case Done():
+            return replace(total, done=total.done + count)
+        case Refused():
+            return replace(total, refused=total.refused + count)
+        case Later():
+            return replace(total, failed=total.failed + count)

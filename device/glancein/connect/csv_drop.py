@@ -1,0 +1,119 @@
+"""CSV files in a folder that another program picks up: whole files only, each name once."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from datetime import UTC
+from pathlib import Path
+
+from glancein.domain.delivery import Answer, Done, Later, Parcel
+from glancein.domain.event_body import fields_of, kind_of
+from glancein.domain.spreadsheet import harmless
+from glancein.errors import SettingsError
+from glancein.types import Correction
+
+COLUMNS = (
+    "event_id", "kind", "site", "kiosk", "person_id", "name", "direction", "time", "time_utc", "time_is",
+    "clock", "method", "corrects", "becomes", "reason", "by",
+)  # fmt: skip
+
+
+class CsvDrop:
+    """Implements the port Remote: a file ``punches-<number>.csv`` for each batch.
+
+    A file is written beside its place, synced, and renamed into it, so a reader never sees half of one. A
+    batch interrupted by a crash is written again under the same name: a reader that takes each name once,
+    or each ``event_id`` once, takes each event once.
+    """
+
+    def __init__(self, folder: Path, *, most: int = 500) -> None:
+        if not folder.is_dir():
+            raise SettingsError(f"the folder {folder} does not exist")
+        self._folder = folder
+        self._most = most
+
+    @property
+    def most(self) -> int:
+        """How many rows a file has."""
+        return self._most
+
+    def deliver(self, parcels: Sequence[Parcel]) -> Answer:
+        """Write one file."""
+        rows = [row for parcel in parcels if (row := row_of(parcel)) is not None]
+        name = f"punches-{int(parcels[0].label or parcels[0].number):010d}.csv"
+        if not rows:
+            return Done(words="nothing in it counts: every check-in was voided")
+        try:
+            self._write(self._folder / name, _text(rows))
+        except OSError as err:
+            return Later(f"cannot write {name} in {self._folder}: {err.strerror or err}")
+        return Done(label=name)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _write(self, path: Path, content: bytes) -> None:
+        unfinished = path.with_name(f".{path.name}.part")
+        with os.fdopen(os.open(unfinished, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o640), "wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        unfinished.replace(path)
+        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def row_of(parcel: Parcel) -> dict[str, object] | None:
+    """The cells of one event, None for a check-in that was voided."""
+    event, punch = parcel.event, parcel.punch
+    row: dict[str, object] = {
+        "event_id": f"{event.kiosk}/{event.epoch}/{event.seq}",
+        "kind": kind_of(event.body),
+        "site": event.site,
+        "kiosk": event.kiosk,
+        "clock": event.body.moment.trust.value,
+    }
+    if isinstance(event.body, Correction):
+        return row | _correction(event.body)
+    if punch is None:
+        return None
+    check_in = event.check_in
+    return row | {
+        "person_id": punch.person_id,
+        "name": event.name if punch.person_id == check_in.person_id else None,
+        "direction": punch.direction.value,
+        "time": punch.time.isoformat(),
+        "time_utc": punch.time.astimezone(UTC).isoformat(),
+        "time_is": punch.time_is,
+        "method": check_in.method.value,
+    }
+
+
+def _correction(correction: Correction) -> dict[str, object]:
+    """What an earlier row becomes: ``becomes`` names the column that changes, or says void."""
+    becomes = fields_of(correction)["becomes"]
+    ((column, value),) = becomes.items() if isinstance(becomes, dict) else (("", ""),)
+    of = correction.of
+    cells: dict[str, object] = {
+        "corrects": f"{of.kiosk}/{of.epoch}/{of.seq}",
+        "becomes": column,
+        "reason": correction.reason,
+        "by": correction.by,
+        "method": correction.method.value,
+    }
+    return cells if column == "void" else cells | {column: value}
+
+
+def _text(rows: Sequence[dict[str, object]]) -> bytes:
+    """UTF-8 with the mark that spreadsheets look for, RFC 4180 line ends, no cell that is a formula."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\r\n")
+    writer.writeheader()
+    writer.writerows({column: harmless(value) for column, value in row.items()} for row in rows)
+    return b"\xef\xbb\xbf" + text.getvalue().encode()

@@ -1,0 +1,120 @@
+"""Frappe HR's check-in endpoint, as in frappe/hrms, employee_checkin.py (read at 0fc7450)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+
+from glancein.connect.http_link import HttpLink, Reply, Site, plain, words_of
+from glancein.domain.delivery import Answer, Done, Later, Parcel, Punch, Refused, answer_without_punch
+
+METHOD = "hrms.hr.doctype.employee_checkin.employee_checkin.add_log_based_on_employee_field"
+# frappe.exceptions: ValidationError 417, DoesNotExistError 404, DuplicateEntryError 409. 404 is also what a
+# site without HR answers, so it counts as the event's fault only when Frappe says so.
+ABOUT_THE_EVENT = frozenset({404, 409, 417})
+SAME_TIMESTAMP = "already has a log with the same timestamp"
+
+
+@dataclass(frozen=True, slots=True)
+class FrappeRules:
+    """How Frappe knows people and time.
+
+    ``field`` of Employee holds our person ids. ``zone`` is the time zone of the site's System Settings, in
+    which Frappe keeps times without an offset; None: as the kiosk's clock shows.
+    """
+
+    field: str = "attendance_device_id"
+    zone: tzinfo | None = None
+
+
+class Frappe:
+    """Implements the port Remote: check-ins become Employee Checkin records.
+
+    The endpoint itself refuses a second log of one employee, time and direction; whether a refusal means
+    that is asked of Frappe, since its words are in the language of its user.
+    """
+
+    most = 1
+
+    def __init__(self, site: Site, token: str, *, rules: FrappeRules | None = None) -> None:
+        self._rules = rules or FrappeRules()
+        self._link = HttpLink(site, headers={"Authorization": f"token {token}"})
+
+    def deliver(self, parcels: Sequence[Parcel]) -> Answer:
+        """Hand over one event."""
+        (parcel,) = parcels
+        if parcel.punch is None:
+            return answer_without_punch(parcel, "Frappe")
+        log = self._log(parcel, parcel.punch)
+        reply = self._link.post(f"/api/method/{METHOD}", json.dumps(log).encode())
+        if isinstance(reply, Later):
+            return reply
+        if reply.status == 200:
+            return Done(label=_name_in(reply))
+        words = f"{self._link} answered HTTP {reply.status}: {_words(reply)}"
+        if reply.status in ABOUT_THE_EVENT and _is_frappe(reply):
+            return self._already_there(log, reply) or Refused(words)
+        return self._link.busy(reply) or Later(words, is_about_all=reply.status < 500)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._link.close()
+
+    def _log(self, parcel: Parcel, punch: Punch) -> dict[str, str]:
+        local = punch.time if self._rules.zone is None else punch.time.astimezone(self._rules.zone)
+        return {
+            "employee_field_value": punch.person_id,
+            "timestamp": f"{local:%Y-%m-%d %H:%M:%S}",  # whole seconds: newer versions cut them anyway
+            "device_id": f"{parcel.event.site}/{parcel.event.kiosk}",
+            "log_type": punch.direction.value.upper(),
+            "employee_fieldname": self._rules.field,
+        }
+
+    def _already_there(self, log: dict[str, str], refusal: Reply) -> Done | None:
+        """What became of an earlier attempt whose answer got lost."""
+        employee = self._first("Employee", [[self._rules.field, "=", log["employee_field_value"]]])
+        if employee is None:  # no such employee, or one that this user may not read
+            return Done(words="it was there already") if SAME_TIMESTAMP in _words(refusal) else None
+        same = [
+            ["employee", "=", employee],
+            ["time", "=", log["timestamp"]],
+            ["log_type", "=", log["log_type"]],
+        ]
+        found = self._first("Employee Checkin", same)
+        return None if found is None else Done(found, "it was there already")
+
+    def _first(self, doctype: str, filters: list[list[str]]) -> str | None:
+        """The name of the first document like that; None if there is none or it may not be read."""
+        query = {"filters": json.dumps(filters), "fields": '["name"]', "limit_page_length": "1"}
+        reply = self._link.get(f"/api/resource/{doctype}", query)
+        found = None if isinstance(reply, Later) or reply.status != 200 else reply.json()
+        rows = found.get("data") if isinstance(found, dict) else None
+        return str(rows[0]["name"]) if isinstance(rows, list) and rows and isinstance(rows[0], dict) else None
+
+
+def _is_frappe(reply: Reply) -> bool:
+    found = reply.json()
+    return isinstance(found, dict) and bool(
+        found.keys() & {"exc_type", "exc", "_server_messages", "exception"}
+    )
+
+
+def _name_in(reply: Reply) -> str | None:
+    found = reply.json()
+    message = found.get("message") if isinstance(found, dict) else None
+    return str(message["name"]) if isinstance(message, dict) and "name" in message else None
+
+
+def _words(reply: Reply) -> str:
+    """Frappe's own sentence: ``_server_messages`` is JSON in JSON in JSON, ``exception`` a Python line."""
+    found = reply.json()
+    if not isinstance(found, dict):
+        return words_of(reply)
+    try:
+        messages = [json.loads(message) for message in json.loads(found["_server_messages"])]
+        said = " ".join(str(message["message"]) for message in messages if isinstance(message, dict))
+    except (KeyError, TypeError, ValueError):
+        said = str(found.get("exception") or found.get("exc_type") or "").rpartition("Error: ")[2]
+    return plain(said) or words_of(reply)

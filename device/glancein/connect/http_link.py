@@ -1,0 +1,198 @@
+"""HTTP to another system: no redirects, bounded answers, and every failure in words that hold no secret."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import unescape
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+
+from glancein import __version__
+from glancein.domain.delivery import Later
+from glancein.errors import SettingsError
+
+TIMEOUT_S = 20.0
+LARGEST_ANSWER = 256 * 1024
+LONGEST_WAIT_S = 24 * 3600.0
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+BUSY = frozenset({408, 425, 429, 502, 503, 504})
+_TAGS = re.compile(r"<[^>]*>")
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where the other system is. ``ca`` is a file of certificates to trust, in PEM form."""
+
+    url: str
+    ca: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> object:
+        """The body as JSON, None if it is none."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+
+
+class HttpLink:
+    """A connection to one site. Raises SettingsError for an address that would give secrets away."""
+
+    def __init__(self, site: Site, *, headers: Mapping[str, str] | None = None) -> None:
+        parts = _checked(site.url)
+        self._name = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+        self._base = site.url.rstrip("/")
+        # httpx logs every address at INFO; one may hold a secret in its query.
+        logging.getLogger("httpx").setLevel(logging.WARNING)
+        self._client = httpx.Client(
+            headers={
+                "User-Agent": f"glancein/{__version__}",
+                "Accept": "application/json",
+                **(headers or {}),
+            },
+            timeout=TIMEOUT_S,
+            follow_redirects=False,
+            verify=_trust(site.ca),
+        )
+
+    def __str__(self) -> str:
+        """Scheme and host, for messages."""
+        return self._name
+
+    def post(self, path: str, body: bytes, *, headers: Mapping[str, str] | None = None) -> Reply | Later:
+        """Send JSON."""
+        request = self._client.build_request(
+            "POST",
+            self._base + path,
+            content=body,
+            headers={"Content-Type": "application/json", **(headers or {})},
+        )
+        return self._send(request)
+
+    def get(self, path: str, query: Mapping[str, str]) -> Reply | Later:
+        """Ask."""
+        return self._send(self._client.build_request("GET", self._base + path, params=dict(query)))
+
+    def close(self) -> None:
+        """Hang up."""
+        self._client.close()
+
+    def busy(self, reply: Reply) -> Later | None:
+        """If the status says that the site is busy or has moved: when to come back, and its words."""
+        if 300 <= reply.status < 400:
+            return Later(
+                f"{self} points to another address (HTTP {reply.status}), where nothing is sent: "
+                "put the right address into the command"
+            )
+        if reply.status not in BUSY:
+            return None
+        return Later(f"{self} is busy (HTTP {reply.status}): {words_of(reply)}", _retry_after(reply))
+
+    def _send(self, request: httpx.Request) -> Reply | Later:
+        try:
+            with_body = self._client.send(request, stream=True)
+            try:
+                body = b""
+                for chunk in with_body.iter_bytes():
+                    body += chunk
+                    if len(body) > LARGEST_ANSWER:
+                        return Later(
+                            f"{self} answered with more than {LARGEST_ANSWER} bytes", is_about_all=False
+                        )
+            finally:
+                with_body.close()
+        except httpx.HTTPError as err:
+            return Later(f"cannot reach {self}: {_in_words(err)}")
+        return Reply(with_body.status_code, with_body.headers, body)
+
+
+def words_of(reply: Reply) -> str:
+    """The other side's own words, without markup; a page of HTML or an empty body is "no reason given"."""
+    text = reply.body[:4000].decode(errors="replace")
+    found = reply.json()
+    if isinstance(found, dict):
+        for key in ("detail", "message", "error", "title", "errors"):
+            if found.get(key):
+                text = (
+                    found[key] if isinstance(found[key], str) else json.dumps(found[key], ensure_ascii=False)
+                )
+                break
+    elif "<html" in text.lower():
+        text = ""
+    return plain(text) or "no reason given"
+
+
+def plain(text: str) -> str:
+    """Without tags, entities, control characters and runs of blanks."""
+    bare = unescape(_TAGS.sub(" ", text))
+    return " ".join("".join(c if c.isprintable() else " " for c in bare).split())[:400]
+
+
+def _checked(url: str) -> _Parts:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise SettingsError(
+            "the address has a wrong host or port; write it like https://hr.example"
+        ) from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise SettingsError(
+            "the address does not begin with https:// and a host; write it like https://hr.example"
+        )
+    if parts.username or parts.password:
+        raise SettingsError("the address holds a name or password; those come from the environment or a file")
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        raise SettingsError(
+            f"http://{parts.hostname} would send punches and secrets in the clear; use https:// (with --ca for "
+            "a certificate of your own)"
+        )
+    return _Parts(parts.scheme, parts.hostname, port)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    scheme: str
+    hostname: str
+    port: int | None
+
+
+def _trust(ca: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except (OSError, ssl.SSLError) as err:
+        raise SettingsError(f"the certificates in {ca} cannot be used: {err}") from err
+
+
+def _retry_after(reply: Reply) -> float | None:
+    """Seconds, as RFC 9110 section 10.2.3 has them; a date is not worth reading."""
+    given = reply.headers.get("retry-after", "")
+    return min(float(given), LONGEST_WAIT_S) if given.isdecimal() and len(given) < 10 else None
+
+
+def _in_words(err: httpx.HTTPError) -> str:
+    text = str(err)
+    if isinstance(err, httpx.TimeoutException):
+        return f"it does not answer within {TIMEOUT_S:.0f} s"
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return "its certificate is not trusted (name your own with --ca)"
+    if isinstance(err, httpx.ConnectError) and "refused" in text.lower():
+        return "nothing listens there"
+    if "Name or service not known" in text or "No address associated" in text or "name resolution" in text:
+        return "no machine has that name"
+    return plain(text) or type(err).__name__

@@ -1,0 +1,152 @@
+"""Odoo's attendances over JSON-RPC; the rules are those of hr_attendance.py (read at 00ca984)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC
+
+from glancein.connect.http_link import HttpLink, Site, plain, words_of
+from glancein.domain.delivery import Answer, Done, Later, Parcel, Punch, Refused, answer_without_punch
+from glancein.types import Direction
+
+ABOUT_THE_EVENT = frozenset({"ValidationError", "UserError", "MissingError", "RedirectWarning"})
+ABOUT_ALL = frozenset({"AccessDenied", "AccessError", "SessionExpiredException"})
+
+
+@dataclass(frozen=True, slots=True)
+class OdooLogin:
+    """Whose rights are used. ``secret`` is a password or, better, an API key of that user."""
+
+    database: str
+    user: str
+    secret: str = field(repr=False)
+    employee_field: str = "barcode"  # Badge ID: the field of hr.employee that holds our person ids
+
+
+class OdooError(Exception):
+    """Odoo's own error: the Python class there, and its sentence."""
+
+    def __init__(self, kind: str, words: str) -> None:
+        super().__init__(words)
+        self.kind = kind
+
+
+class NotNowError(Exception):
+    """There was no answer to make sense of."""
+
+    def __init__(self, later: Later) -> None:
+        super().__init__(later.words)
+        self.later = later
+
+
+class Odoo:
+    """Implements the port Remote: an in opens an attendance, an out closes the person's open one.
+
+    Odoo allows one open attendance for each employee and no two that overlap. What is there already is
+    looked up first, so handing over again changes nothing.
+    """
+
+    most = 1
+
+    def __init__(self, site: Site, login: OdooLogin) -> None:
+        self._login = login
+        self._link = HttpLink(site)
+        self._user_id: int | None = None
+        self._calls = 0
+
+    def deliver(self, parcels: Sequence[Parcel]) -> Answer:
+        """Hand over one event."""
+        (parcel,) = parcels
+        if parcel.punch is None:
+            return answer_without_punch(parcel, "Odoo")
+        try:
+            return self._record(parcel.punch)
+        except NotNowError as err:
+            return err.later
+        except OdooError as err:
+            words = f"{self._link}: {err}"
+            if err.kind in ABOUT_THE_EVENT:
+                return Refused(words)
+            self._user_id = None
+            return Later(words, is_about_all=err.kind in ABOUT_ALL)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._link.close()
+
+    def _record(self, punch: Punch) -> Answer:
+        employees = self._model(
+            "hr.employee", "search_read", [[[self._login.employee_field, "=", punch.person_id]]],
+            fields=["id"], limit=2,
+        )  # fmt: skip
+        if not isinstance(employees, list) or len(employees) != 1:
+            what = "no employee" if not employees else "more than one employee"
+            return Refused(f"{self._link}: {what} with {self._login.employee_field} {punch.person_id!r}")
+        employee = int(employees[0]["id"])
+        at = f"{punch.time.astimezone(UTC):%Y-%m-%d %H:%M:%S}"  # Odoo keeps UTC without an offset
+        if punch.direction is Direction.IN:
+            return self._open(employee, at)
+        return self._close_open_one(employee, at)
+
+    def _open(self, employee: int, at: str) -> Answer:
+        found = self._search([["employee_id", "=", employee], ["check_in", "=", at]])
+        if found is not None:
+            return Done(f"hr.attendance {found}", "it was there already")
+        made = self._model("hr.attendance", "create", [{"employee_id": employee, "check_in": at}])
+        return Done(f"hr.attendance {made}")
+
+    def _close_open_one(self, employee: int, at: str) -> Answer:
+        found = self._search([["employee_id", "=", employee], ["check_out", "=", at]])
+        if found is not None:
+            return Done(f"hr.attendance {found}", "it was there already")
+        still_open = self._search(
+            [["employee_id", "=", employee], ["check_out", "=", False], ["check_in", "<=", at]]
+        )
+        if still_open is None:
+            return Refused(
+                f"{self._link}: nobody checked in before this check-out: there is no open attendance at {at} UTC; "
+                "add the check-in there, then try again"
+            )
+        self._model("hr.attendance", "write", [[still_open], {"check_out": at}])
+        return Done(f"hr.attendance {still_open}")
+
+    def _search(self, domain: list[list[object]]) -> int | None:
+        found = self._model("hr.attendance", "search", [domain], order="check_in desc", limit=1)
+        return int(found[0]) if isinstance(found, list) and found else None
+
+    def _model(self, model: str, method: str, arguments: list[object], **options: object) -> object:
+        """Call a model's method with the user's rights; logs in when needed."""
+        login = self._login
+        if self._user_id is None:
+            user_id = self._call("common", "authenticate", [login.database, login.user, login.secret, {}])
+            if not isinstance(user_id, int) or isinstance(user_id, bool) or user_id <= 0:
+                raise NotNowError(Later(f"{self._link} does not know that user, password and database"))
+            self._user_id = user_id
+        rights = [login.database, self._user_id, login.secret]
+        return self._call("object", "execute_kw", [*rights, model, method, arguments, options])
+
+    def _call(self, service: str, method: str, arguments: list[object]) -> object:
+        self._calls += 1
+        request = {
+            "jsonrpc": "2.0",
+            "method": "call",
+            "id": self._calls,
+            "params": {"service": service, "method": method, "args": arguments},
+        }
+        reply = self._link.post("/jsonrpc", json.dumps(request).encode())
+        if isinstance(reply, Later):
+            raise NotNowError(reply)
+        found = reply.json()
+        if not isinstance(found, dict) or found.get("id") != self._calls:
+            words = f"{self._link} answered HTTP {reply.status}, not JSON-RPC: {words_of(reply)}"
+            raise NotNowError(self._link.busy(reply) or Later(words))
+        error = found.get("error")
+        if isinstance(error, dict):
+            data = error.get("data") if isinstance(error.get("data"), dict) else {}
+            kind = str(data.get("name") or "").rpartition(".")[2]
+            raise OdooError(
+                kind, plain(str(data.get("message") or error.get("message") or "no reason given"))
+            )
+        return found.get("result")
