@@ -16,6 +16,7 @@ export function stop() {
 
 /** Move the frame to the face of a sight: shares of the mirrored picture. */
 export function mark({ face, known }, isWrong) {
+  const isNew = !frame.classList.contains("shown");
   frame.classList.toggle("shown", face !== null && live.naturalWidth > 0);
   frame.classList.toggle("wrong", isWrong);
   frame.classList.toggle("known", known);
@@ -25,11 +26,13 @@ export function mark({ face, known }, isWrong) {
   const width = live.naturalWidth * scale;
   const height = live.naturalHeight * scale;
   const [left, top, wide, high] = face;
+  if (isNew) line.style.transition = "none"; // it appears where the face is and does not fly there
   const room = ROOM * Math.max(wide * width, high * height);
   place("x", left * width + (innerWidth - width) / 2 - room);
   place("y", top * height + (innerHeight - height) / 2 - room);
   place("width", wide * width + 2 * room);
   place("height", high * height + 2 * room);
+  if (isNew) requestAnimationFrame(() => line.style.removeProperty("transition"));
 }
 
 /** As a style, not an attribute, so that the browser moves it smoothly. */
