@@ -26,6 +26,7 @@ from glancein.types import Limits
 if TYPE_CHECKING:
     from datetime import tzinfo
 
+    from glancein.adapters.attempts_sqlite import AttemptNotes
     from glancein.adapters.broker_embedded import EmbeddedBroker
     from glancein.adapters.embedder_tflite import TfliteEmbedder
     from glancein.adapters.finder_tflite import TfliteFaceFinder
@@ -40,11 +41,12 @@ if TYPE_CHECKING:
     from glancein.domain.wire import Seal
     from glancein.enrolment import Enroller, EnrolmentLimits
     from glancein.kiosk import Kiosk, Rules
-    from glancein.model_card import Kind
+    from glancein.model_card import Kind, ModelCard
     from glancein.pipeline import Pipeline
     from glancein.ports import Camera, Panel, Pictures, Screen, Source
 
 DATABASE_FILE = "glancein.sqlite"
+DESK_FILE = "desk.sqlite"
 EMBEDDED = "embedded"
 # One new person in ten thousand may be taken for an enrolled one. Stricter than at the door: two badge
 # photos of one person are more alike than a badge and a glance, and a false alarm stops a first day.
@@ -88,18 +90,24 @@ class Recogniser:
 
     def limits_for(self, people: int, settings: Settings) -> Limits:
         """Threshold for this many people by the card's calibration, unless the settings fix it."""
-        from glancein.domain.calibrate import limits_for  # noqa: PLC0415  # loads numpy's slower parts
+        return limits_of(self.embedder.card, people, settings)
 
-        calibrated = limits_for(self.embedder.card, people, settings.fpir)
-        accept = settings.accept_cos or calibrated.accept_cos
-        return Limits(accept, settings.margin_cos or calibrated.margin_cos)
+
+def limits_of(card: ModelCard, people: int, settings: Settings) -> Limits:
+    """Threshold and margin for this many people by a card's calibration, unless the settings fix them."""
+    from glancein.domain.calibrate import limits_for  # noqa: PLC0415  # loads numpy's slower parts
+
+    calibrated = limits_for(card, people, settings.fpir)
+    accept = settings.accept_cos or calibrated.accept_cos
+    return Limits(accept, settings.margin_cos or calibrated.margin_cos)
 
 
 def model_store(home: Home, kind: Kind) -> ModelStore:
     """The installed bundles of one kind, and the shipped one."""
     from glancein.adapters.model_store import ModelStore  # noqa: PLC0415  # loads the schema
 
-    return ModelStore(home.folder / "models", kind, shipped=MODEL_FOLDERS / kind)
+    keys = MODEL_FOLDERS / "trusted"
+    return ModelStore(home.folder / "models", kind, shipped=MODEL_FOLDERS / kind, keys=keys)
 
 
 def open_recogniser(home: Home, *, mirror: bool = False, on_trial: bool = False) -> Recogniser:
@@ -113,10 +121,20 @@ def open_recogniser(home: Home, *, mirror: bool = False, on_trial: bool = False)
 
     stores = [model_store(home, kind) for kind in ("finder", "embedder")]
     finder, embedder = [store.working_folder() if on_trial else store.folder() for store in stores]
-    threads = home.settings.threads
     return Recogniser(
-        TfliteFaceFinder(finder, threads=threads), TfliteEmbedder(embedder, threads=threads, mirror=mirror)
+        TfliteFaceFinder(finder, threads=threads_for(home, finder, measured=on_trial)),
+        TfliteEmbedder(embedder, threads=threads_for(home, embedder, measured=on_trial), mirror=mirror),
     )
+
+
+def threads_for(home: Home, bundle: Path, *, measured: bool) -> int:
+    """As set; 0 takes the fastest number for a kiosk, which runs all day, and 1 for what ends soon."""
+    from glancein.adapters.tflite_runtime import fastest_threads  # noqa: PLC0415  # as above
+    from glancein.model_card import read_card  # noqa: PLC0415  # as above
+
+    if home.settings.threads or not measured:
+        return home.settings.threads or 1
+    return fastest_threads(bundle / read_card(bundle).file)
 
 
 def open_people(home: Home) -> SqlitePeople:
@@ -131,6 +149,13 @@ def open_passes(home: Home) -> SqlitePasses:
     from glancein.adapters.passes_sqlite import SqlitePasses  # noqa: PLC0415  # loads argon2
 
     return SqlitePasses(home.database)
+
+
+def note_attempts(home: Home, screen: Screen) -> AttemptNotes:
+    """The screen, with each of its answers noted for the desk."""
+    from glancein.adapters.attempts_sqlite import AttemptNotes  # noqa: PLC0415  # only a kiosk needs it
+
+    return AttemptNotes(screen, home.folder / DESK_FILE)
 
 
 def open_ledger(home: Home) -> SqliteLedger:

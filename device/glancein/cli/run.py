@@ -21,9 +21,9 @@ from glancein.cli.output import table
 from glancein.errors import InputError
 
 if TYPE_CHECKING:
-    from glancein.adapters.screen_terminal import TerminalScreen
     from glancein.adapters.screen_web import WebScreen
-    from glancein.ports import FeedStore
+    from glancein.kiosk import Kiosk
+    from glancein.ports import FeedStore, Screen
     from glancein.types import Event
 
 LIVE_ROWS = 20
@@ -51,6 +51,12 @@ def kiosk(
     web_port: Annotated[
         int | None, typer.Option(help="Port of that page, 0 for a free one; the settings' by default.")
     ] = None,
+    desk_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Serve the HR desk too, on this port.")
+    ] = None,
+    desk_host: Annotated[
+        str, typer.Option(help="Address of the desk; 0.0.0.0 lets the network in.")
+    ] = "127.0.0.1",
     fps: Annotated[float, typer.Option(min=0.1, max=1000, help="Pictures a second from a folder.")] = 10.0,
     data: DataFolder = None,
     as_json: AsJson = False,
@@ -62,6 +68,7 @@ def kiosk(
     it returns.
     """
     from glancein.adapters.screen_terminal import TerminalScreen  # noqa: PLC0415  # only here
+    from glancein.model_care import ModelWatch  # noqa: PLC0415  # loads the runtime
 
     _start_log(verbose=verbose)
     home = wiring.open_home(data)
@@ -76,7 +83,8 @@ def kiosk(
                 wiring.open_feedway(home, stores.ledger, broker=broker or home.settings.broker, port=port)
             )
         )
-        lines = TerminalScreen(as_json=as_json)
+        terminal = TerminalScreen(as_json=as_json)
+        lines = stack.enter_context(contextlib.closing(wiring.note_attempts(home, terminal)))
         page = _make_page(home, stores, lines) if on_web else None
         door = wiring.open_kiosk(home, stores, camera=eye, screen=page or lines, feedway=feedway)
         if page is not None:
@@ -85,10 +93,15 @@ def kiosk(
             where = web_port if web_port is not None else home.settings.web_port
             url = stack.enter_context(serving(home, door, page, eye, port=where))
             print(f"the screen is at {url}", file=sys.stderr)
+        if desk_port is not None:
+            stack.enter_context(_desk_beside(home, door, desk_host, desk_port))
         print(
             f"kiosk {home.settings.site}/{home.settings.kiosk}: events go to {feedway.broker_url}",
             file=sys.stderr,
         )
+        watch = ModelWatch(home, stores.people, door)
+        watch.start()
+        stack.enter_context(contextlib.closing(watch))
         stop = threading.Event()
         with _stopping(stop.set):
             door.run(stop)
@@ -170,7 +183,29 @@ def _is_web(screen: str) -> bool:
     return screen == "web"
 
 
-def _make_page(home: wiring.Home, stores: wiring.Stores, beside: TerminalScreen) -> WebScreen:
+@contextlib.contextmanager
+def _desk_beside(home: wiring.Home, door: Kiosk, host: str, port: int) -> Iterator[None]:
+    """The HR desk in this process, which tells what the kiosk has counted."""
+    from glancein.cli.desk import desk_address, tell  # noqa: PLC0415  # as above
+    from glancein.web.desk.build import serving_desk  # noqa: PLC0415  # loads the web server
+
+    def running() -> dict[str, object]:
+        health = door.health
+        return {
+            "frames": health.frames,
+            "recorded": health.recorded,
+            "not_recorded": health.not_recorded,
+            "enrolled": health.enrolled,
+            "camera": health.camera_problem or "",
+        }
+
+    address = desk_address(host, port)
+    with serving_desk(home, address, running=running) as (server, opened):
+        tell(server, opened, address)
+        yield
+
+
+def _make_page(home: wiring.Home, stores: wiring.Stores, beside: Screen) -> WebScreen:
     from glancein.web.screen.serve import make_screen  # noqa: PLC0415  # loads the web server
 
     return make_screen(home.settings, stores, beside=beside)

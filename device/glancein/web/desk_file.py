@@ -12,8 +12,7 @@ from sqlite_utils import Database
 
 from glancein.storage.database import erase_traces, open_database, storage_errors, transaction
 from glancein.storage.desk_schema import DESK
-
-DESK_FILE = "desk.sqlite"
+from glancein.wiring import DESK_FILE
 
 
 class DeskFile:
