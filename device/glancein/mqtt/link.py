@@ -6,8 +6,8 @@ delivered; 3.1.1 is spoken only to a broker that knows nothing else (the embedde
 
 from __future__ import annotations
 
-import re
 import itertools
+import re
 import select
 import socket
 import ssl
@@ -30,6 +30,9 @@ from glancein.mqtt.broker_url import BrokerUrl
 
 CONNECT_TIMEOUT_S = 8.0
 KEEPALIVE_S = 15  # a half-open connection is noticed after one and a half times this
+# A broker that no longer answers what is sent to it is left: MQTT 5 (4.4) forbids to repeat a message on the
+# same connection, and twenty lost answers use up what may be in flight, for ever.
+ANSWER_WITHIN_S = 20.0
 MOST_IN_FLIGHT = 200  # unanswered messages, where the broker does not ask for fewer (Receive Maximum)
 SILENT_BROKERS_MOST = 20  # where it cannot ask (3.1.1): what mosquitto takes by default
 MOST_AT_ONCE = 200  # happenings handed out by one wait
@@ -116,6 +119,7 @@ class Link:
         self._subscribed = False
         self._lost = False
         self._alert = ""
+        self._answered_at = 0.0
         self._wake_out, self._wake_in = socket.socketpair()
         self._wake_out.setblocking(False)  # noqa: FBT003  # the standard library's signature
         self._client = self._make_client()
@@ -212,13 +216,23 @@ class Link:
         for result in results:
             if result != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 self._note_loss(paho.error_string(result).rstrip("."))
+        if not (sock in readable or pending):
+            self._leave_if_unanswered()
         self._send_queued()
+
+    def _leave_if_unanswered(self) -> None:
+        sock, silent_s = self._client.socket(), time.monotonic() - self._answered_at
+        if self._under_way and silent_s > ANSWER_WITHIN_S and sock is not None and not self._lost:
+            sock.close()
+            self._note_loss("it no longer answers")
 
     def _send_queued(self) -> None:
         """Hand paho what the broker is ready to take; paho itself does not know of Receive Maximum."""
         while self._queued and len(self._under_way) < self._most_under_way and not self._lost:
             token, message = self._queued.popleft()
             sent = self._client.publish(message.topic, message.payload, qos=1, retain=message.retain)
+            if not self._under_way:
+                self._answered_at = time.monotonic()
             self._under_way[sent.mid] = token
 
     def _unsent(self) -> bool:
@@ -304,6 +318,7 @@ class Link:
     ) -> None:
         token = self._under_way.pop(mid, None)
         if token is not None:
+            self._answered_at = time.monotonic()
             delivered = code.value < FAILURE and code.value != NO_SUBSCRIBER
             self._happened.append(Receipt(token, delivered, str(code), is_final=code.value in NEVER))
 
