@@ -145,9 +145,23 @@ def test_print_and_scan_loses_fine_detail_and_keeps_the_face() -> None:
     assert torch.corrcoef(torch.stack(coarse))[0, 1] > 0.8
 
 
-def test_halftone_screen_is_dots_between_minus_one_and_one() -> None:
-    """The screen is balanced: it darkens as much as it lightens."""
-    screen = augment.halftone_screen(generator(), 112)
+def test_halftone_screens_keep_the_share_of_paper() -> None:
+    """Of every screen, as many thresholds lie below a tone as the tone says; the three screens differ."""
+    screens = augment.halftone_screens(generator(), 96)
 
-    assert screen.abs().max() <= 1
-    assert abs(float(screen.mean())) < 0.1
+    for tone in (0.1, 0.5, 0.9):
+        assert torch.allclose((screens < tone).float().mean(dim=(1, 2)), torch.full((3,), tone), atol=0.03)
+    assert (screens[0] - screens[1]).abs().mean() > 0.1
+    assert (screens[1] - screens[2]).abs().mean() > 0.1
+
+
+def test_gaussian_keeps_the_light_and_spreads_a_point() -> None:
+    """A point becomes a round spot of the wanted width with the same sum."""
+    point = torch.zeros(1, 3, 41, 41)
+    point[:, :, 20, 20] = 1.0
+
+    spot = augment.gaussian(point, 2.0)[0, 0]
+
+    away = torch.arange(41.0) - 20
+    assert float(spot.sum()) == pytest.approx(1.0, abs=1e-4)
+    assert float((spot.sum(0) * away**2).sum()) == pytest.approx(4.0, rel=0.15)

@@ -5,6 +5,7 @@ The teacher sees the clean crop; the student sees what this file makes of it.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ import torch.nn.functional as F  # noqa: N812  # the name every torch user knows
 from torch import Tensor
 
 from glancein.domain.align import CROP_PX
+
+DOTS_PER_PIXEL = 4  # printer dots for each scanned pixel: 600 dpi read at 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,32 +85,61 @@ def lower_resolution(images: Tensor, rng: torch.Generator, probability: float) -
 
 
 def print_and_scan(images: Tensor, rng: torch.Generator, probability: float) -> Tensor:
-    """A badge scanned small: a halftone screen under the ink, paper for white, few pixels, JPEG.
+    """A badge scanned small: clustered dots of three inks on paper, few pixels, noise, JPEG.
 
-    One screen (angle, dots a pixel, ink) and one size per call.
+    One press (size, screens, ink, paper, focus of the scanner) per call.
     """
     picked = chosen(rng, len(images), probability)
     if len(picked):
         px = images.shape[-1]
-        ink = images[picked] + halftone_screen(rng, px) * uniform(rng, 1, 20, 90)
-        paper = uniform(rng, 3, 215, 250).view(1, 3, 1, 1) / 255
-        printed = ink.clamp(0, 255) * paper + uniform(rng, 1, 0, 25)
-        small_px = int(uniform(rng, 1, 36, 80).item())
-        small = F.interpolate(printed, size=(small_px, small_px), mode="area")
-        small = compress(small.clamp(0, 255), rng, 0.7)
+        small_px = int(uniform(rng, 1, 36, 76).item())
+        dots_px = small_px * DOTS_PER_PIXEL
+        sheet = F.interpolate(images[picked], size=(dots_px, dots_px), mode="bilinear", align_corners=False)
+        inked = (sheet.clamp(0, 255) / 255 > halftone_screens(rng, dots_px)).float()
+        darkest = uniform(rng, 1, 0.0, 0.14)
+        paper = (uniform(rng, 1, 0.82, 0.96) + uniform(rng, 3, -0.04, 0.04)).view(1, 3, 1, 1)
+        seen = gaussian(darkest + inked * (paper - darkest), uniform(rng, 1, 1.6, 3.2).item())
+        small = F.interpolate(seen, size=(small_px, small_px), mode="area")
+        noise = uniform(rng, 1, 0.0, 0.02) * torch.randn(small.shape, generator=rng)
+        small = compress(((small + noise) * 255).clamp(0, 255), rng, 0.8)
         images[picked] = F.interpolate(small, size=(px, px), mode="bilinear", align_corners=False)
     return images
 
 
-def halftone_screen(rng: torch.Generator, px: int) -> Tensor:
-    """(px, px) dots between -1 and 1, two to five pixels apart, at a random angle."""
-    pitch = uniform(rng, 1, 2.0, 5.0).item()
-    angle = uniform(rng, 1, 0, math.pi / 2).item()
+def halftone_screens(rng: torch.Generator, px: int) -> Tensor:
+    """(3, px, px) thresholds, one screen of clustered dots for each ink, four to eight dots apart.
+
+    Each is spread evenly over 0..1, so that a tone keeps its share of the paper.
+    """
+    pitch = uniform(rng, 1, 4.0, 8.0).item()
+    first = uniform(rng, 1, 0, math.pi / 2).item()
     axis = torch.arange(px, dtype=torch.float32) * (2 * math.pi / pitch)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
-    along = x * math.cos(angle) + y * math.sin(angle)
-    across = y * math.cos(angle) - x * math.sin(angle)
-    return (along.cos() + across.cos()) / 2
+    table, screens = wave_heights(), []
+    for ink in range(3):
+        angle = first + ink * math.pi / 6
+        along = x * math.cos(angle) + y * math.sin(angle)
+        across = y * math.cos(angle) - x * math.sin(angle)
+        wave = along.cos() + across.cos()
+        screens.append((torch.searchsorted(table, wave) + 0.5) / len(table))
+    return torch.stack(screens)
+
+
+@functools.cache
+def wave_heights() -> Tensor:
+    """The heights of a screen's wave, sorted: the place of a height among them is its rank."""
+    phase = torch.linspace(0, 2 * math.pi, 65)[:-1]
+    return (phase.cos()[:, None] + phase.cos()).flatten().sort().values
+
+
+def gaussian(images: Tensor, sigma_px: float) -> Tensor:
+    """Out of focus: blurred along both axes, the borders mirrored."""
+    reach = math.ceil(2.5 * sigma_px)
+    axis = torch.arange(-reach, reach + 1, dtype=torch.float32)
+    weights = torch.exp(-0.5 * (axis / sigma_px) ** 2)
+    line = (weights / weights.sum()).expand(3, 1, 1, -1).contiguous()
+    padded = F.pad(images, [reach] * 4, mode="reflect")
+    return F.conv2d(F.conv2d(padded, line, groups=3), line.transpose(2, 3).contiguous(), groups=3)
 
 
 def blur(images: Tensor, rng: torch.Generator, probability: float) -> Tensor:
