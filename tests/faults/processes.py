@@ -13,8 +13,8 @@ Line = tuple[str, str, int]
 
 # Each life is forked from a server that has imported everything: a kill costs milliseconds, not an
 # interpreter's start.
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["tests.faults.kiosk_writer", "tests.faults.consumer"])
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["tests.faults.kiosk_writer", "tests.faults.consumer"])
 
 
 class Victim:
@@ -31,8 +31,8 @@ class Victim:
     def start(self) -> None:
         """Run it and wait until it says that it is ready."""
         began = time.monotonic()
-        self._hears, says = _FORKS.Pipe(duplex=False)
-        self._process = _FORKS.Process(target=_live, args=(says, self._work, self._arguments), daemon=True)
+        self._hears, says = FORKS.Pipe(duplex=False)
+        self._process = FORKS.Process(target=_live, args=(says, self._work, self._arguments), daemon=True)
         self._process.start()
         says.close()
         assert self._hears.poll(STARTED_WITHIN_S)
