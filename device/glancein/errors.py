@@ -6,6 +6,7 @@ GlanceinError
  |    +-- SettingsError    an unknown or impossible setting
  +-- StoreError            the database cannot be read or written        exit code 3
  |    +-- NotRecorded      a check-in could not be committed: it must not be shown as done
+ |    +-- DamagedError     the database does not hold what was written to it
  +-- CameraError           no picture from the camera                    exit code 4
  +-- FeedError             the broker or the feed does not work          exit code 5
  +-- ModelError            a model is missing, damaged or does not fit   exit code 6
@@ -46,6 +47,10 @@ class StoreError(GlanceinError):
 
 class NotRecorded(StoreError):  # noqa: N818  # the words the screen shows
     """A check-in could not be committed: it must not be shown as done."""
+
+
+class DamagedError(StoreError):
+    """The database does not hold what was written to it."""
 
 
 class CameraError(GlanceinError):

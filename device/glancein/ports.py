@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from glancein.domain.choice import Question
 from glancein.domain.delivery import Answer, Line, Parcel, Slip, Standing
-from glancein.domain.person import Enrolment, Outcome, Person
+from glancein.domain.person import Enrolment, Outcome, Person, StoredTemplate
 from glancein.types import (
     Arrival,
     Body,
@@ -22,6 +22,7 @@ from glancein.types import (
     Floats,
     Frame,
     Head,
+    LaidAside,
     Moment,
     Picture,
     Pixels,
@@ -113,6 +114,35 @@ class Register(Protocol):
         """Enrol or re-enrol; the same photo, model and name again changes nothing. Raises InputError."""
 
 
+class Renewable(Protocol):
+    """The enrolled people as a new embedder needs them."""
+
+    def lacking(self, model_sha256: str) -> list[str]:
+        """Ids of the people who have no active template of this model."""
+
+    def portrait_of(self, person_id: str) -> StoredTemplate | None:
+        """The newest active template, of whichever model, with its crop; None if nobody has that id."""
+
+    def add_template(self, person_id: str, template: StoredTemplate, *, like: StoredTemplate) -> bool:
+        """Store another model's template of the portrait ``like``; False if that has been replaced."""
+
+
+class Models(Protocol):
+    """The installed bundles of one kind, as a renewal needs them."""
+
+    def folder(self) -> Path:
+        """The bundle in use."""
+
+    def pending(self) -> Path | None:
+        """The bundle that waits until everybody has a template of it."""
+
+    def switch(self) -> None:
+        """Use the pending bundle from now on."""
+
+    def drop_pending(self) -> None:
+        """Forget the pending bundle."""
+
+
 class Pictures(Protocol):
     """The only way a file from outside becomes pixels."""
 
@@ -154,8 +184,27 @@ class History(Protocol):
     def hash_of(self, epoch: str, seq: int) -> str | None:
         """The hash of one recorded event, None if it is not here."""
 
-    def open_epoch(self, why: str) -> int:
-        """Begin a new stream and move what nobody acknowledged into it; returns how many events moved."""
+    def open_epoch(self, why: str) -> None:
+        """Begin a new stream for what is recorded from now on; what waits keeps its name."""
+
+
+class DeadLetters(Protocol):
+    """Events that cannot be delivered as they are, and must not hold up the others."""
+
+    def lay_aside(self, name: EventId, why: str) -> bool:
+        """Take a waiting event out of the outbox and keep it for a person; False if it does not wait."""
+
+    def laid_aside(self) -> list[LaidAside]:
+        """What was laid aside, oldest first."""
+
+    def send_again(self) -> int:
+        """Put all of it back into the outbox; returns how many."""
+
+    def renew(self, epoch: str, first_seq: int, last_seq: int) -> int:
+        """Record waiting events of an epoch anew, under new names in another; returns how many.
+
+        For a stream whose numbers mean something else to the consumer.
+        """
 
 
 class Archive(Protocol):

@@ -314,6 +314,15 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class LaidAside:
+    """An event that left the outbox undelivered, because of the words in ``why``; a person decides."""
+
+    event: Event
+    why: str
+    at: str  # when, UTC
+
+
+@dataclass(frozen=True, slots=True)
 class StreamPosition:
     """Where the stream that is being written stands; ``history_from`` is the oldest number still kept."""
 

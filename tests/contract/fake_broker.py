@@ -27,6 +27,7 @@ class FakeBroker:
         self.seen: list[Message] = []
         self.drop: Callable[[Message], bool] = lambda _: False
         self.answer: Callable[[Message], tuple[bool, str]] = lambda _: (True, "Success")
+        self.is_final: Callable[[Message], bool] = lambda _: False  # what it will never take
         self.down = False
         self.attempts = 0
 
@@ -82,9 +83,10 @@ class FakeConnection:
         token = next(self._tokens)
         if self in self._broker.connections:
             delivered, words = self._broker.answer(message)
-            if delivered:
+            is_final = self._broker.is_final(message)
+            if delivered and not is_final:
                 self._broker.route(message)
-            self._put(Receipt(token, delivered, words))
+            self._put(Receipt(token, delivered and not is_final, words, is_final))
         return token
 
     def wait(self, timeout_s: float) -> list[Happening]:

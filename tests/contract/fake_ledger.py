@@ -10,11 +10,21 @@ from glancein.domain import wire
 from glancein.domain.event_body import as_sent
 from glancein.domain.punches import settle
 from glancein.errors import InputError, NotRecorded
-from glancein.types import Body, CheckIn, ClockTrust, Correction, Event, EventId, StreamPosition, TimeFix
+from glancein.types import (
+    Body,
+    CheckIn,
+    ClockTrust,
+    Correction,
+    Event,
+    EventId,
+    LaidAside,
+    StreamPosition,
+    TimeFix,
+)
 
 
 class FakeLedger:
-    """Implements the ports Ledger, History and Archive in memory."""
+    """Implements the ports Ledger, History, Archive and DeadLetters in memory."""
 
     def __init__(self, *, site: str = "hq", kiosk: str = "door") -> None:
         self._site = site
@@ -22,6 +32,8 @@ class FakeLedger:
         self._epoch = str(uuid.uuid4())
         self._events: list[Event] = []
         self._outbox: list[Event] = []
+        self._aside: list[LaidAside] = []
+        self._renewed: dict[EventId, EventId] = {}
         self.full = False  # a disk without space
 
     def record(self, body: Body) -> Event:
@@ -33,6 +45,7 @@ class FakeLedger:
         except InputError as err:
             raise NotRecorded(f"the event was not recorded: {err}") from err
         if isinstance(settled, Correction):
+            settled = replace(settled, of=self._renewed.get(settled.of, settled.of))
             target = self.find(settled.of)
             if target is None or not isinstance(target.body, CheckIn):
                 raise NotRecorded(f"the event was not recorded: {settled.of.seq} is no check-in here")
@@ -74,18 +87,38 @@ class FakeLedger:
         """The hash of one recorded event."""
         return next((wire.event_hash(e) for e in self._events if (e.epoch, e.seq) == (epoch, seq)), None)
 
-    def open_epoch(self, why: str) -> int:
+    def open_epoch(self, why: str) -> None:
         """Begin a new stream; ``why`` is for the record only."""
         del why
-        waiting, self._outbox = self._outbox, []
         self._epoch = str(uuid.uuid4())
-        renamed: dict[EventId, EventId] = {}
-        for event in waiting:
-            body = event.body
-            if isinstance(body, Correction):
-                body = replace(body, of=renamed.get(body.of, body.of))
-            renamed[event.id] = self.record(body).id
-        return len(waiting)
+
+    def lay_aside(self, name: EventId, why: str) -> bool:
+        """Take a waiting event out of the outbox."""
+        waiting = [event for event in self._outbox if event.id == name]
+        self._outbox = [event for event in self._outbox if event.id != name]
+        self._aside += [LaidAside(event, why, "2026-03-02T12:00:00Z") for event in waiting]
+        return bool(waiting)
+
+    def laid_aside(self) -> list[LaidAside]:
+        """What was laid aside, oldest first."""
+        return sorted(self._aside, key=lambda one: self._events.index(one.event))
+
+    def send_again(self) -> int:
+        """Put all of it back."""
+        count = len(self._aside)
+        self._outbox = sorted([*self._outbox, *(one.event for one in self._aside)], key=self._events.index)
+        self._aside = []
+        return count
+
+    def renew(self, epoch: str, first_seq: int, last_seq: int) -> int:
+        """Record waiting events anew in another epoch."""
+        meant = [e for e in self._outbox if e.epoch == epoch and first_seq <= e.seq <= last_seq]
+        if meant and epoch == self._epoch:
+            self.open_epoch("these numbers mean something else to the consumer")
+        for event in meant:
+            self._outbox.remove(event)
+            self._renewed[event.id] = self.record(event.body).id
+        return len(meant)
 
     def find(self, name: EventId) -> Event | None:
         """The recorded event of that name."""
@@ -93,12 +126,13 @@ class FakeLedger:
 
     def between(self, first: datetime, end: datetime) -> list[Event]:
         """Every event that bears on the check-ins of a span, the slow way."""
-        meant = {punch.event.id for punch in settle(self._events, first=first, end=end)}
-        meant |= {e.id for e in self._check_ins() if first <= e.check_in.moment.wall < end}
-        boots = {e.body.moment.boot_id for e in self._events if e.id in meant}
+        standing = [event for event in self._events if event.id not in self._renewed]
+        meant = {punch.event.id for punch in settle(standing, first=first, end=end)}
+        meant |= {e.id for e in standing if isinstance(e.body, CheckIn) and first <= e.body.moment.wall < end}
+        boots = {e.body.moment.boot_id for e in standing if e.id in meant}
         return [
             e
-            for e in self._events
+            for e in standing
             if e.id in meant
             or (isinstance(e.body, Correction) and e.body.of in meant)
             or (isinstance(e.body, TimeFix) and e.body.moment.boot_id in boots)

@@ -18,14 +18,14 @@ from tests.device.punches import EPOCH, NOON, check_in, correction_of, moment
 from glancein.adapters.ledger_sqlite import SqliteLedger
 from glancein.domain import wire
 from glancein.errors import NotRecorded
-from glancein.ports import Archive, History, Ledger
+from glancein.ports import Archive, DeadLetters, History, Ledger
 from glancein.types import ClockTrust, Correction, Event, OtherTime, TimeFix, Voided
 
 UNSYNCHRONISED = ClockTrust.UNSYNCHRONISED
 
 
-class Record(Ledger, History, Archive, Protocol):
-    """All three ports at once."""
+class Record(Ledger, History, Archive, DeadLetters, Protocol):
+    """All the ports at once."""
 
 
 @pytest.fixture(params=["fake", "sqlite"])
@@ -77,7 +77,7 @@ def test_last_of_is_the_latest_event_of_that_person(ledger: Record) -> None:
 
 
 def test_last_of_passes_over_a_voided_check_in(ledger: Record) -> None:
-    """What was taken back silences nobody and turns no direction round; other corrections leave it standing."""
+    """What was taken back silences nobody and turns no direction round; other corrections do not."""
     stands = ledger.record(check_in())
     ledger.record(replace(correction_of(stands), becomes=OtherTime(moment(5).wall)))
     voided = ledger.record(check_in(at=moment(9)))
@@ -130,19 +130,60 @@ def test_check_in_nobody_could_read_is_not_recorded(ledger: Record) -> None:
     assert record(ledger, 1)[0].seq == 1
 
 
-def test_new_epoch_takes_over_what_waits_and_never_repeats_a_number(ledger: Record) -> None:
-    """After an old copy was restored, the waiting punches get new names and keep their contents."""
+def test_new_epoch_is_for_what_comes_and_leaves_the_names_of_what_waits(ledger: Record) -> None:
+    """After an old copy was restored, no number is given out twice, and HR knows what it has already."""
+    events = record(ledger, 2)
+
+    ledger.open_epoch("an old copy")
+    following = ledger.record(check_in("E9"))
+
+    assert ledger.pending(9) == [*events, following]
+    assert (following.seq, following.previous_hash) == (1, wire.NO_HASH)
+    assert following.epoch == ledger.position().epoch != events[0].epoch
+    assert ledger.acknowledge(events[0].epoch, 2) == 2
+    assert ledger.pending(9) == [following]
+
+
+def test_event_whose_name_is_taken_is_recorded_anew(ledger: Record) -> None:
+    """The punch gets a new name and keeps its contents; the old name no longer counts anywhere."""
     events = record(ledger, 4)
     ledger.acknowledge(events[0].epoch, 2)
 
-    moved = ledger.open_epoch("an old copy")
+    assert ledger.renew(events[0].epoch, 3, 3) == 1
+    assert ledger.renew(events[0].epoch, 3, 3) == 0
 
-    waiting = ledger.pending(9)
-    assert moved == 2
-    assert [event.check_in for event in waiting] == [event.check_in for event in events[2:]]
-    assert {event.epoch for event in waiting} == {ledger.position().epoch} != {events[0].epoch}
-    assert [event.seq for event in waiting] == [1, 2]
-    assert waiting[0].previous_hash == wire.NO_HASH
+    kept, renewed = ledger.pending(9)
+    assert kept == events[3]
+    assert renewed.body == events[2].body
+    assert renewed.epoch == ledger.position().epoch != events[0].epoch
+    assert (renewed.seq, renewed.previous_hash) == (1, wire.NO_HASH)
+    found = ledger.between(NOON - timedelta(hours=1), NOON + timedelta(hours=1))
+    assert found == [events[0], events[1], kept, renewed]
+
+
+def test_event_laid_aside_no_longer_holds_up_the_others(ledger: Record) -> None:
+    """It is kept with the reason until a person sends it again."""
+    events = record(ledger, 3)
+
+    assert ledger.lay_aside(events[0].id, "unreadable: no such person")
+    assert not ledger.lay_aside(events[0].id, "again")
+
+    assert ledger.pending(9) == events[1:]
+    assert ledger.position().backlog == 2
+    assert [(one.event, one.why) for one in ledger.laid_aside()] == [
+        (events[0], "unreadable: no such person")
+    ]
+    assert ledger.send_again() == 1
+    assert ledger.pending(9) == events
+    assert ledger.laid_aside() == []
+
+
+def test_acknowledged_event_cannot_be_laid_aside(ledger: Record) -> None:
+    """The consumer has it."""
+    events = record(ledger, 1)
+    ledger.acknowledge(events[0].epoch, 1)
+
+    assert not ledger.lay_aside(events[0].id, "too late")
 
 
 def test_position_tells_number_backlog_and_history(ledger: Record) -> None:
@@ -233,19 +274,23 @@ def test_correction_that_moves_with_its_check_in_keeps_pointing_to_it(ledger: Re
     """In a new epoch both have new names."""
     old = ledger.record(check_in())
     ledger.record(correction_of(old))
-    ledger.open_epoch("an old copy")
+    ledger.renew(old.epoch, 1, 2)
 
     punch, correction = ledger.pending(9)
 
     assert isinstance(correction.body, Correction)
     assert correction.body.of == punch.id != old.id
+    later = ledger.record(correction_of(old))
+    assert isinstance(later.body, Correction)
+    assert later.body.of == punch.id
 
 
 acts = st.lists(
     st.one_of(
         st.tuples(st.just("record"), st.integers(0, 3)),
         st.tuples(st.just("acknowledge"), st.integers(-2, 12)),
-        st.tuples(st.just("epoch"), st.just(0)),
+        st.tuples(st.sampled_from(["epoch", "aside", "again"]), st.just(0)),
+        st.tuples(st.just("renew"), st.integers(0, 5)),
     ),
     max_size=12,
 )
@@ -272,5 +317,13 @@ def _answer(ledger: Record, act: str, number: int) -> object:
             return ledger.record(check_in(f"E{number}")).seq
         case "acknowledge":
             return ledger.acknowledge(ledger.position().epoch, number)
+        case "renew":
+            return ledger.renew(ledger.position().epoch, 1, number)
+        case "aside":
+            waiting = ledger.pending(1)
+            return waiting and ledger.lay_aside(waiting[0].id, "test")
+        case "again":
+            return ledger.send_again()
         case _:
-            return ledger.open_epoch("test")
+            ledger.open_epoch("test")
+            return None

@@ -79,6 +79,12 @@ def acknowledge(broker: FakeBroker, epoch: str, up_to: int, head: str | None = N
     broker.route(Message(wire.topic("hq", "door", "ack"), wire.encode_acknowledgement(ack)))
 
 
+def refuse(broker: FakeBroker, event: Event, why: wire.RefusedFor) -> None:
+    """As the consumer would."""
+    refusal = wire.Refusal(event.epoch, event.seq, wire.event_hash(event), why, "why not")
+    broker.route(Message(wire.topic("hq", "door", "refuse"), wire.encode_refusal(refusal)))
+
+
 def ask(broker: FakeBroker, wanted: wire.Resend) -> None:
     """As the consumer would."""
     broker.route(Message(wire.topic("hq", "door", "resend"), wire.encode_resend(wanted)))
@@ -296,20 +302,110 @@ def test_asking_for_a_foreign_epoch_is_answered_with_nothing(broker: FakeBroker,
 
 
 @pytest.mark.parametrize("known", ["other contents", "higher number"])
-def test_old_copy_of_the_database_begins_a_new_epoch(broker: FakeBroker, run: Run, known: str) -> None:
-    """The consumer knows our numbers otherwise: what waits goes out under new ones, and nothing is lost."""
+def test_old_copy_of_the_database_gives_out_no_further_number(
+    broker: FakeBroker, run: Run, known: str
+) -> None:
+    """The consumer knows our numbers otherwise: what comes now goes into a new epoch."""
     ledger = filled(3)
-    run(ledger)
+    publisher = run(ledger)
     assert wait_until(lambda: len(events_at(broker)) == 3)
     old = ledger.position().epoch
-    punches = [event.check_in for event in ledger.pending(9)]
 
     acknowledge(broker, old, 3 if known == "other contents" else 40, head="ee" * 32)
 
-    assert wait_until(lambda: len(events_at(broker)) == 6)
-    again = events_at(broker)[3:]
-    assert [event.check_in for event in again] == punches
-    assert {event.epoch for event in again} == {ledger.position().epoch} != {old}
+    assert wait_until(lambda: ledger.position().epoch != old)
+    following = ledger.record(check_in("E9"))
+    publisher.wake()
+    assert wait_until(lambda: following in events_at(broker))
+    assert following.seq == 1
+    assert len(ledger.pending(9)) == 4
+
+
+def test_old_copy_sends_anew_only_what_the_consumer_has_otherwise(broker: FakeBroker, run: Run) -> None:
+    """What was there before the copy is acknowledged by its own number, what came after it is refused."""
+    ledger = filled(3)
+    run(ledger)
+    assert wait_until(lambda: len(events_at(broker)) == 3)
+    first, second, forked = ledger.pending(9)
+    acknowledge(broker, first.epoch, 40, head="ee" * 32)
+
+    acknowledge(broker, first.epoch, 2, head=wire.event_hash(second))
+    refuse(broker, forked, wire.RefusedFor.FORK)
+
+    assert wait_until(lambda: len(events_at(broker)) >= 4)
+    (again,) = ledger.pending(9)
+    assert again.body == forked.body
+    assert again.epoch == ledger.position().epoch != forked.epoch
+    assert again in events_at(broker)
+
+
+def test_old_copy_sends_everything_anew_if_the_consumer_says_no_more(broker: FakeBroker, run: Run) -> None:
+    """A consumer that knows nothing of refusing: rather twice than never."""
+    ledger = filled(3)
+    run(ledger, FAST)
+    assert wait_until(lambda: len(events_at(broker)) >= 3)
+    old = ledger.position().epoch
+    punches = [event.check_in for event in ledger.pending(9)]
+
+    acknowledge(broker, old, 40, head="ee" * 32)
+
+    assert wait_until(lambda: old not in {event.epoch for event in ledger.pending(9)})
+    assert [event.check_in for event in ledger.pending(9)] == punches
+
+
+def test_refused_event_is_laid_aside_and_holds_up_nobody(broker: FakeBroker, run: Run) -> None:
+    """It is kept with the consumer's words, and the others go on."""
+    ledger = filled(3)
+    publisher = run(ledger)
+    assert wait_until(lambda: len(events_at(broker)) == 3)
+    first, poison, last = ledger.pending(9)
+
+    refuse(broker, poison, wire.RefusedFor.UNACCEPTABLE)
+    acknowledge(broker, first.epoch, 1)
+
+    assert wait_until(lambda: ledger.pending(9) == [last])
+    assert [(one.event, one.why) for one in ledger.laid_aside()] == [(poison, "unacceptable: why not")]
+    assert publisher.state()["laid_aside"] == 1
+    acknowledge(broker, last.epoch, 3)
+    assert wait_until(lambda: not ledger.pending(9))
+
+
+@pytest.mark.parametrize("wrong", ["hash", "number", "epoch"])
+def test_refusal_of_what_was_not_sent_is_ignored_and_counted(
+    broker: FakeBroker, run: Run, wrong: str
+) -> None:
+    """Nobody can make a kiosk lay aside what they have not seen."""
+    ledger = filled(2)
+    publisher = run(ledger)
+    assert wait_until(lambda: len(events_at(broker)) == 2)
+    event = ledger.pending(9)[0]
+    match wrong:
+        case "hash":
+            refusal = wire.Refusal(event.epoch, 1, "ee" * 32, wire.RefusedFor.UNREADABLE)
+        case "number":
+            refusal = wire.Refusal(event.epoch, 9, wire.event_hash(event), wire.RefusedFor.UNREADABLE)
+        case _:
+            refusal = wire.Refusal(str(uuid.uuid4()), 1, wire.event_hash(event), wire.RefusedFor.FORK)
+
+    broker.route(Message(wire.topic("hq", "door", "refuse"), wire.encode_refusal(refusal)))
+
+    assert wait_until(lambda: publisher.state()["ignored_acknowledgements"] == 1)
+    assert len(ledger.pending(9)) == 2
+    assert ledger.laid_aside() == []
+
+
+def test_event_the_broker_never_takes_is_laid_aside_where_only_the_broker_answers(
+    broker: FakeBroker, run: Run
+) -> None:
+    """One packet that is too large does not stop the kiosk."""
+    ledger = filled(3)
+    poison = ledger.pending(9)[1]
+    payload = wire.encode_event(poison)
+    broker.is_final = lambda message: message.payload == payload
+    run(ledger, replace(PATIENT, delivery=Delivery.PUBACK))
+
+    assert wait_until(lambda: not ledger.pending(9))
+    assert [one.event for one in ledger.laid_aside()] == [poison]
 
 
 def test_puback_mode_lets_go_when_the_broker_says_success(run: Run) -> None:

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import sqlite3
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 from sqlite_utils import Database
 
 from glancein.domain import wire
 from glancein.domain.event_body import as_sent
-from glancein.errors import FeedError, InputError, NotRecorded, StoreError
+from glancein.errors import DamagedError, FeedError, InputError, NotRecorded, StoreError
+from glancein.storage import look_back
 from glancein.storage.database import open_database, scalar, storage_errors, transaction
-from glancein.types import Body, CheckIn, Correction, Event, EventId, StreamPosition, TimeFix
+from glancein.storage.recovery import bring_in, compare, epochs_behind, write_event
+from glancein.storage.rescue import carry_over, check, is_damage, set_aside
+from glancein.storage.tail import Gone, Memory, Tail
+from glancein.types import Body, CheckIn, Correction, Event, EventId, LaidAside, StreamPosition, TimeFix
 
-NOBODY = ""  # in the column person_id, of events that are no check-in
+log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
+
 _NAMES: dict[type[Body], str] = {CheckIn: "check-in", Correction: "correction", TimeFix: "time fix"}
 
 
@@ -33,45 +42,37 @@ class SqliteLedger:
     stores no names.
     """
 
-    def __init__(self, path: Path, *, site: str, kiosk: str, names: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, site: str, kiosk: str, names: bool = False, rescue: bool = False
+    ) -> None:
         self._path = path
         self._site = wire.check_segment("site", site)
         self._kiosk = wire.check_segment("kiosk", kiosk)
         self._names = names
+        self._rescues = rescue
         self._lock = threading.RLock()
         self._database: Database | None = None
-        self._open_stream_if_renamed()
+        self._inode = 0
+        self._tail = Tail(path)
+        self._counted: tuple[object, int] | None = None  # PRAGMA data_version, rows in the outbox under it
+        self.tail_problem: str | None = None
+        self._begin()
 
     def record(self, body: Body) -> Event:
-        """Write event and outbox row in one transaction.
+        """Write event and outbox row in one transaction, then the second copy.
 
         Raises NotRecorded if it was not committed: then no part of it is in the file and the number is not
         used up.
         """
         try:
             settled = as_sent(body)
-            with self._open() as database:
-                with transaction(database):
-                    _check_target(database, settled)
-                    event = self._insert(database, settled)
-                return self._with_name(database, event)
+            return self._surviving(lambda: self._record(settled))
         except (InputError, StoreError) as err:
             raise NotRecorded(f"the {_NAMES[type(body)]} was not recorded: {err}") from err
 
     def last_of(self, person_id: str) -> Event | None:
         """The person's latest check-in that was not voided, of any epoch. Raises StoreError."""
-        found = self._events(
-            """
-            SELECT body FROM events AS punch
-            WHERE person_id = :person AND NOT EXISTS (
-                SELECT 1 FROM events
-                WHERE kind = 'correction' AND of_epoch = punch.epoch AND of_seq = punch.seq
-                AND json_extract(body, '$.becomes.void') IS NOT NULL
-            )
-            ORDER BY number DESC LIMIT 1
-            """,
-            person=person_id,
-        )
+        found = self._surviving(lambda: self._events(look_back.LAST_OF, person=person_id))
         return found[0] if found else None
 
     def latest_of(self, person_id: str, limit: int) -> list[Event]:
@@ -79,35 +80,37 @@ class SqliteLedger:
 
         Raises StoreError.
         """
-        return self._events(_LATEST_OF, person=person_id, limit=limit)
+        return self._events(look_back.LATEST_OF, person=person_id, limit=limit)
 
     def pending(self, limit: int) -> list[Event]:
         """Oldest events not yet acknowledged, at most ``limit``. Raises StoreError."""
-        return self._events(
-            "SELECT body FROM outbox JOIN events USING (number) ORDER BY number LIMIT :limit", limit=limit
-        )
+        sql = "SELECT body, hash FROM outbox JOIN events USING (number) ORDER BY number LIMIT :limit"
+        return self._surviving(lambda: self._events(sql, limit=limit))
 
     def acknowledge(self, epoch: str, up_to_seq: int) -> int:
         """Take events of this epoch up to this number out of the outbox; returns how many went.
 
-        An epoch that is not ours or a number that was never given out changes nothing. The rows of one epoch
-        lie together, so that a backlog of a million costs no more than one of ten. Raises StoreError.
+        An epoch that is not ours or a number that was never given out changes nothing. Raises StoreError.
         """
-        with self._open() as database, transaction(database):
-            given_out = scalar(database, "SELECT seq FROM stream WHERE epoch = :epoch", {"epoch": epoch})
-            if not isinstance(given_out, int) or up_to_seq > given_out:
-                return 0
-            return database.execute(
-                """
-                DELETE FROM outbox
-                WHERE number >= (SELECT number FROM events WHERE epoch = :epoch ORDER BY seq LIMIT 1)
-                AND number <= (
-                    SELECT number FROM events
-                    WHERE epoch = :epoch AND seq <= :up_to ORDER BY seq DESC LIMIT 1
-                )
-                """,
-                {"epoch": epoch, "up_to": up_to_seq},
-            ).rowcount
+        with self._open() as database:
+            with transaction(database):
+                given_out = scalar(database, "SELECT seq FROM stream WHERE epoch = :epoch", {"epoch": epoch})
+                lowest = scalar(database, _LOWEST_WAITING, {"epoch": epoch})
+                if not (isinstance(given_out, int) and isinstance(lowest, int)):
+                    return 0
+                if not lowest <= up_to_seq <= given_out:
+                    return 0
+                gone = database.execute(
+                    """
+                    DELETE FROM outbox WHERE number IN (
+                        SELECT number FROM events WHERE epoch = :epoch AND seq BETWEEN :lowest AND :up_to
+                    )
+                    """,
+                    {"epoch": epoch, "lowest": lowest, "up_to": up_to_seq},
+                ).rowcount
+            self._count(-gone)
+            self._forget(database, Gone(epoch, 1, up_to_seq))
+            return gone
 
     def position(self) -> StreamPosition:
         """Where the current stream stands and how much waits. Raises StoreError."""
@@ -115,17 +118,20 @@ class SqliteLedger:
             row = database.execute(
                 """
                 SELECT epoch, seq, head,
-                    coalesce((SELECT min(seq) FROM events WHERE events.epoch = stream.epoch), seq + 1),
-                    (SELECT count(*) FROM outbox)
+                    coalesce((SELECT min(seq) FROM events WHERE events.epoch = stream.epoch), seq + 1)
                 FROM stream ORDER BY number DESC LIMIT 1
                 """
             ).fetchone()
-        return StreamPosition(*row)
+            epoch, seq, head, history_from = row
+            return StreamPosition(epoch, seq, head, history_from, self._waiting(database))
 
     def replay(self, epoch: str, from_seq: int, limit: int) -> list[Event]:
         """Recorded events of an epoch from a number on, acknowledged or not. Raises StoreError."""
         return self._events(
-            "SELECT body FROM events WHERE epoch = :epoch AND seq >= :from_seq ORDER BY seq LIMIT :limit",
+            """
+            SELECT body, hash FROM events
+            WHERE epoch = :epoch AND seq >= :from_seq ORDER BY seq LIMIT :limit
+            """,
             epoch=epoch,
             from_seq=from_seq,
             limit=limit,
@@ -144,7 +150,9 @@ class SqliteLedger:
     def find(self, name: EventId) -> Event | None:
         """The recorded event of that name, None if it is not here. Raises StoreError."""
         found = self._events(
-            "SELECT body FROM events WHERE epoch = :epoch AND seq = :seq", epoch=name.epoch, seq=name.seq
+            "SELECT body, hash FROM events WHERE epoch = :epoch AND seq = :seq",
+            epoch=name.epoch,
+            seq=name.seq,
         )
         return next((event for event in found if event.kiosk == name.kiosk), None)
 
@@ -155,85 +163,170 @@ class SqliteLedger:
         corrections; the time fixes of their boots. Raises StoreError.
         """
         span = {"first": math.floor(first.timestamp()) - 1, "end": math.ceil(end.timestamp()) + 1}
-        return self._events(_BETWEEN, **span)
+        return self._events(look_back.BETWEEN, **span)
 
     def unfixed(self, boot_id: str) -> Event | None:
         """The latest check-in of that boot with a time nobody could believe and no time fix after it.
 
         Raises StoreError.
         """
-        # <> as well as =, because SQLite takes the partial index only for the condition it was made with.
-        found = self._events(
-            """
-            SELECT body FROM events
-            WHERE boot_id = :boot AND kind = 'check_in' AND clock <> 'synchronised'
-            AND clock = 'unsynchronised' AND number > (
-                SELECT coalesce(max(number), 0) FROM events WHERE boot_id = :boot AND kind = 'time_fix'
-            )
-            ORDER BY mono_ms DESC LIMIT 1
-            """,
-            boot=boot_id,
-        )
+        found = self._events(look_back.UNFIXED, boot=boot_id)
         return found[0] if found else None
 
-    def open_epoch(self, why: str) -> int:
-        """Begin a new stream and move what nobody acknowledged into it; returns how many events moved.
+    def open_epoch(self, why: str) -> None:
+        """Begin a new stream for what is recorded from now on; what waits keeps its name.
 
         For a file that turned out to be an old copy: the numbers it gives out were used before, by events
-        that are lost here but known to the consumer. The punches keep their times; they get new numbers.
-        Raises StoreError.
+        that are lost here but known to the consumer. Raises StoreError.
         """
         with self._open() as database, transaction(database):
-            rows = database.execute(
-                "SELECT number, body FROM outbox JOIN events USING (number) ORDER BY number"
-            )
-            waiting = rows.fetchall()
-            database.execute("DELETE FROM outbox")
             self._begin_stream(database, why)
-            renamed: dict[EventId, EventId] = {}
-            for _, body in waiting:
-                old = _event(body)
-                renamed[old.id] = self._insert(database, _follow_names(old.body, renamed)).id
-            return len(waiting)
+
+    def lay_aside(self, name: EventId, why: str) -> bool:
+        """Take a waiting event out of the outbox and keep it for a person; False if it does not wait."""
+        with self._open() as database:
+            with transaction(database):
+                number = scalar(database, _NUMBER_WAITING, {"epoch": name.epoch, "seq": name.seq})
+                if number is None:
+                    return False
+                database.execute(
+                    "INSERT OR REPLACE INTO laid_aside (number, why) VALUES (:number, :why)",
+                    {"number": number, "why": why},
+                )
+                database.execute("DELETE FROM outbox WHERE number = :number", {"number": number})
+            self._count(-1)
+            return True
+
+    def laid_aside(self) -> list[LaidAside]:
+        """What was laid aside, oldest first. Raises StoreError."""
+        with self._open() as database:
+            rows = database.execute(
+                "SELECT body, hash, why, at FROM laid_aside JOIN events USING (number) ORDER BY number"
+            ).fetchall()
+            return [LaidAside(self._with_name(database, _event(b, h)), why, at) for b, h, why, at in rows]
+
+    def send_again(self) -> int:
+        """Put all that was laid aside back into the outbox; returns how many. Raises StoreError."""
+        with self._open() as database:
+            with transaction(database):
+                database.execute("INSERT OR IGNORE INTO outbox SELECT number FROM laid_aside")
+                count = database.execute("DELETE FROM laid_aside").rowcount
+            self._count(count)
+            return count
+
+    def renew(self, epoch: str, first_seq: int, last_seq: int) -> int:
+        """Record waiting events of an epoch anew, under new names in another; returns how many.
+
+        The punches keep their times. Corrections follow their check-ins. Raises StoreError.
+        """
+        with self._open() as database:
+            with transaction(database):
+                rows = database.execute(
+                    """
+                    SELECT number, body, hash FROM outbox JOIN events USING (number)
+                    WHERE epoch = :epoch AND seq BETWEEN :first AND :last ORDER BY seq
+                    """,
+                    {"epoch": epoch, "first": first_seq, "last": last_seq},
+                ).fetchall()
+                if rows and epoch == self._current(database):
+                    self._begin_stream(database, "the consumer knows these numbers otherwise")
+                written = [
+                    self._renew(database, number, _event(body, digest)) for number, body, digest in rows
+                ]
+            for new, old, number in written:
+                self._append(database, new, number)
+                self._forget(database, Gone(epoch, old.seq, old.seq))
+            return len(written)
 
     def close(self) -> None:
-        """Let the file go; the ledger opens it again when it is used."""
+        """Let the files go; the ledger opens them again when it is used."""
         with self._lock:
+            self._tail.close()
+            self._counted = None
             if self._database is not None:
                 self._database.conn.close()
                 self._database = None
 
-    def _insert(self, database: Database, body: Body) -> Event:
+    def _record(self, body: Body) -> Event:
+        with self._open() as database:
+            with transaction(database):
+                settled = _settle_target(database, body)
+                event, number = self._insert(database, settled)
+            self._count(1)
+            self._append(database, event, number)
+            return self._with_name(database, event)
+
+    def _insert(self, database: Database, body: Body) -> tuple[Event, int]:
+        """Number, chain and write it; the event and its place in the file."""
         epoch, site, kiosk, seq, head = database.execute(
             "SELECT epoch, site, kiosk, seq, head FROM stream ORDER BY number DESC LIMIT 1"
         ).fetchone()
         event = Event(site, kiosk, epoch, seq + 1, head, body)
-        digest = wire.event_hash(event)
-        cursor = database.execute(
-            """
-            INSERT INTO events (epoch, seq, person_id, body, hash, previous_hash)
-            VALUES (:epoch, :seq, :person, :body, :hash, :previous)
-            """,
-            {
-                "epoch": epoch,
-                "seq": event.seq,
-                "person": body.person_id if isinstance(body, CheckIn) else NOBODY,
-                "body": wire.encode_event(event).decode(),
-                "hash": digest,
-                "previous": head,
-            },
-        )
-        database.execute("INSERT INTO outbox (number) VALUES (:number)", {"number": cursor.lastrowid})
+        number = write_event(database, event)
+        database.execute("INSERT INTO outbox (number) VALUES (:number)", {"number": number})
         database.execute(
             "UPDATE stream SET seq = :seq, head = :head WHERE epoch = :epoch",
-            {"seq": event.seq, "head": digest, "epoch": epoch},
+            {"seq": event.seq, "head": wire.event_hash(event), "epoch": epoch},
         )
-        return event
+        return event, number
+
+    def _renew(self, database: Database, number: int, old: Event) -> tuple[Event, Event, int]:
+        event, became = self._insert(database, _settle_target(database, old.body))
+        database.execute(
+            "INSERT INTO renewed (number, became) VALUES (:number, :became)",
+            {"number": number, "became": became},
+        )
+        database.execute("DELETE FROM outbox WHERE number = :number", {"number": number})
+        return event, old, became
+
+    def _append(self, database: Database, event: Event, number: int) -> None:
+        """The second copy. Without it the event is recorded all the same; what is missing follows later."""
+        try:
+            if self.tail_problem is not None:
+                self._write_all_waiting(database)
+            else:
+                self._tail.append(event, number)
+            self.tail_problem = None
+        except OSError as err:
+            if self.tail_problem is None:
+                log.warning("there is no second copy of what waits: %s", err.strerror)
+            self.tail_problem = f"there is no second copy of what waits: {err.strerror}"
+
+    def _write_all_waiting(self, database: Database) -> None:
+        for body, digest, number in database.execute(
+            "SELECT body, hash, number FROM outbox JOIN events USING (number) ORDER BY number"
+        ):
+            self._tail.append(_event(body, digest), number)
+
+    def _forget(self, database: Database, gone: Gone) -> None:
+        oldest = scalar(
+            database,
+            "SELECT min(number) FROM (SELECT number FROM outbox UNION SELECT number FROM laid_aside)",
+        )
+        try:
+            self._tail.forget(gone, oldest_waiting=oldest if isinstance(oldest, int) else None)
+        except OSError as err:  # these events will be sent once more after the next start, and known there
+            log.debug("the second copy does not know what is gone: %s", err)
+
+    def _waiting(self, database: Database) -> int:
+        """How many rows the outbox has; counted only when another process may have changed it."""
+        version = scalar(database, "PRAGMA data_version")
+        if self._counted is None or self._counted[0] != version:
+            rows = scalar(database, "SELECT count(*) FROM outbox")
+            self._counted = version, rows if isinstance(rows, int) else 0
+        return self._counted[1]
+
+    def _count(self, change: int) -> None:
+        if self._counted is not None:
+            self._counted = self._counted[0], self._counted[1] + change
+
+    def _current(self, database: Database) -> object:
+        return scalar(database, "SELECT epoch FROM stream ORDER BY number DESC LIMIT 1")
 
     def _events(self, sql: str, **parameters: object) -> list[Event]:
         with self._open() as database:
             rows = database.execute(sql, parameters).fetchall()
-            return [self._with_name(database, _event(body)) for (body,) in rows]
+            return [self._with_name(database, _event(body, digest)) for body, digest in rows]
 
     def _with_name(self, database: Database, event: Event) -> Event:
         if not self._names or not isinstance(event.body, CheckIn):
@@ -242,13 +335,62 @@ class SqliteLedger:
         name = scalar(database, "SELECT name FROM people WHERE id = :person", person)
         return replace(event, name=name) if isinstance(name, str) else event
 
-    def _open_stream_if_renamed(self) -> None:
-        with self._open() as database, transaction(database):
-            row = database.execute("SELECT site, kiosk FROM stream ORDER BY number DESC LIMIT 1").fetchone()
-            if row is None:
-                self._begin_stream(database, "the database was made")
-            elif tuple(row) != (self._site, self._kiosk):
-                self._begin_stream(database, f"renamed from {row[0]}/{row[1]}")
+    def _surviving(self, act: Callable[[], Answer]) -> Answer:
+        """Do it; if the database turns out to be damaged, set it aside and do it with what can be saved."""
+        try:
+            return act()
+        except StoreError as err:
+            if not (self._rescues and is_damage(err)):
+                raise
+            with self._lock:
+                self.close()
+                self._rescue(self._remember(), err)
+            return act()
+
+    def _begin(self) -> None:
+        """Make sure of the file, of its second copy and of the stream. Raises StoreError."""
+        with self._lock:
+            memory = self._remember()
+            if self._rescues:
+                self._rescue_if_damaged(memory)
+            with self._open() as database, transaction(database):
+                row = database.execute(
+                    "SELECT site, kiosk FROM stream ORDER BY number DESC LIMIT 1"
+                ).fetchone()
+                if behind := epochs_behind(database, memory):
+                    found = bring_in(database, self._tail, memory)
+                    log.warning("the database is an old copy: %d events come from the second copy", found)
+                    self._begin_stream(database, f"the database was behind in {', '.join(behind)}")
+                elif row is None:
+                    self._begin_stream(database, "the database was made")
+                elif tuple(row) != (self._site, self._kiosk):
+                    self._begin_stream(database, f"renamed from {row[0]}/{row[1]}")
+
+    def _remember(self) -> Memory:
+        with storage_errors("the second copy of the events cannot be read"):
+            return self._tail.remember()
+
+    def _rescue_if_damaged(self, memory: Memory) -> None:
+        try:
+            check(self._path, was_ours=bool(memory.highest))
+            if self._path.exists():
+                with self._open() as database:
+                    compare(database, self._tail, memory)
+        except StoreError as err:
+            if not is_damage(err):
+                raise
+            self._rescue(memory, err)
+
+    def _rescue(self, memory: Memory, err: StoreError) -> None:
+        self.close()
+        aside = set_aside(self._path)
+        log.warning("the database is damaged and was set aside as %s: %s", aside.name, err)
+        with self._open() as database:
+            counts = carry_over(aside, database)
+            with transaction(database):
+                bring_in(database, self._tail, memory)
+                self._begin_stream(database, f"the database was damaged; see {aside.name}")
+        log.warning("rows carried over from the damaged database: %s", counts)
 
     def _begin_stream(self, database: Database, why: str) -> None:
         database.execute(
@@ -273,8 +415,11 @@ class SqliteLedger:
         file and what the disk holds may differ.
         """
         with self._lock, storage_errors("the ledger cannot be read or written"):
+            if self._database is not None and self._inode != _inode(self._path):
+                self.close()  # another process set the file aside
             if self._database is None:
                 self._database = open_database(self._path)
+                self._inode = _inode(self._path)
             try:
                 yield self._database
             except (sqlite3.Error, OSError, StoreError):
@@ -282,75 +427,47 @@ class SqliteLedger:
                 raise
 
 
-def _event(body: str) -> Event:
+def _event(body: str, digest: str) -> Event:
+    """The event, if it still is what was recorded; raises DamagedError."""
     try:
-        return wire.decode_event(body.encode())
-    except FeedError as err:
-        raise StoreError(f"an event in the ledger is damaged: {err}") from err
+        event = wire.decode_event(body.encode())
+    except (FeedError, UnicodeEncodeError) as err:
+        raise DamagedError(f"an event in the ledger is damaged: {err}") from err
+    if wire.event_hash(event) != digest:
+        raise DamagedError(f"number {event.seq} in the ledger is not what was recorded")
+    return event
 
 
-def _check_target(database: Database, body: Body) -> None:
-    """Only what is recorded here can be corrected here; raises InputError."""
+def _settle_target(database: Database, body: Body) -> Body:
+    """The same, a correction with the name its check-in has now; raises InputError if there is none here."""
     if not isinstance(body, Correction):
-        return
-    kind = scalar(
-        database,
+        return body
+    row = database.execute(
         """
-        SELECT kind FROM events JOIN stream USING (epoch)
-        WHERE epoch = :epoch AND events.seq = :seq AND kiosk = :kiosk
+        SELECT target.kind, stream.kiosk, target.epoch, target.seq FROM events AS named
+        LEFT JOIN renewed USING (number)
+        JOIN events AS target ON target.number = coalesce(became, named.number)
+        JOIN stream ON stream.epoch = target.epoch
+        WHERE named.epoch = :epoch AND named.seq = :seq
         """,
-        {"epoch": body.of.epoch, "seq": body.of.seq, "kiosk": body.of.kiosk},
-    )
-    if kind != "check_in":
+        {"epoch": body.of.epoch, "seq": body.of.seq},
+    ).fetchone()
+    if row is None or row[0] != "check_in" or row[1] != body.of.kiosk:
         raise InputError(f"number {body.of.seq} of {body.of.kiosk} is no check-in that is recorded here")
+    return replace(body, of=EventId(*row[1:]))
 
 
-def _follow_names(body: Body, renamed: Mapping[EventId, EventId]) -> Body:
-    """The same, with a correction pointing to the new name of its check-in."""
-    return replace(body, of=renamed.get(body.of, body.of)) if isinstance(body, Correction) else body
+def _inode(path: Path) -> int:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return 0
 
 
-# By index in every part: recorded in the span; fixed into it; corrected into it.
-_BETWEEN = """
-WITH
-fixes AS (
-    SELECT boot_id, at_s * 1000 - mono_ms AS zero_ms FROM events WHERE kind = 'time_fix'
-),
-meant AS (
-    SELECT number, epoch, seq, boot_id FROM events
-    WHERE at_s BETWEEN :first AND :end AND kind = 'check_in'
-    UNION
-    SELECT number, epoch, seq, events.boot_id FROM fixes CROSS JOIN events ON
-        events.boot_id = fixes.boot_id AND kind = 'check_in' AND clock <> 'synchronised'
-        AND mono_ms BETWEEN :first * 1000 - zero_ms AND :end * 1000 - zero_ms
-    UNION
-    SELECT target.number, target.epoch, target.seq, target.boot_id FROM events
-    JOIN events AS target ON target.epoch = events.of_epoch AND target.seq = events.of_seq
-    WHERE events.at_s BETWEEN :first AND :end AND events.kind = 'correction'
-)
-SELECT body FROM events WHERE number IN (
-    SELECT number FROM meant
-    UNION
-    SELECT events.number FROM meant
-    JOIN events ON kind = 'correction' AND of_epoch = meant.epoch AND of_seq = meant.seq
-    UNION
-    SELECT events.number FROM events WHERE kind = 'time_fix' AND boot_id IN (SELECT boot_id FROM meant)
-)
-ORDER BY number
+_NUMBER_WAITING = """
+SELECT number FROM events JOIN outbox USING (number) WHERE epoch = :epoch AND seq = :seq
 """
-
-_LATEST_OF = """
-WITH meant AS (
-    SELECT number, epoch, seq, boot_id FROM events
-    WHERE person_id = :person ORDER BY number DESC LIMIT :limit
-)
-SELECT body FROM events WHERE number IN (
-    SELECT number FROM meant
-    UNION
-    SELECT events.number FROM meant
-    JOIN events ON kind = 'correction' AND of_epoch = meant.epoch AND of_seq = meant.seq
-    UNION
-    SELECT events.number FROM events WHERE kind = 'time_fix' AND boot_id IN (SELECT boot_id FROM meant)
-)
-ORDER BY number
+# Of one epoch the lower numbers lie before the higher ones; others may lie between.
+_LOWEST_WAITING = """
+SELECT seq FROM outbox CROSS JOIN events USING (number) WHERE epoch = :epoch ORDER BY number LIMIT 1
 """

@@ -20,12 +20,13 @@ from glancein.domain.strict_json import LARGEST_SEQ
 from glancein.errors import FeedError, GlanceinError, StoreError
 from glancein.mqtt.broker_url import BrokerUrl
 from glancein.mqtt.link import Connection, Greeting, Lost, Message, Receipt, open_link
-from glancein.ports import Clock, History, Ledger
-from glancein.types import Event
+from glancein.ports import Clock, DeadLetters, History, Ledger
+from glancein.types import Event, EventId
 
 log = logging.getLogger(__name__)
 
 STATE_EVERY_S = 2.0  # the state topic at most so often, and only when something changed
+STEADY_S = 10.0  # a connection that held so long was no flapping one: the next attempt comes soon
 LOOK_EVERY_S = 5.0  # how long a row written by another process may wait to be noticed
 
 
@@ -45,13 +46,13 @@ class PublisherRules:
 
     delivery: Delivery = Delivery.CONSUMER
     window: int = 200
-    ack_timeout_s: float = 10.0
+    ack_timeout_s: float = 8.0  # with a turn of 2 s, silence is reported within 10 s
     backoff_s: float = 1.0
     longest_s: float = 60.0
     seal: wire.Seal = wire.UNSEALED
 
 
-class Record(Ledger, History, Protocol):
+class Record(Ledger, History, DeadLetters, Protocol):
     """The ledger as the publisher needs it."""
 
 
@@ -72,6 +73,7 @@ class Status:
     backlog: int = 0
     in_flight: int = 0
     delivered: int = 0
+    laid_aside: int = 0
     ignored_acknowledgements: int = 0
     last_error: str | None = None
 
@@ -116,6 +118,7 @@ class MqttPublisher:
         self._connect = connect
         self._status = Status()
         self._sent_up_to: dict[str, int] = {}  # by epoch: acknowledgements beyond it are not about us
+        self._contradicted: set[str] = set()  # epochs of which the consumer knows other events than we
         self._news = threading.Event()
         self._stopping = threading.Event()
         self._link: Connection | None = None
@@ -143,6 +146,7 @@ class MqttPublisher:
             "backlog": status.backlog,
             "in_flight": status.in_flight,
             "delivered": status.delivered,
+            "laid_aside": status.laid_aside,
             "ignored_acknowledgements": status.ignored_acknowledgements,
             "last_error": status.last_error,
         }
@@ -157,11 +161,13 @@ class MqttPublisher:
     def _run(self) -> None:
         failures = 0
         while not self._stopping.is_set():
+            began_s = time.monotonic()
             try:
                 self._converse()
                 failures = 0
             except GlanceinError as err:
-                failures = 1 if self._status.connected else failures + 1
+                is_steady = time.monotonic() - began_s >= STEADY_S
+                failures = 1 if is_steady else failures + 1
                 self._complain(str(err))
             except Exception:  # the loop's top: whatever it was, delivering must go on
                 failures += 1
@@ -176,7 +182,9 @@ class MqttPublisher:
         will = Message(
             topic("state"), wire.encode_state(wire.KioskState(site, kiosk, online=False)), retain=True
         )
-        greeting = Greeting(f"glancein-{site}-{kiosk}", will, (topic("ack"), topic("resend")))
+        greeting = Greeting(
+            f"glancein-{site}-{kiosk}", will, (topic("ack"), topic("refuse"), topic("resend"))
+        )
         link = self._connect(self._address.url, greeting)
         session = _Session(link, progress_at=time.monotonic())
         self._link = link
@@ -252,6 +260,10 @@ class MqttPublisher:
         if self._rules.delivery is Delivery.CONSUMER and self._status.last_error is None:
             self._complain("no acknowledgement from a consumer; the events stay in the outbox")
         session.stalls += 1
+        for epoch in {epoch for epoch, _ in session.in_flight} & self._contradicted:
+            # Neither acknowledged one by one nor refused: rather twice at the consumer than never.
+            renewed = self._record.renew(epoch, 1, LARGEST_SEQ)
+            log.warning("%d events of a contradicted epoch were recorded anew", renewed)
         self._send_again(session)
 
     def _send_again(self, session: _Session) -> None:
@@ -267,6 +279,8 @@ class MqttPublisher:
             match message.topic.rsplit("/", 1)[-1]:
                 case "ack":
                     self._on_acknowledgement(session, wire.decode_acknowledgement(message.payload))
+                case "refuse":
+                    self._on_refusal(session, wire.decode_refusal(message.payload))
                 case "resend":
                     self._on_resend(session, wire.decode_resend(message.payload))
         except StoreError:
@@ -275,23 +289,63 @@ class MqttPublisher:
             self._ignore(str(err))
 
     def _on_acknowledgement(self, session: _Session, ack: wire.Acknowledgement) -> None:
-        if self._is_old_copy(ack):
-            moved = self._record.open_epoch(f"the consumer knows number {ack.up_to} of {ack.epoch} otherwise")
-            log.warning("this database is an old copy: a new epoch begins, %d events move there", moved)
-            self._send_again(session)
+        if self._contradicts(ack):
+            self._on_contradiction(session, ack)
         elif ack.up_to > self._sent_up_to.get(ack.epoch, 0):
             self._ignore(f"an acknowledgement up to {ack.up_to} is beyond what was sent")
         elif self._rules.delivery is Delivery.CONSUMER:
             self._take_out(session, ack.epoch, ack.up_to)
 
-    def _is_old_copy(self, ack: wire.Acknowledgement) -> bool:
-        """True if the consumer committed an event of our epoch that is not the one recorded here."""
+    def _contradicts(self, ack: wire.Acknowledgement) -> bool:
+        """True if the consumer committed an event of an epoch of ours that is not the one recorded here."""
         if ack.head is None or ack.up_to == 0:
             return False
         position = self._record.position()
-        if ack.epoch != position.epoch or ack.up_to < position.history_from:
-            return False
-        return self._record.hash_of(ack.epoch, ack.up_to) != ack.head
+        if ack.epoch == position.epoch:
+            is_ours = ack.up_to >= position.history_from
+        else:
+            is_ours = bool(self._record.replay(ack.epoch, 1, 1))
+        return is_ours and self._record.hash_of(ack.epoch, ack.up_to) != ack.head
+
+    def _on_contradiction(self, session: _Session, ack: wire.Acknowledgement) -> None:
+        """This database is an old copy: no further number of that epoch is given out.
+
+        What waits is sent under its old names. The consumer acknowledges one by one what it has as well,
+        and refuses what it has otherwise.
+        """
+        if ack.epoch not in self._contradicted:
+            self._contradicted.add(ack.epoch)
+            session.progress_at = time.monotonic()
+        if ack.epoch == self._record.position().epoch:
+            self._record.open_epoch(f"the consumer knows number {ack.up_to} of {ack.epoch} otherwise")
+            log.warning("this database is an old copy: a new epoch begins")
+            self._news.set()
+
+    def _on_refusal(self, session: _Session, refusal: wire.Refusal) -> None:
+        """The consumer will never take this event: out of the way of the others, and kept."""
+        name = EventId(self._address.kiosk, refusal.epoch, refusal.seq)
+        key = refusal.epoch, refusal.seq
+        if self._record.hash_of(*key) != refusal.hash or refusal.seq > self._sent_up_to.get(refusal.epoch, 0):
+            self._ignore(f"a refusal of number {refusal.seq}, which was not sent like that")
+            return
+        if refusal.why is wire.RefusedFor.FORK:
+            is_known = self._record.renew(refusal.epoch, refusal.seq, refusal.seq) > 0
+        else:
+            is_known = self._lay_aside(name, f"{refusal.why.value}: {refusal.words}")
+        if not is_known:
+            self._ignore(f"a refusal of number {refusal.seq}, which does not wait")
+            return
+        session.in_flight.pop(key, None)
+        session.progress_at = time.monotonic()
+        self._news.set()
+
+    def _lay_aside(self, name: EventId, why: str) -> bool:
+        was_waiting = self._record.lay_aside(name, why)
+        if was_waiting:
+            log.warning("event %d was laid aside: %s", name.seq, why)
+            count = self._status.laid_aside + 1
+            self._status = replace(self._status, laid_aside=count)
+        return was_waiting
 
     def _on_resend(self, session: _Session, wanted: wire.Resend) -> None:
         """Send again: what waits goes through the window once more, the rest comes from history."""
@@ -312,12 +366,21 @@ class MqttPublisher:
     def _on_receipt(self, session: _Session, receipt: Receipt) -> None:
         session.unanswered.discard(receipt.token)
         if not receipt.delivered:
-            self._complain(f"the broker {self._address.url} did not pass an event on: {receipt.words}")
-            if self._rules.delivery is Delivery.PUBACK:
-                session.progress_at = time.monotonic()
+            self._on_undelivered(session, receipt)
             return
         if self._rules.delivery is Delivery.PUBACK and receipt.token in session.in_flight.values():
             session.confirmed.add(receipt.token)
+            self._take_out_confirmed(session)
+
+    def _on_undelivered(self, session: _Session, receipt: Receipt) -> None:
+        self._complain(f"the broker {self._address.url} did not pass an event on: {receipt.words}")
+        if self._rules.delivery is not Delivery.PUBACK:
+            return
+        session.progress_at = time.monotonic()
+        key = next((key for key, token in session.in_flight.items() if token == receipt.token), None)
+        if receipt.is_final and key is not None:
+            del session.in_flight[key]
+            self._lay_aside(EventId(self._address.kiosk, *key), receipt.words)
             self._take_out_confirmed(session)
 
     def _take_out_confirmed(self, session: _Session) -> None:

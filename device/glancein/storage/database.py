@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from glancein.errors import StoreError
+from glancein.errors import DamagedError, StoreError
 from glancein.storage.schema import KIOSK, Schema
 
 BUSY_TIMEOUT_S = 5.0
@@ -74,7 +74,8 @@ def storage_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError) as err:
-        raise StoreError(f"{doing}: {in_words(err)}") from err
+        kind = DamagedError if _means_damage(err) else StoreError
+        raise kind(f"{doing}: {in_words(err)}") from err
 
 
 def in_words(err: Exception) -> str:
@@ -109,6 +110,10 @@ def scalar(database: Database, sql: str, parameters: Mapping[str, object] | None
     """The first column of the first row, None without rows."""
     row = database.execute(sql, dict(parameters or {})).fetchone()
     return None if row is None else row[0]
+
+
+def _means_damage(err: Exception) -> bool:
+    return getattr(err, "sqlite_errorname", "").startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
 
 
 _WORDS = {

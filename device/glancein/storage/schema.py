@@ -142,4 +142,23 @@ _KIOSK_VERSION_3 = (
     "CREATE INDEX passes_by_person ON passes (person_id)",
 )
 
-KIOSK = Schema(0x676C6E63, (_KIOSK_VERSION_1, _KIOSK_VERSION_2, _KIOSK_VERSION_3))  # "glnc"
+# Events that cannot be delivered as they are: laid aside for a person, or recorded anew under another name.
+_KIOSK_VERSION_4 = (
+    """
+    CREATE TABLE laid_aside (
+        number INTEGER PRIMARY KEY REFERENCES events (number),
+        why TEXT NOT NULL,
+        at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+    )
+    """,
+    """
+    CREATE TABLE renewed (
+        number INTEGER PRIMARY KEY REFERENCES events (number),
+        became INTEGER NOT NULL REFERENCES events (number)
+    )
+    """,
+)
+
+KIOSK = Schema(  # "glnc"
+    0x676C6E63, (_KIOSK_VERSION_1, _KIOSK_VERSION_2, _KIOSK_VERSION_3, _KIOSK_VERSION_4)
+)

@@ -1,0 +1,67 @@
+"""The queries that look back over the record."""
+
+LAST_OF = """
+SELECT body, hash FROM events AS punch
+WHERE person_id = :person AND NOT EXISTS (
+    SELECT 1 FROM events
+    WHERE kind = 'correction' AND of_epoch = punch.epoch AND of_seq = punch.seq
+    AND json_extract(body, '$.becomes.void') IS NOT NULL
+)
+ORDER BY number DESC LIMIT 1
+"""
+
+# <> as well as =, because SQLite takes the partial index only for the condition it was made with.
+UNFIXED = """
+SELECT body, hash FROM events
+WHERE boot_id = :boot AND kind = 'check_in' AND clock <> 'synchronised'
+AND clock = 'unsynchronised' AND number > (
+    SELECT coalesce(max(number), 0) FROM events WHERE boot_id = :boot AND kind = 'time_fix'
+)
+ORDER BY mono_ms DESC LIMIT 1
+"""
+
+# By index in every part: recorded in the span; fixed into it; corrected into it.
+BETWEEN = """
+WITH
+fixes AS (
+    SELECT boot_id, at_s * 1000 - mono_ms AS zero_ms FROM events WHERE kind = 'time_fix'
+),
+meant AS (
+    SELECT number, epoch, seq, boot_id FROM events
+    WHERE at_s BETWEEN :first AND :end AND kind = 'check_in'
+    UNION
+    SELECT number, epoch, seq, events.boot_id FROM fixes CROSS JOIN events ON
+        events.boot_id = fixes.boot_id AND kind = 'check_in' AND clock <> 'synchronised'
+        AND mono_ms BETWEEN :first * 1000 - zero_ms AND :end * 1000 - zero_ms
+    UNION
+    SELECT target.number, target.epoch, target.seq, target.boot_id FROM events
+    JOIN events AS target ON target.epoch = events.of_epoch AND target.seq = events.of_seq
+    WHERE events.at_s BETWEEN :first AND :end AND events.kind = 'correction'
+)
+SELECT body, hash FROM events WHERE number NOT IN (SELECT number FROM renewed) AND number IN (
+    SELECT number FROM meant
+    UNION
+    SELECT events.number FROM meant
+    JOIN events ON kind = 'correction' AND of_epoch = meant.epoch AND of_seq = meant.seq
+    UNION
+    SELECT events.number FROM events WHERE kind = 'time_fix' AND boot_id IN (SELECT boot_id FROM meant)
+)
+ORDER BY number
+"""
+
+LATEST_OF = """
+WITH meant AS (
+    SELECT number, epoch, seq, boot_id FROM events
+    WHERE person_id = :person AND number NOT IN (SELECT number FROM renewed)
+    ORDER BY number DESC LIMIT :limit
+)
+SELECT body, hash FROM events WHERE number NOT IN (SELECT number FROM renewed) AND number IN (
+    SELECT number FROM meant
+    UNION
+    SELECT events.number FROM meant
+    JOIN events ON kind = 'correction' AND of_epoch = meant.epoch AND of_seq = meant.seq
+    UNION
+    SELECT events.number FROM events WHERE kind = 'time_fix' AND boot_id IN (SELECT boot_id FROM meant)
+)
+ORDER BY number
+"""

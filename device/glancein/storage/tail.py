@@ -1,0 +1,228 @@
+"""A second copy of the events that nobody has acknowledged, in plain files beside the database.
+
+Each file holds frames: length, CRC-32, then one line of JSON: an event as it is in the ledger, or the word
+that numbers of an epoch are gone from the outbox for good. A frame is appended after the commit to the
+database and synced before the event is shown: so this copy is never ahead of a sound database, and if it is,
+the database is an old one. Every process that records has a file of its own, locked while it lives. A file is
+deleted once every event in it is gone, except the newest, which also says how far the stream has come.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from glancein.domain import wire
+from glancein.domain.event_body import EPOCH
+from glancein.domain.strict_json import canonical, matching, parse_object, whole
+from glancein.errors import FeedError
+from glancein.types import Event
+
+log = logging.getLogger(__name__)
+
+FRAME = struct.Struct("<II")  # length and CRC-32 of what follows
+FILE_BYTES = 1_000_000  # then the next file begins; about 1,300 events
+LARGEST_FRAME = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """These numbers of an epoch have left the outbox for good."""
+
+    epoch: str
+    first: int
+    last: int
+
+
+@dataclass(slots=True)
+class Memory:
+    """What the files say as a whole: how far each epoch goes, its last event that is here, what is gone."""
+
+    highest: dict[str, int] = field(default_factory=dict)
+    last: dict[str, Event] = field(default_factory=dict)
+    gone: list[Gone] = field(default_factory=list)
+    is_damaged: bool = False
+
+    def take(self, said: Event | Gone) -> None:
+        """Add one line of a file."""
+        seq = said.last if isinstance(said, Gone) else said.seq
+        self.highest[said.epoch] = max(seq, self.highest.get(said.epoch, 0))
+        if isinstance(said, Gone):
+            _merge(self.gone, said)
+        elif said.epoch not in self.last or said.seq >= self.last[said.epoch].seq:
+            self.last[said.epoch] = said
+
+    def waits(self, event: Event) -> bool:
+        """True unless the event is gone."""
+        return not any(g.epoch == event.epoch and g.first <= event.seq <= g.last for g in self.gone)
+
+
+class Tail:
+    """The files of one database; used by one thread at a time. Raises OSError where the disk fails."""
+
+    def __init__(self, database: Path, *, file_bytes: int = FILE_BYTES) -> None:
+        self._stem = f"{database.name}.tail-"
+        self._folder = database.parent
+        self._file_bytes = file_bytes
+        self._last_numbers: dict[Path, int] = {}  # of the database, of the last event in each file
+        self._path: Path | None = None
+        self._descriptor = -1
+        self._size = 0
+
+    def remember(self) -> Memory:
+        """Read everything once; what is torn or damaged is passed over."""
+        memory = Memory()
+        for path in self._paths():
+            for said in _said(path, memory):
+                memory.take(said)
+        return memory
+
+    def waiting(self, memory: Memory) -> Iterator[tuple[Path, Event]]:
+        """Every event that is not gone, file by file."""
+        for path in self._paths():
+            for said in _said(path, memory):
+                if isinstance(said, Event) and memory.waits(said):
+                    yield path, said
+
+    def place(self, path: Path, number: int) -> None:
+        """An event of that file has this number in the database."""
+        self._last_numbers[path] = max(number, self._last_numbers.get(path, 0))
+
+    def append(self, event: Event, number: int) -> None:
+        """Add an event with its number in the database, and sync. Raises OSError."""
+        try:
+            path = self._write(wire.encode_event(event))
+            self.place(path, number)
+            os.fdatasync(self._descriptor)
+        except OSError:
+            self.close()  # after a failed sync nobody knows what of the file is on the disk
+            raise
+
+    def forget(self, gone: Gone, *, oldest_waiting: int | None) -> None:
+        """Note what left the outbox and delete files in which nothing waits. Raises OSError.
+
+        Not synced: a note that a power cut takes away only means that these events are sent once more.
+        """
+        self._write(canonical({"gone": gone.epoch, "first": gone.first, "last": gone.last}))
+        for path in self._paths()[:-1]:
+            last = self._last_numbers.get(path)
+            is_done = oldest_waiting is None or (last is not None and last < oldest_waiting)
+            if path != self._path and is_done and _is_free(path):
+                path.unlink(missing_ok=True)
+                self._last_numbers.pop(path, None)
+
+    def close(self) -> None:
+        """Let the file go; the next word begins a new one."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor, self._path = -1, None
+
+    def _paths(self) -> list[Path]:
+        return sorted(self._folder.glob(f"{self._stem}*"))
+
+    def _write(self, line: bytes) -> Path:
+        if self._path is None or self._size > self._file_bytes:
+            self._path = self._begin_file()
+        frame = FRAME.pack(len(line), zlib.crc32(line)) + line
+        written = os.pwrite(self._descriptor, frame, self._size)
+        if written != len(frame):  # the next attempt writes over the torn one
+            raise OSError(28, "No space left on device")
+        self._size += written
+        return self._path
+
+    def _begin_file(self) -> Path:
+        if self._descriptor >= 0:
+            os.fdatasync(self._descriptor)
+            self.close()
+        paths = self._paths()
+        number = int(paths[-1].name.removeprefix(self._stem)) + 1 if paths else 1
+        while True:
+            path = self._folder / f"{self._stem}{number:08}"
+            try:
+                self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            except FileExistsError:  # another process was faster
+                number += 1
+            else:
+                break
+        self._size = 0
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        return path
+
+
+def _is_free(path: Path) -> bool:
+    """True if no living process writes to the file."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _merge(spans: list[Gone], new: Gone) -> None:
+    """Acknowledgements continue each other: a long list of them becomes a few spans."""
+    for place, span in enumerate(spans):
+        if span.epoch == new.epoch and new.first <= span.last + 1 and new.last >= span.first - 1:
+            spans[place] = Gone(span.epoch, min(span.first, new.first), max(span.last, new.last))
+            return
+    spans.append(new)
+
+
+def _said(path: Path, memory: Memory) -> Iterator[Event | Gone]:
+    for line in _lines(path, memory):
+        try:
+            fields = parse_object(line)
+            if "gone" in fields:
+                first, last = whole(fields, "first", low=1), whole(fields, "last", low=1)
+                yield Gone(matching(fields, "gone", EPOCH), first, last)
+            else:
+                yield wire.decode_event(line)
+        except FeedError as err:  # another version wrote it
+            memory.is_damaged = True
+            log.warning("%s holds a line that cannot be read: %s", path.name, err)
+
+
+def _lines(path: Path, memory: Memory) -> Iterator[bytes]:
+    """Every whole frame; behind a damaged one the next whole one is looked for."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        memory.is_damaged = True
+        return
+    place = 0
+    while place + FRAME.size <= len(content):
+        line = _line_at(content, place)
+        if line is None:
+            memory.is_damaged = True
+            place = _next_frame(content, place + 1)
+            continue
+        yield line
+        place += FRAME.size + len(line)
+
+
+def _line_at(content: bytes, place: int) -> bytes | None:
+    length, check = FRAME.unpack_from(content, place)
+    if not 0 < length <= min(LARGEST_FRAME, len(content) - place - FRAME.size):
+        return None
+    line = content[place + FRAME.size : place + FRAME.size + length]
+    return line if zlib.crc32(line) == check else None
+
+
+def _next_frame(content: bytes, place: int) -> int:
+    """Where the next whole frame begins: every line is a JSON object and begins with a brace."""
+    while (brace := content.find(b"{", place + FRAME.size)) >= 0:
+        if _line_at(content, brace - FRAME.size) is not None:
+            return brace - FRAME.size
+        place = brace - FRAME.size + 1
+    return len(content)
