@@ -128,9 +128,8 @@ def words_of(reply: Reply) -> str:
     if isinstance(found, dict):
         for key in ("detail", "message", "error", "title", "errors"):
             if found.get(key):
-                text = (
-                    found[key] if isinstance(found[key], str) else json.dumps(found[key], ensure_ascii=False)
-                )
+                value = found[key]
+                text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
                 break
     elif "<html" in text.lower():
         text = ""
@@ -159,8 +158,8 @@ def _checked(url: str) -> _Parts:
         raise SettingsError("the address holds a name or password; those come from the environment or a file")
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
         raise SettingsError(
-            f"http://{parts.hostname} would send punches and secrets in the clear; use https:// (with --ca for "
-            "a certificate of your own)"
+            f"http://{parts.hostname} would send punches and secrets in the clear; use https:// (with --ca "
+            "for a certificate of your own)"
         )
     return _Parts(parts.scheme, parts.hostname, port)
 

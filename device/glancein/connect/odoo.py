@@ -106,8 +106,8 @@ class Odoo:
         )
         if still_open is None:
             return Refused(
-                f"{self._link}: nobody checked in before this check-out: there is no open attendance at {at} UTC; "
-                "add the check-in there, then try again"
+                f"{self._link}: there is no open attendance to check out of at {at} UTC; add the check-in "
+                "there, then try again"
             )
         self._model("hr.attendance", "write", [[still_open], {"check_out": at}])
         return Done(f"hr.attendance {still_open}")
@@ -144,9 +144,8 @@ class Odoo:
             raise NotNowError(self._link.busy(reply) or Later(words))
         error = found.get("error")
         if isinstance(error, dict):
-            data = error.get("data") if isinstance(error.get("data"), dict) else {}
-            kind = str(data.get("name") or "").rpartition(".")[2]
-            raise OdooError(
-                kind, plain(str(data.get("message") or error.get("message") or "no reason given"))
-            )
+            data = error.get("data")
+            said = data if isinstance(data, dict) else error
+            words = plain(str(said.get("message") or "no reason given"))
+            raise OdooError(str(said.get("name") or "").rpartition(".")[2], words)
         return found.get("result")

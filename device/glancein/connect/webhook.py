@@ -102,7 +102,7 @@ def _key(secret: str) -> bytes:
         key = b""
     if not secret.startswith(PREFIX) or len(key) < SHORTEST_KEY:
         raise SettingsError(
-            f"the webhook's secret is not {PREFIX!r} and at least {SHORTEST_KEY} bytes in base64; make one with: "
-            f'echo "{PREFIX}$(openssl rand -base64 32)"'
+            f"the webhook's secret is not {PREFIX!r} and at least {SHORTEST_KEY} bytes in base64; "
+            f'make one with: echo "{PREFIX}$(openssl rand -base64 32)"'
         )
     return key

@@ -1,0 +1,609 @@
+"""From the store to other HR systems: each event once, in order, and every refusal in words."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import hmac
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from tests.device.hr_systems import FrappeSite, OdooRaisedError, OdooServer, Request, Response, serving
+from tests.device.punches import EPOCH, NOON, check_in, moment
+
+from glancein.adapters.feed_store import SqliteFeedStore
+from glancein.domain import wire
+from glancein.domain.delivery import Answer, Done, Held, Later, Line, Parcel, State, wait_s
+from glancein.domain.intake import read_arrival
+from glancein.errors import SettingsError
+from glancein.ports import Remote
+from glancein.types import (
+    Body,
+    ClockTrust,
+    Correction,
+    Direction,
+    Event,
+    EventId,
+    OtherDirection,
+    TimeFix,
+    Voided,
+)
+
+pytest.importorskip("httpx", reason="needs pip install glancein[connect]")
+
+from glancein.connect.courier import Courier, Round
+from glancein.connect.csv_drop import CsvDrop
+from glancein.connect.frappe import Frappe, FrappeRules
+from glancein.connect.http_link import HttpLink, Site
+from glancein.connect.odoo import Odoo, OdooLogin
+from glancein.connect.webhook import Webhook
+
+KEY = b"a key of four and twenty bytes"
+SECRET = "whsec_" + base64.b64encode(KEY).decode()
+LOGIN = OdooLogin("hr", "clock", "api-key")
+IN, OUT = Direction.IN, Direction.OUT
+
+
+class Desk:
+    """A store, a stream that grows in it, and a courier whose clock is set by hand."""
+
+    def __init__(self, path: Path) -> None:
+        self.store = SqliteFeedStore(path)
+        self.now_s = 1_000_000.0
+        self.events: list[Event] = []
+
+    def say(self, *bodies: Body) -> None:
+        """The kiosk says these things."""
+        for body in bodies:
+            last = self.events[-1] if self.events else None
+            previous = wire.NO_HASH if last is None else wire.event_hash(last)
+            event = Event("hq", "door", EPOCH, len(self.events) + 1, previous, body)
+            self.events.append(event)
+            self.store.commit([read_arrival(wire.encode_event(event))], [])
+
+    def courier(self, remote: Remote, *, hold_s: float = 0.0, fixes: bool = True) -> Courier:
+        """What carries them there."""
+        line = Line("there", hold_s=hold_s, fixes=fixes)
+        return Courier(self.store, remote, line=line, now=lambda: self.now_s, jitter=lambda: 1.0)
+
+    def held(self, state: State) -> list[Held]:
+        """Events that did not get through."""
+        return self.store.held("there", state, most=99)
+
+    def words(self, state: State) -> list[tuple[int, str]]:
+        """Which ones, and why."""
+        return [(held.event.seq, held.words) for held in self.held(state)]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    """An empty one."""
+    made = Desk(tmp_path / "feed.db")
+    yield made
+    made.store.close()
+
+
+def punch(person: str, seconds: float, direction: Direction = IN) -> Body:
+    """A check-in so many seconds after noon, with a fraction that most systems drop."""
+    return check_in(person, at=moment(seconds + 0.25), direction=direction)
+
+
+class Script:
+    """A remote that answers from a list, then with Done."""
+
+    most = 1
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers = list(answers)
+        self.got: list[int] = []
+
+    def deliver(self, parcels: Sequence[Parcel]) -> Answer:
+        """Note the numbers, answer the next answer."""
+        self.got.extend(parcel.event.seq for parcel in parcels)
+        return self.answers.pop(0) if self.answers else Done()
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+def test_each_event_is_handed_over_once(desk: Desk) -> None:
+    """Two rounds, two deliveries."""
+    desk.say(punch("A", 0), punch("B", 1))
+    remote = Script()
+
+    assert desk.courier(remote).round() == Round(done=2)
+    assert desk.courier(remote).round() == Round()
+    assert remote.got == [1, 2]
+
+
+def test_remote_that_is_away_is_left_alone_for_a_while(desk: Desk) -> None:
+    """Nothing else is tried, the waits grow, and a new start of the connector keeps to them."""
+    desk.say(punch("A", 0), punch("B", 1))
+    remote = Script(Later("away"), Later("away"), Later("busy", 30.0))
+
+    assert desk.courier(remote).round() == Round(failed=1, words="away", again_at=desk.now_s + 5)
+    assert desk.courier(remote).round() == Round(words="away", again_at=desk.now_s + 5)
+    desk.now_s += 5
+    assert desk.courier(remote).round().again_at == desk.now_s + 10
+    desk.now_s += 10
+    assert desk.courier(remote).round().again_at == desk.now_s + 30
+    desk.now_s += 30
+    assert desk.courier(remote).round() == Round(done=2)
+    assert remote.got == [1, 1, 1, 1, 2]
+
+
+def test_event_that_fails_holds_back_only_its_own_person(desk: Desk) -> None:
+    """An out must not overtake its in; other people do not wait."""
+    desk.say(punch("A", 0), punch("A", 9, OUT), punch("B", 10))
+    remote = Script(Later("odd", is_about_all=False))
+
+    assert desk.courier(remote).round() == Round(done=1, failed=1)
+    desk.now_s += 60
+    assert desk.courier(remote).round() == Round(done=2)
+    assert remote.got == [1, 3, 1, 2]
+
+
+def test_many_failures_in_a_row_are_the_remotes_fault(desk: Desk) -> None:
+    """It is not asked about ten thousand events when it fails at each."""
+    desk.say(*(punch(f"P{n}", n) for n in range(9)))
+    remote = Script(*(Later("oops", is_about_all=False) for _ in range(9)))
+
+    done = desk.courier(remote).round()
+
+    assert (done.failed, done.words) == (3, "oops")
+
+
+def test_waits_grow_to_an_hour_and_spread() -> None:
+    """Half of the wait is certain, half is chance."""
+    assert [wait_s(n, 1.0) for n in (1, 2, 3)] == [5, 10, 20]
+    assert wait_s(3, 0.0) == 10
+    assert wait_s(99, 1.0) == 3600
+
+
+def verified(request: Request) -> dict[str, object]:
+    """The body, after the check that a receiver makes, with the standard library only."""
+    name, stamp = request.headers["webhook-id"], request.headers["webhook-timestamp"]
+    digest = hmac.new(KEY, f"{name}.{stamp}.".encode() + request.body, hashlib.sha256).digest()
+    given = request.headers["webhook-signature"].removeprefix("v1,")
+    assert hmac.compare_digest(base64.b64decode(given), digest)
+    assert request.headers["idempotency-key"] == name
+    body = json.loads(request.body)
+    assert isinstance(body, dict)
+    return body
+
+
+def test_webhook_gets_every_kind_of_event_signed(desk: Desk) -> None:
+    """The receiver can check who sent it and when, and what to count."""
+    got: list[Request] = []
+    first = EventId("door", EPOCH, 1)
+    said = Correction(first, OtherDirection(OUT), "wrong way", "hr-1", moment(60))
+    desk.say(punch("A", 0), said, TimeFix(moment(90), 1.0))
+
+    def receive(request: Request) -> Response:
+        got.append(request)
+        return Response(204, b"")
+
+    with serving(receive) as url:
+        remote = Webhook(Site(f"{url}/hook?tenant=7"), SECRET, now=lambda: 1234.5)
+        assert desk.courier(remote).round() == Round(done=3)
+        remote.close()
+
+    bodies = [verified(request) for request in got]
+    assert [body["type"] for body in bodies] == ["check_in", "correction", "time_fix"]
+    assert [request.headers["webhook-id"] for request in got] == [f"{EPOCH}_{n}" for n in (1, 2, 3)]
+    assert got[0].headers["webhook-timestamp"] == "1234"
+    data = bodies[0]["data"]
+    assert isinstance(data, dict)
+    assert data["punch"] == {
+        "person_id": "A", "direction": "out", "time": "2026-03-02T12:00:00.250000+00:00",
+        "time_is": "recorded",
+    }  # fmt: skip
+    assert data["event"]["direction"] == "in"
+
+
+@pytest.mark.parametrize(
+    ("response", "state", "words"),
+    [
+        (Response(422, {"detail": "unknown person <b>A</b>"}), State.REFUSED, "HTTP 422: unknown person A"),
+        (Response(400, {"errors": [{"path": "x"}]}), State.REFUSED, 'HTTP 400: [{"path": "x"}]'),
+        (Response(500, b"<html><body>stack</body></html>"), State.FAILED, "HTTP 500: no reason given"),
+        (Response(401, b"who are you"), State.FAILED, "HTTP 401: who are you"),
+        (Response(503, b"", {"Retry-After": "77"}), State.FAILED, "is busy (HTTP 503)"),
+        (
+            Response(302, b"", {"Location": "http://elsewhere"}),
+            State.FAILED,
+            "points to another address (HTTP 302)",
+        ),
+        (Response(200, b"x" * 300_000), State.FAILED, "more than 262144 bytes"),
+        (Response(hang_up=True), State.FAILED, "cannot reach"),
+    ],
+)
+def test_webhooks_answer_decides_what_becomes_of_the_event(
+    desk: Desk, response: Response, state: State, words: str
+) -> None:
+    """Its judgement of the event, or its own trouble; in its words."""
+    desk.say(punch("A", 0))
+    with serving(lambda _: response) as url:
+        remote = Webhook(Site(url), SECRET)
+        desk.courier(remote).round()
+        remote.close()
+
+    ((seq, said),) = desk.words(state)
+    assert seq == 1
+    assert words in said
+    assert url.split("//")[1] in said
+
+
+def test_webhook_says_when_to_come_back(desk: Desk) -> None:
+    """Retry-After is kept to."""
+    desk.say(punch("A", 0))
+    with serving(lambda _: Response(429, b"", {"Retry-After": "77"})) as url:
+        remote = Webhook(Site(url), SECRET)
+        done = desk.courier(remote).round()
+        remote.close()
+
+    assert done.again_at == desk.now_s + 77
+
+
+@pytest.mark.parametrize(
+    "secret", ["", "hunter2", "whsec_", "whsec_c2hvcnQ=", "whsec_!!!!", base64.b64encode(KEY).decode()]
+)
+def test_weak_secret_is_refused_without_repeating_it(secret: str) -> None:
+    """And the message says how to make a good one."""
+    with pytest.raises(SettingsError, match="openssl rand -base64 32") as refused:
+        Webhook(Site("https://hr.example"), secret)
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("hr.example", "does not begin with https://"),
+        ("ftp://hr.example", "does not begin with https://"),
+        ("http://hr.example", "in the clear"),
+        ("https://hr:secret@hr.example", "name or password"),
+        ("https://hr.example:99999", "wrong host or port"),
+    ],
+)
+def test_address_that_would_give_secrets_away_is_refused(url: str, words: str) -> None:
+    """Before anything is sent."""
+    with pytest.raises(SettingsError, match=words) as refused:
+        HttpLink(Site(url))
+    assert "secret@" not in str(refused.value)
+
+
+def test_nothing_listens_there_is_told_in_words(desk: Desk) -> None:
+    """And the event waits."""
+    desk.say(punch("A", 0))
+    with serving(lambda _: Response()) as url:
+        pass
+    remote = Webhook(Site(url), SECRET)
+    done = desk.courier(remote).round()
+    remote.close()
+
+    assert done.words == f"cannot reach {url}: nothing listens there"
+
+
+def test_secrets_stay_out_of_the_log(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither the key nor what stands behind the question mark."""
+    caplog.set_level(logging.DEBUG)
+    desk.say(punch("A", 0))
+    with serving(lambda _: Response(500, b"no")) as url:
+        remote = Webhook(Site(f"{url}/?token=confidential"), SECRET)
+        desk.courier(remote).round()
+        remote.close()
+
+    said = caplog.text + repr(desk.words(State.FAILED)) + repr(LOGIN)
+    assert "confidential" not in said
+    assert SECRET not in said
+    assert "api-key" not in said
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    """The file as a spreadsheet reads it."""
+    return list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
+
+
+def test_csv_files_hold_what_payroll_counts(desk: Desk, tmp_path: Path) -> None:
+    """Corrected punches, later corrections as rows of their own, no cell that is a formula."""
+    folder = tmp_path / "drop"
+    folder.mkdir()
+    desk.say(punch("-1", 0), punch("B", 1), punch("C", 2))
+    desk.say(Correction(EventId("door", EPOCH, 2), Voided(), "test", "hr-1", moment(60)))
+
+    assert desk.courier(CsvDrop(folder)).round() == Round(done=4)
+    desk.say(Correction(EventId("door", EPOCH, 3), OtherDirection(OUT), "=cmd", "hr-1", moment(61)))
+    assert desk.courier(CsvDrop(folder)).round() == Round(done=1)
+
+    first, second = sorted(folder.iterdir())
+    assert (first.name, second.name) == ("punches-0000000001.csv", "punches-0000000005.csv")
+    assert [(row["kind"], row["person_id"], row["direction"]) for row in rows_of(first)] == [
+        ("check_in", "'-1", "in"), ("check_in", "C", "in"), ("correction", "", ""),
+    ]  # fmt: skip
+    (late,) = rows_of(second)
+    assert (late["corrects"], late["becomes"], late["direction"]) == (f"door/{EPOCH}/3", "direction", "out")
+    assert late["reason"] == "'=cmd"
+
+
+def test_csv_batch_that_was_interrupted_is_written_again_under_its_name(desk: Desk, tmp_path: Path) -> None:
+    """Killed after the rename and before our commit: the same name, the same rows, though more has come."""
+    folder = tmp_path / "drop"
+    folder.mkdir()
+    desk.say(punch("A", 0), punch("B", 1))
+
+    class Killed(CsvDrop):
+        def deliver(self, parcels: Sequence[Parcel]) -> Answer:
+            super().deliver(parcels)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        desk.courier(Killed(folder)).round()
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    desk.say(punch("C", 2))
+    assert desk.courier(CsvDrop(folder)).round() == Round(done=3)
+
+    after = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert before.items() <= after.items()
+    assert sorted(after) == ["punches-0000000001.csv", "punches-0000000003.csv"]
+
+
+def test_csv_folder_that_cannot_be_written_keeps_the_events(desk: Desk, tmp_path: Path) -> None:
+    """They wait; the words name the file."""
+    folder = tmp_path / "drop"
+    folder.mkdir()
+    remote = CsvDrop(folder)
+    folder.rmdir()
+    desk.say(punch("A", 0))
+
+    assert desk.courier(remote).round().failed == 1
+    assert "cannot write punches-0000000001.csv" in desk.words(State.FAILED)[0][1]
+    with pytest.raises(SettingsError, match="does not exist"):
+        CsvDrop(folder)
+
+
+@pytest.fixture
+def site() -> FrappeSite:
+    """Frappe HR with two employees."""
+    return FrappeSite({"A": "HR-EMP-1", "B": "HR-EMP-2"})
+
+
+def to_frappe(desk: Desk, site: FrappeSite, rules: FrappeRules | None = None) -> Round:
+    """One round of the connector."""
+    with serving(site.answer) as url:
+        remote = Frappe(Site(url), "key:secret", rules=rules)
+        done = desk.courier(remote, fixes=False).round()
+        remote.close()
+    return done
+
+
+def test_frappe_gets_check_ins_in_its_own_time(desk: Desk, site: FrappeSite) -> None:
+    """Whole seconds, in the zone of the site, IN and OUT."""
+    desk.say(punch("A", 0), punch("A", 3600, OUT), punch("B", 1))
+
+    assert to_frappe(desk, site, FrappeRules(zone=ZoneInfo("Asia/Seoul"))) == Round(done=3)
+
+    assert [(log["employee"], log["time"], log["log_type"]) for log in site.checkins] == [
+        ("HR-EMP-1", "2026-03-02 21:00:00", "IN"),
+        ("HR-EMP-1", "2026-03-02 22:00:00", "OUT"),
+        ("HR-EMP-2", "2026-03-02 21:00:01", "IN"),
+    ]
+    assert site.checkins[0]["device_id"] == "hq/door"
+
+
+@pytest.mark.parametrize("may_read", [True, False])
+def test_frappe_that_took_it_before_the_connection_broke_is_not_asked_twice(
+    desk: Desk, site: FrappeSite, *, may_read: bool
+) -> None:
+    """Killed between its commit and ours: its own duplicate check says that it is there."""
+    site.may_read = may_read
+    site.after = lambda response: replace(response, hang_up=True)
+    desk.say(punch("A", 0))
+    assert to_frappe(desk, site).failed == 1
+    site.after = lambda response: response
+    desk.now_s += 60
+
+    assert to_frappe(desk, site) == Round(done=1)
+    assert len(site.checkins) == 1
+
+
+def test_frappe_in_another_language_is_understood(desk: Desk, site: FrappeSite) -> None:
+    """What its refusal means is looked up, not read."""
+    site.duplicate_words = "이 직원은 이미 동일한 타임스탬프의 로그를 가지고 있습니다."
+    site.checkins.append(
+        {"employee": "HR-EMP-1", "time": "2026-03-02 12:00:00", "log_type": "IN", "name": "X"}
+    )
+    desk.say(punch("A", 0))
+
+    assert to_frappe(desk, site) == Round(done=1)
+
+
+def test_frappe_refuses_in_its_own_words(desk: Desk, site: FrappeSite) -> None:
+    """Unknown and inactive employees; everybody else goes on. Put right there, it is tried again."""
+    site.inactive.add("HR-EMP-2")
+    desk.say(punch("Z", 0), punch("B", 1), punch("A", 2))
+
+    assert to_frappe(desk, site) == Round(done=1, refused=2)
+    unknown, inactive = desk.words(State.REFUSED)
+    assert (
+        "HTTP 417: No Employee found for the given employee field value. 'attendance_device_id': Z"
+        in unknown[1]
+    )
+    assert "Transactions cannot be created for an Inactive Employee HR-EMP-2." in inactive[1]
+
+    site.inactive.clear()
+    desk.store.again("there", desk.held(State.REFUSED)[1].number)
+    assert to_frappe(desk, site) == Round(done=1)
+
+
+@pytest.mark.parametrize(
+    ("response", "words"),
+    [
+        (Response(401, {"exc_type": "AuthenticationError"}), "HTTP 401"),
+        (Response(403, {"exc_type": "PermissionError"}), "HTTP 403"),
+        (Response(404, b"<html>nginx</html>"), "HTTP 404"),
+        (Response(503, {"exc_type": "SessionStopped"}), "is busy (HTTP 503)"),
+        (Response(429, b""), "is busy (HTTP 429)"),
+    ],
+)
+def test_frappes_own_trouble_is_not_blamed_on_the_event(
+    desk: Desk, site: FrappeSite, response: Response, words: str
+) -> None:
+    """A wrong key, a missing right, an update: all events wait, none is refused."""
+    site.before = lambda _: response
+    desk.say(punch("A", 0), punch("B", 0))
+
+    done = to_frappe(desk, site)
+
+    assert (done.failed, done.refused) == (1, 0)
+    assert words in (done.words or "")
+
+
+def test_correction_after_the_fact_is_for_a_person(desk: Desk, site: FrappeSite) -> None:
+    """Before: it is simply right. After: it says what to change there, and who said so."""
+    desk.say(
+        punch("A", 0),
+        Correction(EventId("door", EPOCH, 1), OtherDirection(OUT), "mixed up", "lee", moment(1)),
+    )
+    assert to_frappe(desk, site) == Round(done=2)
+    assert site.checkins[0]["log_type"] == "OUT"
+
+    desk.say(Correction(EventId("door", EPOCH, 1), Voided(), "not there", "lee", moment(2)))
+
+    assert to_frappe(desk, site) == Round(refused=1)
+    assert desk.words(State.REFUSED) == [
+        (3, "Frappe has the punch door #1 already; correct it there: delete it (not there; lee)")
+    ]
+
+
+def test_punch_of_1970_waits_for_its_time(desk: Desk, site: FrappeSite) -> None:
+    """Held until the time fix, then handed over with the true time."""
+    early = replace(moment(0, wall=NOON - timedelta(days=20000), trust=ClockTrust.UNSYNCHRONISED))
+    desk.say(check_in("A", at=early))
+    with serving(site.answer) as url:
+        remote = Frappe(Site(url), "key:secret")
+        courier = desk.courier(remote, hold_s=3600, fixes=False)
+        assert courier.round() == Round()
+        desk.say(TimeFix(moment(60), 20000 * 86400))
+        assert courier.round() == Round(done=1)
+        remote.close()
+
+    assert site.checkins[0]["time"] == "2026-03-02 12:00:00"
+
+
+@pytest.fixture
+def odoo() -> OdooServer:
+    """Odoo with two employees."""
+    return OdooServer({"A": 11, "B": 12})
+
+
+def to_odoo(desk: Desk, odoo: OdooServer, login: OdooLogin = LOGIN) -> Round:
+    """One round of the connector."""
+    with serving(odoo.answer) as url:
+        remote = Odoo(Site(url), login)
+        done = desk.courier(remote, fixes=False).round()
+        remote.close()
+    return done
+
+
+def times(odoo: OdooServer) -> list[tuple[int, str, str | bool]]:
+    """Employee, in and out, hours and minutes."""
+    return [
+        (row["employee_id"], row["check_in"][11:16], row["check_out"] and row["check_out"][11:16])
+        for row in odoo.attendances.values()
+    ]
+
+
+def test_odoo_gets_attendances_that_open_and_close(desk: Desk, odoo: OdooServer) -> None:
+    """In UTC, each person's own."""
+    desk.say(punch("A", 0), punch("B", 60), punch("A", 3600, OUT), punch("A", 7200))
+
+    assert to_odoo(desk, odoo) == Round(done=4)
+    assert times(odoo) == [(11, "12:00", "13:00"), (12, "12:01", False), (11, "14:00", False)]
+
+
+@pytest.mark.parametrize("method", ["create", "write"])
+def test_odoo_that_took_it_before_the_connection_broke_has_it_once(
+    desk: Desk, odoo: OdooServer, method: str
+) -> None:
+    """What is there already is looked up before anything is written."""
+    odoo.after = lambda called, response: replace(response, hang_up=called == method)
+    desk.say(punch("A", 0), punch("A", 3600, OUT))
+    assert to_odoo(desk, odoo).failed == 1
+    odoo.after = lambda _, response: response
+    desk.now_s += 60
+    to_odoo(desk, odoo)
+
+    assert times(odoo) == [(11, "12:00", "13:00")]
+    assert desk.held(State.FAILED) == desk.held(State.REFUSED) == []
+
+
+def test_odoo_refuses_what_its_rules_forbid_in_its_own_words(desk: Desk, odoo: OdooServer) -> None:
+    """A forgotten check-out, an out without an in, an unknown badge; other people go on."""
+    desk.say(punch("A", 0), punch("A", 60), punch("B", 60, OUT), punch("Z", 60), punch("B", 120))
+
+    assert to_odoo(desk, odoo) == Round(done=2, refused=3)
+    twice, without, unknown = (words for _, words in desk.words(State.REFUSED))
+    assert "the employee hasn't checked out since 2026-03-02 12:00:00" in twice
+    assert "no open attendance to check out of at 2026-03-02 12:01:00 UTC" in without
+    assert "no employee with barcode 'Z'" in unknown
+
+
+def test_odoo_refuses_attendances_that_overlap(desk: Desk, odoo: OdooServer) -> None:
+    """HR entered the day by hand before the kiosk's events came."""
+    odoo.attendances[1] = {
+        "employee_id": 11, "check_in": "2026-03-02 11:00:00", "check_out": "2026-03-02 19:00:00",
+    }  # fmt: skip
+    desk.say(punch("A", 0))
+
+    assert to_odoo(desk, odoo) == Round(refused=1)
+    assert "was already checked in on" in desk.words(State.REFUSED)[0][1]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [
+        (OdooRaisedError("odoo.exceptions.AccessError", "You are not allowed"), "You are not allowed"),
+        (OdooRaisedError("odoo.exceptions.AccessDenied", "Access Denied"), "Access Denied"),
+        (Response(502, b"<html>bad gateway</html>"), "is busy (HTTP 502)"),
+        (Response(200, b"<html>login</html>"), "not JSON-RPC"),
+    ],
+)
+def test_odoos_own_trouble_is_not_blamed_on_the_event(
+    desk: Desk, odoo: OdooServer, trouble: Response | OdooRaisedError, words: str
+) -> None:
+    """All events wait, none is refused."""
+    odoo.before = lambda method: trouble if method == "search_read" else None
+    desk.say(punch("A", 0), punch("B", 0))
+
+    done = to_odoo(desk, odoo)
+
+    assert (done.failed, done.refused) == (1, 0)
+    assert words in (done.words or "")
+
+
+def test_odoo_that_cannot_serialise_is_tried_again(desk: Desk, odoo: OdooServer) -> None:
+    """A database conflict is nobody's fault."""
+    conflict = OdooRaisedError("psycopg2.errors.SerializationFailure", "could not serialize access")
+    troubles: list[OdooRaisedError] = [conflict]
+    odoo.before = lambda method: troubles.pop() if method == "create" and troubles else None
+    desk.say(punch("A", 0), punch("B", 0))
+
+    assert to_odoo(desk, odoo) == Round(done=1, failed=1)
+    desk.now_s += 60
+    assert to_odoo(desk, odoo) == Round(done=1)
+
+
+def test_odoo_with_a_wrong_password_says_so(desk: Desk, odoo: OdooServer) -> None:
+    """Once, for all events."""
+    desk.say(punch("A", 0))
+
+    done = to_odoo(desk, odoo, replace(LOGIN, secret="wrong"))  # noqa: S106  # it is wrong
+
+    assert "does not know that user, password and database" in (done.words or "")
