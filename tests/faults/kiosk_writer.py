@@ -27,6 +27,7 @@ def work(say: Say, database: str, broker: str, pause_s: float) -> None:
     say(("ready", "", 0))
     clock = SystemClock()
     for number in itertools.count():
+        say(("attempt", "", number))
         event = ledger.record(CheckIn(f"E{number % 100}", Direction.IN, clock.now(), 0.6, 0.4, "ab" * 32))
         say(("shown", event.epoch, event.seq))
         publisher.wake()

@@ -14,7 +14,7 @@ Line = tuple[str, str, int]
 # Each life is forked from a server that has imported everything: a kill costs milliseconds, not an
 # interpreter's start.
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["tests.faults.kiosk_writer", "tests.faults.consumer"])
+FORKS.set_forkserver_preload(["tests.faults.kiosk_writer", "tests.faults.consumer", "tests.faults.baseline"])
 
 
 class Victim:

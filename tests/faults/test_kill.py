@@ -12,15 +12,21 @@ from pathlib import Path
 
 import pytest
 from tests.device.brokers import Mosquitto
+from tests.faults import baseline
 from tests.faults.consumer import follow
 from tests.faults.history import Name, Verdict, bound, check
 from tests.faults.kiosk_writer import deliver, work
 from tests.faults.processes import Victim
+from tests.faults.promises import Promises
 
 from glancein.adapters.broker_embedded import EmbeddedBroker
 
 KILLS = 30
-DRAINED_WITHIN_S = 90.0
+DRAINED_WITHIN_S = 300.0  # a machine that does other things as well is no reason to fail
+SETTLED_S = 2.0
+KILLED = "broker, consumer, kiosks killed -9 at random, lossy broker: no loss, gap or duplicate (kills)"
+ARRIVED = "the same, counted in events"
+BASELINE = "for comparison, the same kills: delete on PUBACK (events)"
 pytestmark = pytest.mark.faults
 
 
@@ -33,7 +39,9 @@ def embedded() -> Iterator[EmbeddedBroker]:
     broker.stop()
 
 
-def test_kiosk_killed_at_random_loses_nothing_it_showed(embedded: EmbeddedBroker, tmp_path: Path) -> None:
+def test_kiosk_killed_at_random_loses_nothing_it_showed(
+    embedded: EmbeddedBroker, tmp_path: Path, promises: Promises
+) -> None:
     """Thirty kills at random moments of recording and publishing; the consumer comes afterwards."""
     rng = random.Random(20260302)
     database = tmp_path / "door.db"
@@ -47,49 +55,92 @@ def test_kiosk_killed_at_random_loses_nothing_it_showed(embedded: EmbeddedBroker
 
     ready = sorted(kiosk.ready_after_s)[int(0.95 * KILLS)]
     print(f"\n{verdict}\ndrained in {drained_s:.1f} s, ready again in {ready:.2f} s (p95), {bound(KILLS)}")
+    promises.record(KILLED, trials=KILLS, failures=verdict.broken)
     assert verdict.valid
     assert verdict.shown > KILLS
 
 
 @pytest.mark.broker
-def test_broker_consumer_and_kiosks_killed_at_random_lose_nothing(mosquitto: str, tmp_path: Path) -> None:
-    """A lossy broker, a consumer and two kiosks are killed over and over; then everything is compared."""
-    _random_kills(mosquitto, tmp_path, seed=1, kills=16)
+@pytest.mark.parametrize("seed", [1, *(pytest.param(n, marks=pytest.mark.heavy) for n in range(2, 23))])
+def test_broker_consumer_and_kiosks_killed_at_random_lose_nothing(
+    mosquitto: str, tmp_path: Path, promises: Promises, seed: int
+) -> None:
+    """A lossy broker, a consumer and two kiosks are killed over and over; then everything is compared.
 
-
-@pytest.mark.broker
-@pytest.mark.heavy
-@pytest.mark.parametrize("seed", range(2, 22))
-def test_broker_consumer_and_kiosks_killed_many_times(mosquitto: str, tmp_path: Path, seed: int) -> None:
-    """The long tier of the test above."""
-    _random_kills(mosquitto, tmp_path, seed=seed, kills=24)
-
-
-def _random_kills(mosquitto: str, folder: Path, *, seed: int, kills: int) -> None:
+    A gateway that deletes on PUBACK, and its subscriber, are killed at the same moments, for comparison.
+    """
+    kills, longest_s = (16, 0.1) if seed == 1 else (24, 0.4)
     rng = random.Random(seed)
-    broker = Mosquitto(mosquitto, folder)
+    broker = Mosquitto(mosquitto, tmp_path)
     broker.start()
-    ledgers = [folder / "door.db", folder / "gate.db"]
-    kiosks = [Victim(work, str(path), broker.url, 0.02) for path in ledgers]
-    consumer = Victim(follow, str(folder / "feed.db"), broker.url)
-    targets: list[Mosquitto | Victim] = [broker, consumer, *kiosks]
-    for victim in (consumer, *kiosks):
+    ours, theirs = _ours(tmp_path, broker.url), _theirs(tmp_path, broker.url)
+    for victim in (*ours, *theirs):
         victim.start()
     for _ in range(kills):
-        for victim in (consumer, *kiosks):
-            victim.listen_for(rng.uniform(0.0, 0.2))
-        target = rng.choice(targets)
-        target.kill()
-        time.sleep(rng.uniform(0.0, 0.2))
-        target.start()
-    for victim in (consumer, *kiosks):
+        for victim in (*ours, *theirs):
+            victim.listen_for(rng.uniform(0.0, longest_s))
+        _kill_one(rng, broker, list(zip(ours, theirs, strict=False)), ours[-1])
+    for victim in (*ours, *theirs):
         victim.kill()
 
-    verdict, drained_s = _drain(kiosks, ledgers, folder / "feed.db", broker.url)
+    ledgers = [tmp_path / "door.db", tmp_path / "gate.db"]
+    verdict, drained_s = _drain(ours[1:], ledgers, tmp_path / "feed.db", broker.url)
+    recorded, lost = _baseline(tmp_path, broker.url)
 
     broker.kill()
-    print(f"\nseed {seed}: {verdict}\ndrained in {drained_s:.1f} s, {bound(kills)}")
+    beside = f"delete on PUBACK lost {lost} of {recorded}"
+    print(f"\nseed {seed}: {verdict}\ndrained in {drained_s:.1f} s, {bound(kills)}; {beside}")
+    promises.record(KILLED, trials=kills, failures=verdict.broken)
+    promises.record(ARRIVED, trials=verdict.recorded, failures=verdict.broken)
+    promises.record(BASELINE, trials=recorded, failures=lost)
     assert verdict.valid
+
+
+def _ours(folder: Path, url: str) -> list[Victim]:
+    """The consumer and two kiosks."""
+    kiosks = [Victim(work, str(folder / f"{name}.db"), url, 0.02) for name in ("door", "gate")]
+    return [Victim(follow, str(folder / "feed.db"), url), *kiosks]
+
+
+def _theirs(folder: Path, url: str) -> list[Victim]:
+    """The subscriber and the gateway that deletes on PUBACK."""
+    return [
+        Victim(baseline.follow, str(folder / "their-feed.db"), url),
+        Victim(baseline.work, str(folder / "their-door.db"), url, 0.02),
+    ]
+
+
+def _kill_one(
+    rng: random.Random, broker: Mosquitto, pairs: Sequence[tuple[Victim, Victim]], alone: Victim
+) -> None:
+    """The broker, one of the pairs, or the kiosk that has none to compare with: dead for a moment."""
+    targets: list[tuple[Mosquitto | Victim, ...]] = [(broker,), *pairs, (alone,)]
+    dead = rng.choice(targets)
+    for target in dead:
+        target.kill()
+    time.sleep(rng.uniform(0.0, 0.2))
+    for target in dead:
+        target.start()
+
+
+def _baseline(folder: Path, url: str) -> tuple[int, int]:
+    """What the gateway recorded, and what of it never came although it is not waiting either."""
+    feed, outbox = folder / "their-feed.db", folder / "their-door.db"
+    helpers = [Victim(baseline.follow, str(feed), url), Victim(baseline.deliver, str(outbox), url)]
+    for helper in helpers:
+        helper.start()
+    deadline = time.monotonic() + DRAINED_WITHIN_S
+    while baseline.waiting_in(outbox) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    before = -1
+    while (arrived := len(baseline.events_in(feed))) != before and time.monotonic() < deadline:
+        before = arrived
+        time.sleep(SETTLED_S)
+    recorded = baseline.events_in(outbox)
+    lost = recorded - baseline.events_in(feed) - baseline.waiting_in(outbox)
+    for helper in helpers:
+        helper.kill()
+    return len(recorded), len(lost)
 
 
 def _drain(kiosks: Sequence[Victim], ledgers: Sequence[Path], feed: Path, url: str) -> tuple[Verdict, float]:
@@ -100,11 +151,12 @@ def _drain(kiosks: Sequence[Victim], ledgers: Sequence[Path], feed: Path, url: s
         for what, epoch, seq in kiosk.said
         if what == "shown"
     }
+    attempts = sum(what == "attempt" for kiosk in kiosks for what, _, _ in kiosk.said)
     helpers = [Victim(follow, str(feed), url), *(Victim(deliver, str(path), url) for path in ledgers)]
     for helper in helpers:
         helper.start()
     began = time.monotonic()
-    verdict = _eventually(lambda: check(shown, ledgers, feed), helpers)
+    verdict = _eventually(lambda: check(shown, ledgers, feed, attempts=attempts), helpers)
     drained_s = time.monotonic() - began
     for helper in helpers:
         helper.kill()
