@@ -15,7 +15,7 @@ from glancein.domain import align, quality
 from glancein.domain.gallery import Gallery, gather
 from glancein.domain.person import Enrolment, Outcome, check_name, check_person_id
 from glancein.domain.roster import BadRow, RosterRow
-from glancein.errors import InputError, PhotoError
+from glancein.errors import InputError, PhotoError, StoreError
 from glancein.ports import Embedder, FaceFinder, Pictures, Register
 from glancein.types import Box, Candidate, Crop, Face, Finding, Floats, Pixels, Quality, Reason, Template
 
@@ -102,7 +102,7 @@ def examine(pixels: Pixels, finder: FaceFinder, embedder: Embedder, limits: Enro
         )
     main = _portrait_among(sights)
     rivals = [s for s in sights if s is not main and _is_rival(s, main)]
-    vectors = [_vector(sight.crop, embedder) for sight in (main, *rivals)]
+    vectors = [template_vector(sight.crop, embedder) for sight in (main, *rivals)]
     others = sum(float(vectors[0] @ vector) < limits.duplicate_cos for vector in vectors[1:])
     if others:  # the same face twice is the badge's own second portrait
         advice = f"Take a photo of one person ({others + 1} faces)."
@@ -167,7 +167,7 @@ def _is_rival(sight: _Sight, main: _Sight) -> bool:
     )
 
 
-def _vector(crop: Crop, embedder: Embedder) -> Floats:
+def template_vector(crop: Crop, embedder: Embedder) -> Floats:
     """(128,) unit sum of the crop and its mirror image: faces are nearly symmetric, their light is not."""
     mirrored = replace(crop, pixels=np.ascontiguousarray(crop.pixels[:, ::-1]))
     total = embedder.embed([crop, mirrored]).sum(axis=0)
@@ -358,6 +358,17 @@ def crop_png(crop: Crop) -> bytes:
 
     _, data = cv2.imencode(".png", crop.pixels[:, :, ::-1])
     return data.tobytes()
+
+
+def read_crop(png: bytes) -> Crop:
+    """The crop of a stored PNG, to the pixel what ``crop_png`` was given. Raises StoreError."""
+    import cv2  # noqa: PLC0415  # as above
+
+    pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR) if png else None
+    if pixels is None or pixels.shape != (align.CROP_PX, align.CROP_PX, 3):
+        raise StoreError("a stored crop is damaged: enrol the person again")
+    # How the face lay in its photo is not stored; no vector depends on it.
+    return Crop(np.ascontiguousarray(pixels[:, :, ::-1]), 1.0, 0.0)
 
 
 def _duplicate(portrait: Portrait, like: Candidate) -> Refusal:

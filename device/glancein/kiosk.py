@@ -49,6 +49,14 @@ class Rules:
     policy: Policy = field(default_factory=Policy)
 
 
+@dataclass(frozen=True, slots=True)
+class Heir:
+    """A new embedder's eye and thresholds, to take over between two frames."""
+
+    eye: Eye
+    limits_for: Callable[[int], Limits]
+
+
 @dataclass(slots=True)
 class Health:
     """Counts since the start, for the health page and the tests."""
@@ -80,6 +88,7 @@ class Kiosk:
             policy=rules.policy,
         )
         self._other_ways = 0
+        self._heir: Heir | None = None
         self.health = Health()
         self.latest: Sight | None = None
 
@@ -100,8 +109,32 @@ class Kiosk:
             self._parts.camera.close()
             self._parts.publisher.stop(STOP_TIMEOUT_S)
 
+    @property
+    def eye(self) -> Eye:
+        """What looks at the frames now."""
+        return self._parts.eye
+
+    def hand_over(self, heir: Heir) -> None:
+        """Go on with another embedder from the next frame; any thread may call."""
+        self._heir = heir
+
+    def _take_over(self, heir: Heir) -> None:
+        """Change eye, gallery and limits together; an unreadable database leaves it for the next frame."""
+        try:
+            self._gallery = gather(self._parts.people.templates(heir.eye.model_sha256))
+        except StoreError as err:
+            self._note_roster(str(err))
+            return
+        self._parts = replace(self._parts, eye=heir.eye)
+        self._rules = replace(self._rules, limits_for=heir.limits_for)
+        self._visit, self._heir = visits.Visit(), None
+        self._roster_version, self._roster_look_s = None, float("-inf")
+        _log.info("the embedder is now %.12s", heir.eye.model_sha256)
+
     def _step(self) -> bool:
         """One frame; False when there will be no more."""
+        if (heir := self._heir) is not None:
+            self._take_over(heir)
         self._look_at_roster()
         try:
             frame = self._parts.camera.read(READ_TIMEOUT_S)

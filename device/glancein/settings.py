@@ -87,7 +87,9 @@ class Settings:
     screen_contrast: str = _setting("normal", "contrast of the kiosk's page", choices=("normal", "high"))
     clock_hours: int = _setting(24, "12 or 24 hours on the kiosk's page", choices=(12, 24))
     answer_s: float = _setting(6.0, "seconds an answer and its 'Not you?' stay", low=2.0, high=15.0)
-    threads: int = _setting(1, "threads of each network", low=1, high=16)
+    threads: int = _setting(
+        0, "threads of each network; 0: the kiosk measures which is fastest", low=0, high=16
+    )
 
 
 def load(folder: Path, environ: Mapping[str, str]) -> Settings:

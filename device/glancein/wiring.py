@@ -158,12 +158,14 @@ def note_attempts(home: Home, screen: Screen) -> AttemptNotes:
     return AttemptNotes(screen, home.folder / DESK_FILE)
 
 
-def open_ledger(home: Home) -> SqliteLedger:
-    """The record of punches. Raises StoreError."""
+def open_ledger(home: Home, *, rescue: bool = False) -> SqliteLedger:
+    """The record of punches; ``rescue`` sets a damaged database aside. Raises StoreError."""
     from glancein.adapters.ledger_sqlite import SqliteLedger  # noqa: PLC0415  # as above
 
     chosen = home.settings
-    return SqliteLedger(home.database, site=chosen.site, kiosk=chosen.kiosk, names=chosen.names_in_feed)
+    return SqliteLedger(
+        home.database, site=chosen.site, kiosk=chosen.kiosk, names=chosen.names_in_feed, rescue=rescue
+    )
 
 
 def open_camera(word: str, *, realtime: bool = True, fps: float = 10.0) -> Capture:
@@ -343,8 +345,8 @@ class Stores:
 
 @contextmanager
 def open_stores(home: Home) -> Iterator[Stores]:
-    """People and ledger, closed at the end. Raises StoreError."""
-    with closing(open_people(home)) as people, closing(open_ledger(home)) as ledger:
+    """People and ledger, closed at the end; a damaged database is set aside. Raises StoreError."""
+    with closing(open_ledger(home, rescue=True)) as ledger, closing(open_people(home)) as people:
         yield Stores(people, ledger)
 
 

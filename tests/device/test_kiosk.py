@@ -14,8 +14,8 @@ from glancein.domain.attendance import Policy
 from glancein.domain.decide import decide
 from glancein.domain.gallery import EMBEDDING_SIZE, Gallery
 from glancein.domain.visit import VisitRules
-from glancein.errors import CameraError, NotRecorded
-from glancein.kiosk import Kiosk, Parts, Rules
+from glancein.errors import CameraError, NotRecorded, StoreError
+from glancein.kiosk import Heir, Kiosk, Parts, Rules
 from glancein.pipeline import Sight
 from glancein.types import Body, CheckIn, ClockTrust, Event, Floats, Frame, Limits, Moment, Template
 
@@ -149,7 +149,7 @@ class World:
         self.log.append(f"NOT RECORDED {why}")
 
 
-def run(world: World, *, stop: threading.Event | None = None) -> Kiosk:
+def run(world: World, *, stop: threading.Event | None = None, heir: Heir | None = None) -> Kiosk:
     parts = Parts(
         camera=world, eye=world, people=world, ledger=world, publisher=world, clock=world, screen=world
     )
@@ -159,6 +159,8 @@ def run(world: World, *, stop: threading.Event | None = None) -> Kiosk:
         policy=Policy(quiet_s=60.0),
     )
     kiosk = Kiosk(parts, rules)
+    if heir is not None:
+        kiosk.hand_over(heir)
     kiosk.run(stop or threading.Event())
     return kiosk
 
@@ -248,3 +250,45 @@ def test_run_when_a_recording_cannot_be_read() -> None:
         run(world)
 
     assert world.log[-2:] == ["camera closed", "publisher stopped"]
+
+
+class OtherWorld(World):
+    """The same eye with another embedder."""
+
+    @property
+    def model_sha256(self) -> str:
+        return "cd" * 32
+
+
+class Unreadable(World):
+    """The templates of the new embedder cannot be read at first."""
+
+    failures: int = 2
+
+    def templates(self, model_sha256: str) -> list[Template]:
+        if model_sha256 != MODEL and self.failures:
+            self.failures -= 1
+            raise StoreError("the people cannot be read")
+        return super().templates(model_sha256)
+
+
+def test_new_embedder_takes_over_between_two_frames() -> None:
+    """Eye, gallery and threshold change together, and punches bear the new model's hash."""
+    world = World(script=[1] * 30)
+    strict = Limits(accept_cos=0.9, margin_cos=0.05)
+
+    kiosk = run(world, heir=Heir(OtherWorld(script=[]), lambda _: strict))
+
+    assert kiosk.eye.model_sha256 == "cd" * 32
+    punch = world.events[0].check_in
+    assert (punch.model_sha256, punch.threshold_cos) == ("cd" * 32, 0.9)
+
+
+def test_old_embedder_serves_while_the_new_ones_templates_cannot_be_read() -> None:
+    """No frame is compared with templates of another model."""
+    world = Unreadable(script=[NOBODY, 1, 1, 1, 1, 1])
+
+    kiosk = run(world, heir=Heir(OtherWorld(script=[]), lambda _: LIMITS))
+
+    assert told(world) == ["thanks E1 name of E1"]
+    assert kiosk.eye.model_sha256 == "cd" * 32

@@ -127,7 +127,7 @@ def test_three_hundred_damaged_bundles_are_all_refused(tmp_path: Path) -> None:
         shutil.copytree(sound, bundle)
         damage(bundle, other, rng)
         try:
-            verify(bundle, "embedder", trusted=[PUBLIC])
+            verify(bundle, "embedder", trusted={"release": PUBLIC})
         except ModelError:
             continue
         accepted += 1
@@ -248,7 +248,7 @@ def test_kill_at_any_step_of_install_leaves_one_working_model(store: ModelStore,
         done = ended.stdout == "done\n"
         assert done or ended.returncode == -9, ended.stderr
         after = ModelStore(root, "embedder", shipped=tmp_path / "shipped")
-        verify(after.folder(), "embedder", trusted=[PUBLIC])
+        verify(after.folder(), "embedder", trusted={"release": PUBLIC})
         seen.add(open_bundle(after.folder(), "embedder").card.name)
         step += 1
 

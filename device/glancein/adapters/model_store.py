@@ -3,7 +3,9 @@
     ROOT/embedder/versions/<hash of the card>/   whole bundles, never changed once they are there
     ROOT/embedder/current -> versions/<hash>     what the kiosk opens
     ROOT/embedder/previous -> versions/<hash>    what it goes back to
-    ROOT/trusted/*.pub                           Ed25519 public keys (PEM) whose bundles are taken
+    ROOT/embedder/next -> versions/<hash>        installed, waiting until everybody has a template of it
+    ROOT/trusted/*.pub                           Ed25519 public keys (PEM) whose bundles are taken,
+                                                 beside those that ship with the program
 
 A bundle is signed by ``card.sig``: 64 bytes, Ed25519 over the bytes of ``card.json``, which lists the SHA-256
 of every other file.
@@ -11,13 +13,15 @@ of every other file.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import logging
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +30,7 @@ from glancein.errors import ModelError
 from glancein.model_card import CARD_FILE, SIGNATURE_FILE, Kind, ModelCard
 
 SIGNATURE_BYTES = 64
-CURRENT, PREVIOUS = "current", "previous"
+CURRENT, PREVIOUS, NEXT = "current", "previous", "next"
 TRIAL_SECONDS = 60.0
 
 log = logging.getLogger(__name__)
@@ -34,7 +38,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """One bundle on this machine. ``role`` is shipped, current or previous."""
+    """One bundle on this machine. ``role`` is shipped, current, previous or next."""
 
     role: str
     folder: Path
@@ -42,13 +46,17 @@ class Installed:
 
 
 class ModelStore:
-    """The bundles of one kind: those installed under ``root`` and the one shipped with the program."""
+    """The bundles of one kind: those installed under ``root`` and the one shipped with the program.
 
-    def __init__(self, root: Path, kind: Kind, *, shipped: Path) -> None:
+    ``keys`` is a folder of public keys that are trusted besides those of ``root/trusted``.
+    """
+
+    def __init__(self, root: Path, kind: Kind, *, shipped: Path, keys: Path | None = None) -> None:
         self._root = root
         self._here = root / kind
         self._kind: Kind = kind
         self._shipped = shipped
+        self._keys = [folder for folder in (root / "trusted", keys) if folder is not None]
 
     def folder(self) -> Path:
         """The bundle to open: the installed one, or the shipped one if none is installed."""
@@ -62,15 +70,16 @@ class ModelStore:
         """Every bundle that can be read, the one in use first."""
         places = [(role, self._target(role)) for role in (CURRENT, PREVIOUS)]
         out = []
-        for role, folder in [*places, ("shipped", self._shipped)]:
+        for role, folder in [*places, ("shipped", self._shipped), (NEXT, self.pending())]:
             if folder is not None and (folder / CARD_FILE).exists():
                 out.append(Installed(role, folder, model_card.read_card(folder)))
         return out
 
-    def install(self, bundle: Path, *, allow_unsigned: bool = False) -> ModelCard:
+    def install(self, bundle: Path, *, allow_unsigned: bool = False, later: bool = False) -> ModelCard:
         """Verify a bundle, try a copy of it in a process of its own, and switch to it.
 
-        Killed at any step, one working model remains. Raises ModelError, and then nothing has changed.
+        ``later`` keeps it as the pending one until ``switch``. Killed at any step, one working model
+        remains. Raises ModelError, and then nothing has changed.
         """
         incoming = self._copy(bundle, model_card.read_card(bundle))
         try:
@@ -84,18 +93,61 @@ class ModelStore:
             version = incoming.with_name(f"{version.name}.{os.getpid()}")
         incoming.replace(version)
         _sync(version.parent)
-        before = self._target(CURRENT)
-        if before is not None and before != version:
-            self._point(PREVIOUS, before)
-        self._point(CURRENT, version)
+        self._point(NEXT, version)
+        if not later:
+            self.switch()
         self._prune()
         return card
 
-    def rollback(self) -> ModelCard | None:
-        """Go back to the previous bundle, or to the shipped one (then None).
+    def pending(self) -> Path | None:
+        """The bundle that is installed and not yet in use, None if there is none."""
+        waiting = self._target(NEXT)
+        return None if waiting == self._target(CURRENT) else waiting
 
-        Raises ModelError if the shipped one is in use.
+    def switch(self) -> None:
+        """Use the pending bundle from now on and keep the one in use; nothing if none is pending.
+
+        Killed at any step, the old or the new one is in use, and another call completes it.
         """
+        waiting, before = self.pending(), self._target(CURRENT)
+        if waiting is not None:
+            if before is not None:
+                self._point(PREVIOUS, before)
+            self._point(CURRENT, waiting)
+        self.drop_pending()
+
+    def drop_pending(self) -> None:
+        """Forget the pending bundle; its files go with the next install."""
+        (self._here / NEXT).unlink(missing_ok=True)
+        if self._here.exists():
+            _sync(self._here)
+
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """True for one process at a time; who gets False leaves the work to the other."""
+        self._here.mkdir(parents=True, exist_ok=True)
+        with (self._here / ".lock").open("wb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                yield False
+                return
+            yield True
+
+    def signed_by(self, bundle: Path) -> str | None:
+        """Name of the trusted key that signed a bundle, None if it bears no signature. Raises ModelError."""
+        if not (bundle / SIGNATURE_FILE).exists():
+            return None
+        return _check_signature(bundle, self._trusted())
+
+    def rollback(self) -> ModelCard | None:
+        """Go back to the previous bundle, or to the shipped one (then None); a pending one is forgotten.
+
+        With one pending, that is all: the one in use stays. Raises ModelError if the shipped one is in use.
+        """
+        if self.pending() is not None:
+            self.drop_pending()
+            return model_card.read_card(self.folder())
         current, previous = self._target(CURRENT), self._target(PREVIOUS)
         if current is None:
             raise ModelError("the shipped model is in use: there is nothing to go back to")
@@ -126,10 +178,14 @@ class ModelStore:
                 self._point(CURRENT, folder)
             return folder
         try_out(self._shipped, self._kind)
+        for role in (CURRENT, PREVIOUS):  # who enrols must use what the kiosk uses
+            (self._here / role).unlink(missing_ok=True)
         return self._shipped
 
-    def _trusted(self) -> list[bytes]:
-        return [path.read_bytes() for path in sorted((self._root / "trusted").glob("*.pub"))]
+    def _trusted(self) -> dict[str, bytes]:
+        return {
+            path.stem: path.read_bytes() for folder in self._keys for path in sorted(folder.glob("*.pub"))
+        }
 
     def _target(self, role: str) -> Path | None:
         link = self._here / role
@@ -161,16 +217,18 @@ class ModelStore:
         return incoming
 
     def _prune(self) -> None:
-        keep = {self._target(CURRENT), self._target(PREVIOUS)}
+        keep = {self._target(role) for role in (CURRENT, PREVIOUS, NEXT)}
         for version in (self._here / "versions").iterdir():
             if version not in keep:
                 shutil.rmtree(version, ignore_errors=True)
 
 
-def verify(bundle: Path, kind: Kind, *, trusted: Iterable[bytes], allow_unsigned: bool = False) -> ModelCard:
+def verify(
+    bundle: Path, kind: Kind, *, trusted: Mapping[str, bytes], allow_unsigned: bool = False
+) -> ModelCard:
     """The card of a bundle whose files, hashes and signature are all right; nothing is executed.
 
-    trusted: PEM public keys. Raises ModelError.
+    trusted: PEM public keys by name. Raises ModelError.
     """
     card = model_card.read_card(bundle)
     if card.kind != kind:
@@ -197,7 +255,8 @@ def try_out(folder: Path, kind: Kind) -> None:
         raise ModelError(f"{folder}: the trial failed: {said}")
 
 
-def _check_signature(bundle: Path, trusted: Iterable[bytes]) -> None:
+def _check_signature(bundle: Path, trusted: Mapping[str, bytes]) -> str:
+    """The name of the key that signed the card. Raises ModelError."""
     try:
         from cryptography.exceptions import InvalidSignature  # noqa: PLC0415  # only needed here
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
@@ -209,7 +268,7 @@ def _check_signature(bundle: Path, trusted: Iterable[bytes]) -> None:
         signed = (bundle / CARD_FILE).read_bytes()
     except OSError as err:
         raise ModelError(f"{bundle} is not signed: have it signed, or allow unsigned bundles") from err
-    for pem in trusted:
+    for name, pem in trusted.items():
         try:
             key = load_pem_public_key(pem)
         except ValueError:
@@ -221,7 +280,7 @@ def _check_signature(bundle: Path, trusted: Iterable[bytes]) -> None:
             key.verify(signature, signed)
         except InvalidSignature:
             continue
-        return
+        return name
     raise ModelError(f"{bundle} is not signed by a key this kiosk trusts: put the key into trusted/")
 
 

@@ -169,6 +169,62 @@ class SqlitePeople:
             tuple(HistoryEntry(datetime.fromisoformat(row[0]), *row[1:]) for row in history),
         )
 
+    def lacking(self, model_sha256: str) -> list[str]:
+        """Ids of the people who have no active template of this model, in order."""
+        with self._open() as database:
+            rows = database.execute(
+                """
+                SELECT id FROM people WHERE NOT EXISTS (
+                    SELECT 1 FROM templates
+                    WHERE person_id = people.id AND model_sha256 = :model AND active = 1
+                ) ORDER BY id
+                """,
+                {"model": model_sha256},
+            ).fetchall()
+        return [row[0] for row in rows]
+
+    def portrait_of(self, person_id: str) -> StoredTemplate | None:
+        """The newest active template, of whichever model, with its crop; None if there is none."""
+        with self._open() as database:
+            row = database.execute(
+                """
+                SELECT vector, model_sha256, crop_png, quality, created_at, active FROM templates
+                WHERE person_id = :id AND active = 1 ORDER BY number DESC LIMIT 1
+                """,
+                {"id": person_id},
+            ).fetchone()
+        return None if row is None else _template(row)
+
+    def add_template(self, person_id: str, template: StoredTemplate, *, like: StoredTemplate) -> bool:
+        """Store another model's template of the portrait ``like``.
+
+        False, and nothing stored, if the person has a new portrait or such a template by now, or has left.
+        Raises InputError for a vector that is none.
+        """
+        _check_vector(template.vector)
+        chosen = {
+            "id": person_id,
+            "model": template.model_sha256,
+            "like": like.model_sha256,
+            "crop": like.crop_png,
+        }
+        with self._change() as database:
+            wanted = scalar(
+                database,
+                """
+                SELECT EXISTS (
+                    SELECT 1 FROM templates
+                    WHERE person_id = :id AND model_sha256 = :like AND crop_png = :crop AND active = 1
+                ) AND NOT EXISTS (
+                    SELECT 1 FROM templates WHERE person_id = :id AND model_sha256 = :model AND active = 1
+                )
+                """,
+                chosen,
+            )
+            if wanted:
+                _insert_stored(database, person_id, template)
+        return bool(wanted)
+
     def restore(self, records: list[PersonRecord]) -> dict[str, Outcome]:
         """Put exported people in, all or nobody: equal ones stay, differing ones are replaced whole.
 

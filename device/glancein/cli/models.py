@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from glancein.adapters.model_store import Installed, ModelStore
     from glancein.model_card import Kind
 
+SOMEBODY_LEFT = 1
+GENTLY = 10  # a kiosk on the same machine goes first
 KINDS: tuple[Kind, ...] = ("embedder", "finder")
 models = typer.Typer(no_args_is_help=True, help="List, verify, install and take back the networks.")
 app.add_typer(models, name="models")
@@ -45,18 +50,33 @@ def verify(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check hashes and golden vectors, each network in a process of its own. Exit code 6 at a fault."""
+    """Check hashes, signature and golden vectors, each in a process of its own. Exit code 6 at a fault.
+
+    A bundle without a signature is named as such; only install insists on one.
+    """
     from glancein.adapters.model_store import try_out  # noqa: PLC0415  # only here
     from glancein.model_card import read_card  # noqa: PLC0415  # as above
 
     folders = [bundle] if bundle is not None else [_store(data, kind).folder() for kind in KINDS]
     cards = [read_card(folder) for folder in folders]
+    signers = []
     for folder, card in zip(folders, cards, strict=True):
+        signers.append(_store(data, card.kind).signed_by(folder))
         try_out(folder, card.kind)
+    found = list(zip(cards, signers, strict=True))
     Output(as_json).result(
-        [{"kind": card.kind, "name": card.name, "sha256": card.sha256, "sound": True} for card in cards],
+        [
+            {"kind": c.kind, "name": c.name, "sha256": c.sha256, "sound": True, "signed_by": who}
+            for c, who in found
+        ],
         lambda console: console.print(
-            table("sound", "kind", "name", rows=[(card.kind, card.name) for card in cards])
+            table(
+                "sound",
+                "kind",
+                "name",
+                "signed by",
+                rows=[(c.kind, c.name, who or "nobody") for c, who in found],
+            )
         ),
     )
 
@@ -72,25 +92,67 @@ def install(
 ) -> None:
     """Verify a bundle, try it, and switch to it; the one in use is kept for rollback.
 
-    People enrolled with another embedder must be enrolled again: glancein doctor counts them.
+    Of a new embedder, everybody first gets a template from the stored photo crop; until that is done the old
+    one serves. A running kiosk takes an embedder over by itself and a finder at its next start.
     """
     from glancein.model_card import read_card  # noqa: PLC0415  # only here
 
-    store = _store(data, read_card(bundle).kind)
-    card = store.install(bundle, allow_unsigned=allow_unsigned)
-    print(f"{card.kind} {card.name} ({card.sha256[:16]}) is in use; restart the kiosk")
+    found = read_card(bundle)
+    home = wiring.open_home(data)
+    store = wiring.model_store(home, found.kind)
+    later = found.kind == "embedder" and _has_to_wait(home, found.sha256)
+    card = store.install(bundle, allow_unsigned=allow_unsigned, later=later)
+    print(f"{card.kind} {card.name} ({card.sha256[:16]}) is installed")
+    if card.kind == "embedder":
+        _renew(home)
+
+
+@models.command()
+def renew(*, data: DataFolder = None) -> None:
+    """Give everybody a template of the embedder that waits or is in use; exit code 1 if somebody is left.
+
+    A kiosk does so by itself; this goes on with an install that was interrupted.
+    """
+    home = wiring.open_home(data)
+    os.nice(GENTLY)
+    if not _renew(home):
+        raise typer.Exit(SOMEBODY_LEFT)
 
 
 @models.command()
 def rollback(
     kind: Annotated[str, typer.Argument(help="embedder or finder.")], *, data: DataFolder = None
 ) -> None:
-    """Go back to the network that was in use before."""
+    """Go back to the network that was in use before; one that is still waiting is forgotten."""
     chosen = next((known for known in KINDS if known == kind), None)
     if chosen is None:
         raise typer.BadParameter(f"there is no {kind}: say {' or '.join(KINDS)}")
     card = _store(data, chosen).rollback()
-    print(f"{card.name if card else 'the shipped network'} is in use; restart the kiosk")
+    print(f"{card.name if card else 'the shipped network'} is in use")
+    if chosen == "embedder":
+        _renew(wiring.open_home(data))
+
+
+def _has_to_wait(home: wiring.Home, model_sha256: str) -> bool:
+    with closing(wiring.open_people(home)) as people:
+        return bool(people.lacking(model_sha256))
+
+
+def _renew(home: wiring.Home) -> bool:
+    """Renew the gallery and say what was done; False if somebody is left."""
+    from glancein.model_care import renew_gallery  # noqa: PLC0415  # loads the runtime
+
+    done = renew_gallery(home)
+    if done is None:
+        print("another process is renewing the gallery")
+        return True
+    if done.made:
+        print(f"{done.made} templates made from stored crops")
+    if done.switched:
+        print("the new embedder is in use")
+    if done.left:
+        print(f"enrol again, with a photo: {', '.join(done.left)}", file=sys.stderr)
+    return not done.left
 
 
 def _store(data: Path | None, kind: Kind) -> ModelStore:
