@@ -42,6 +42,7 @@ class Live:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closed = False
+        self.has_looked = False  # since the first of the present listeners came
         self.describe: Callable[[Event], bytes] = lambda _: b""
 
     def listen(self) -> Listener:
@@ -73,12 +74,13 @@ class Live:
         while True:
             with self._changed:
                 while not self._open and not self._closed:
-                    seen = None
+                    seen, self.has_looked = None, False
                     self._changed.wait()
                 if self._closed:
                     return
             try:
                 seen = self._look(seen)
+                self.has_looked = True
             except StoreError as err:
                 _log.debug("live: %s", err)
             with self._changed:

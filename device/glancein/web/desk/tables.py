@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import tzinfo
 from typing import TYPE_CHECKING
@@ -80,7 +81,9 @@ def neutral(cell: Cell) -> Cell:
     """The cell, with an apostrophe before what a spreadsheet would run as a formula."""
     if isinstance(cell, str):
         shown = "".join(c for c in cell if c.isprintable() or c == "\t")
-        return f"'{shown}" if shown.lstrip().startswith(FORMULA_STARTS) or shown[:1] == "\t" else shown
+        # Full-width signs count too: spreadsheets of East Asia take them for their narrow twins.
+        begins = unicodedata.normalize("NFKC", shown.lstrip()[:1])
+        return f"'{shown}" if begins.startswith(FORMULA_STARTS) or shown[:1] == "\t" else shown
     return cell
 
 

@@ -1,0 +1,170 @@
+"""Every route refuses who may not use it. The list comes out of the application, so that none is left out."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount, Route
+from tests.web.desk.office import Office, open_office
+
+from glancein.web.access import GRANTS, TOKEN_SCOPES, Door, Permission, Role, Who
+from glancein.web.desk.build import desk_app
+from glancein.web.desk.routes import endpoints
+from glancein.web.security import SAFE_METHODS, Endpoint, Kind
+
+
+def table() -> list[Endpoint]:
+    """The desk's routes, from a desk that is opened for the purpose and closed again."""
+    import tempfile  # noqa: PLC0415  # only when tests are collected
+    from pathlib import Path  # noqa: PLC0415  # as above
+
+    with tempfile.TemporaryDirectory() as folder:
+        office = open_office(Path(folder))
+        try:
+            return endpoints(office.desk)
+        finally:
+            office.desk.close()
+
+
+TABLE = table()
+GUARDED = [endpoint for endpoint in TABLE if endpoint.needs is not Door.ANYBODY]
+CHANGING = [endpoint for endpoint in TABLE if endpoint.method not in SAFE_METHODS]
+
+
+def name_of(endpoint: Endpoint) -> str:
+    """How a test is called."""
+    return f"{endpoint.method} {endpoint.path}"
+
+
+def path_of(endpoint: Endpoint) -> str:
+    """The route's path with something in its gaps."""
+    return re.sub(r"\{\w+\}", "E1024", re.sub(r"\{\w+:int\}", "1", endpoint.path))
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """A route and a role that may not use it."""
+
+    endpoint: Endpoint
+    role: Role
+
+
+WRONG_ROLES = [
+    Wrong(endpoint, role)
+    for endpoint in GUARDED
+    for role in Role
+    if not Who("x", GRANTS[role], role).may(endpoint.needs)
+]
+
+
+def test_table_is_what_the_application_serves(office: Office) -> None:
+    """No route is served that is not in the table, and the only folder served is the static one."""
+    app = desk_app(office.desk)
+    assert isinstance(app, Starlette)
+    served = {
+        (method, route.path)
+        for route in app.routes
+        if isinstance(route, Route)
+        for method in (route.methods or set()) - {"HEAD"}
+    }
+    mounts = [route.path for route in app.routes if isinstance(route, Mount)]
+
+    assert served == {(endpoint.method, endpoint.path) for endpoint in TABLE}
+    assert mounts == ["/static"]
+    assert len(served) == len(TABLE)
+
+
+def test_only_signing_in_is_open_to_anybody() -> None:
+    """What needs no account is on this list and nowhere else."""
+    open_to_all = {name_of(endpoint) for endpoint in TABLE if endpoint.needs is Door.ANYBODY}
+
+    assert open_to_all == {"GET /sign-in", "GET /setup", "POST /api/v1/sign-in", "POST /api/v1/setup"}
+
+
+@pytest.mark.parametrize("endpoint", GUARDED, ids=name_of)
+def test_stranger_is_turned_away(endpoint: Endpoint, standing_office: Office) -> None:
+    """Without a session or token a page leads to the sign-in and a call gives 401."""
+    answer = standing_office.visitor().client.request(endpoint.method, path_of(endpoint))
+
+    if endpoint.kind is Kind.PAGE:
+        assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in")
+    else:
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("wrong", WRONG_ROLES, ids=lambda wrong: f"{wrong.role} {name_of(wrong.endpoint)}")
+def test_wrong_role_is_refused(wrong: Wrong, standing_office: Office) -> None:
+    """Who is signed in but may not gets 403, with the right CSRF token too."""
+    visitor = standing_office.someone(wrong.role)
+    answer = visitor.call(wrong.endpoint.method, path_of(wrong.endpoint))
+
+    assert answer.status_code == 403
+    assert wrong.endpoint.needs in answer.json()["error"]
+
+
+@pytest.mark.parametrize("endpoint", CHANGING, ids=name_of)
+@pytest.mark.parametrize("token", ["", "0" * 64, "ü"], ids=["missing", "wrong", "no hex"])
+def test_change_without_csrf_token_is_refused(
+    token: str, endpoint: Endpoint, standing_office: Office
+) -> None:
+    """Every route that changes something refuses an admin's session without that page's token."""
+    client = standing_office.someone(Role.ADMIN).client
+    headers = {"x-csrf-token": token.encode("latin-1")} if token else {}
+    answer = client.request(endpoint.method, path_of(endpoint), headers=headers)
+
+    assert answer.status_code == 403
+    assert "page" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("endpoint", CHANGING, ids=name_of)
+def test_change_from_another_origin_is_refused(endpoint: Endpoint, standing_office: Office) -> None:
+    """The right token does not help a page that lies elsewhere."""
+    visitor = standing_office.someone(Role.ADMIN)
+    answer = visitor.call(endpoint.method, path_of(endpoint), headers={"origin": "http://evil.example"})
+
+    assert answer.status_code == 403
+
+
+@pytest.mark.parametrize("endpoint", [*TABLE, None], ids=lambda e: name_of(e) if e else "static")
+@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "10.0.0.7"])
+def test_foreign_host_is_refused(host: str, endpoint: Endpoint | None, standing_office: Office) -> None:
+    """A name that is not ours gets nothing, from no route: what rebinding a domain name relies on."""
+    client = standing_office.someone(Role.ADMIN).client
+    method, path = (endpoint.method, path_of(endpoint)) if endpoint else ("GET", "/static/desk/desk.css")
+    answer = client.request(method, path, headers={"host": host})
+
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("endpoint", GUARDED, ids=name_of)
+def test_token_without_the_scope_is_refused(endpoint: Endpoint, standing_office: Office) -> None:
+    """A token opens what its scopes name and nothing else; accounts and sessions are never open to one."""
+    scopes = TOKEN_SCOPES - {endpoint.needs}
+    raw = standing_office.desk.accounts.make_token("probe", frozenset(scopes), by="test")
+    answer = standing_office.visitor().client.request(
+        endpoint.method, path_of(endpoint), headers={"authorization": f"Bearer {raw}"}
+    )
+
+    assert answer.status_code in ({403, 303} if endpoint.kind is Kind.PAGE else {403})
+
+
+@pytest.mark.parametrize("endpoint", TABLE, ids=name_of)
+def test_every_answer_carries_the_security_headers(endpoint: Endpoint, standing_office: Office) -> None:
+    """Also refusals: no inline script, no frame, no sniffing, no cache."""
+    answer = standing_office.visitor().client.request(endpoint.method, path_of(endpoint))
+    policy = answer.headers["content-security-policy"]
+
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cache-control"] == "no-store"
+
+
+def test_every_permission_is_needed_somewhere() -> None:
+    """A permission that opens nothing would be a promise to nobody."""
+    assert {endpoint.needs for endpoint in TABLE} >= set(Permission)

@@ -1,0 +1,238 @@
+"""Who is in, days with pairs, corrections as new events, exports without formulas, the live stream."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import threading
+from datetime import datetime, timedelta
+from urllib.request import Request, urlopen
+from zipfile import ZipFile
+
+import pytest
+from openpyxl import load_workbook
+from tests.web.desk.office import Office
+
+from glancein.types import CheckIn, Correction, Direction, OtherTime
+from glancein.web.access import Permission, Role
+from glancein.web.app import Address, WebServer
+from glancein.web.desk.build import desk_app
+from glancein.web.desk.tables import neutral
+
+PAYLOADS = (
+    '=HYPERLINK("http://evil.example")',
+    "+1+1",
+    "-2+3",
+    "@SUM(A1:A9)",
+    "\uff1d1+1",
+    "=cmd|' /C calc'!A0",
+)
+
+
+def yesterday(office: Office, hour: int, minute: int = 0) -> datetime:
+    """A time of day on the day before."""
+    return (office.desk.now() - timedelta(days=1)).replace(hour=hour, minute=minute, second=0, microsecond=0)
+
+
+def test_today_knows_who_is_in_and_who_is_not(office: Office) -> None:
+    """In after a check-in, out after a check-out, nobody forgotten who never came."""
+    for person_id in ("E1", "E2", "E3"):
+        office.person(person_id, f"Person {person_id}")
+    office.punch("E1", Direction.IN, ago=timedelta(minutes=2))
+    office.punch("E2", Direction.IN, ago=timedelta(minutes=2))
+    office.punch("E2", Direction.OUT, ago=timedelta(minutes=1))
+    rows = office.someone(Role.HR).client.get("/api/v1/today").json()["people"]
+    presence = {row["id"]: row["presence"] for row in rows}
+
+    assert presence["E1"] == "in"
+    assert presence["E2"] in {"out", "expected", "missing", "off"}  # around midnight it was another day
+    assert presence["E3"] in {"missing", "expected", "off"}
+
+
+def test_days_pair_in_and_out(office: Office) -> None:
+    """Two stays of a day and their sum."""
+    office.person("E1", "Ada")
+    for direction, hour in (("in", 8), ("out", 12), ("in", 13), ("out", 17)):
+        office.punch_at("E1", Direction(direction), yesterday(office, hour))
+    day = yesterday(office, 0).date()
+    sheet = office.someone(Role.HR).client.get(f"/api/v1/people/E1/days?from={day}").json()
+
+    assert sheet["worked_s"] == 8 * 3600
+    assert [len(d["pairs"]) for d in sheet["days"]] == [2]
+
+
+def test_correction_is_a_new_event_and_the_punch_stays(office: Office) -> None:
+    """HR says it was at another time: the sum follows, the recorded event is what it was."""
+    office.person("E1", "Ada")
+    office.punch_at("E1", Direction.IN, yesterday(office, 8))
+    out = office.punch_at("E1", Direction.OUT, yesterday(office, 12))
+    before = office.desk.ledger.find(out.id)
+    hr = office.someone(Role.HR)
+    answer = hr.call(
+        "POST",
+        "/api/v1/corrections",
+        {
+            "event": f"{out.kiosk}/{out.epoch}/{out.seq}",
+            "becomes": "time",
+            "value": f"{yesterday(office, 17):%Y-%m-%dT%H:%M}",
+            "reason": "left by the back door",
+        },
+    )
+    sheet = hr.client.get(f"/api/v1/people/E1/days?from={yesterday(office, 0).date()}").json()
+    left = sheet["days"][0]["pairs"][0]["out"]
+
+    assert answer.status_code == 201
+    assert sheet["worked_s"] == 9 * 3600
+    assert (left["corrections"][0]["by"], left["corrections"][0]["reason"]) == (
+        "desk:hr",
+        "left by the back door",
+    )
+    assert office.desk.ledger.find(out.id) == before
+    assert office.desk.ledger.position().seq == 3
+
+
+def test_forgotten_punch_is_noted_with_its_time_and_reason(office: Office) -> None:
+    """A check-in by hand and the correction of its time: two events, one stay."""
+    office.person("E1", "Ada")
+    office.punch_at("E1", Direction.IN, yesterday(office, 9))
+    hr = office.someone(Role.HR)
+    fields = {
+        "id": "E1",
+        "direction": "out",
+        "reason": "forgot",
+        "time": f"{yesterday(office, 18):%Y-%m-%dT%H:%M}",
+    }
+    answer = hr.call("POST", "/api/v1/events", fields)
+    where = office.desk.ledger.position()
+    bodies = [event.body for event in office.desk.ledger.replay(where.epoch, 2, 9)]
+    sheet = hr.client.get(f"/api/v1/people/E1/days?from={yesterday(office, 0).date()}").json()
+
+    assert answer.status_code == 201
+    match bodies:
+        case [CheckIn(method="manual"), Correction(becomes=OtherTime(), reason="forgot")]:
+            pass
+        case other:
+            pytest.fail(f"recorded {other}")
+    assert sheet["worked_s"] == 9 * 3600
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"event": "no-event"},
+        {"event": "front-door/nowhere/1"},
+        {"becomes": "holiday"},
+        {"becomes": "direction", "value": "sideways"},
+        {"becomes": "time", "value": "yesterday"},
+        {"becomes": "time", "value": "0001-01-01T00:00"},
+        {"becomes": "time", "value": "9999-12-31T23:59"},
+        {"becomes": "person", "value": "E9"},
+        {"reason": ""},
+        {"reason": "x" * 500},
+        {"reason": "two\x07bells"},
+    ],
+    ids=str,
+)
+def test_bad_correction_is_refused_and_nothing_is_recorded(fields: dict[str, str], office: Office) -> None:
+    """One line that says what is wrong; the ledger stays as it was."""
+    office.person("E1", "Ada")
+    punch = office.punch("E1", Direction.IN)
+    good = {
+        "event": f"{punch.kiosk}/{punch.epoch}/{punch.seq}",
+        "becomes": "void",
+        "value": "",
+        "reason": "mistake",
+    }
+    answer = office.someone(Role.HR).call("POST", "/api/v1/corrections", good | fields)
+
+    assert answer.status_code in {422, 503}, answer.text
+    assert "\n" not in answer.json()["error"]
+    assert office.desk.ledger.position().seq == 1
+
+
+@pytest.mark.parametrize("query", ["month=2026-13", "month=x", "from=2026-02-30", "from=0001-01-01", "to=9999-12-31", "from=2020-01-01&to=2026-01-01", "from=2026-02-02&to=2026-01-01"])  # fmt: skip
+def test_impossible_span_is_refused(query: str, standing_office: Office) -> None:
+    """A sentence, not an error page."""
+    answer = standing_office.someone(Role.HR).client.get(f"/api/v1/events?{query}")
+
+    assert answer.status_code == 422
+    assert "error" in answer.json()
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_formula_in_a_name_is_text_in_every_export(payload: str, office: Office) -> None:
+    """No spreadsheet runs a name: an apostrophe in CSV, a text cell in XLSX."""
+    office.person("E1", payload)
+    office.punch_at("E1", Direction.IN, yesterday(office, 9))
+    office.punch_at("E1", Direction.OUT, yesterday(office, 10))
+    shown = neutral(payload)
+    day = yesterday(office, 0).date()
+    hr = office.someone(Role.HR)
+    table = hr.client.get(f"/api/v1/export.csv?from={day}").content.decode("utf-8-sig")
+    book = load_workbook(io.BytesIO(hr.client.get(f"/api/v1/export.xlsx?from={day}").content))
+
+    assert isinstance(shown, str)
+    assert shown.startswith("'")
+    assert not any(
+        cell.startswith(("=", "+", "-", "@")) for row in csv.reader(io.StringIO(table)) for cell in row
+    )
+    assert {cell.data_type for row in book.active.iter_rows() for cell in row} <= {"s", "n", "inlineStr"}
+
+
+def test_xlsx_holds_no_formula_element(office: Office) -> None:
+    """In the file itself, not only in what a library makes of it."""
+    office.person("=1", "=1+1")
+    office.punch_at("=1", Direction.IN, yesterday(office, 9))
+    data = (
+        office.someone(Role.HR).client.get(f"/api/v1/export.xlsx?from={yesterday(office, 0).date()}").content
+    )
+    with ZipFile(io.BytesIO(data)) as archive:
+        sheet = archive.read("xl/worksheets/sheet1.xml")
+
+    assert b"<f>" not in sheet
+    assert b"'=1+1" in sheet or b"&apos;=1+1" in sheet or b"&#39;=1+1" in sheet
+
+
+def test_export_names_its_columns_in_the_readers_language(office: Office) -> None:
+    """Korean headers for a Korean browser."""
+    client = office.someone(Role.HR).client
+    table = client.get("/api/v1/export.csv", headers={"accept-language": "ko-KR,ko;q=0.9"}).content.decode(
+        "utf-8-sig"
+    )
+
+    assert table.startswith("사번,이름,날짜")
+
+
+def test_live_stream_brings_a_punch_to_every_open_page(office: Office) -> None:
+    """Three listeners over real sockets, one punch, three messages with the name."""
+    office.person("E1", "Ada")
+    office.punch("E1", Direction.IN, ago=timedelta(hours=1))
+    raw = office.desk.accounts.make_token("stream", frozenset({Permission.ATTENDANCE_READ}), by="test")
+    server = WebServer(desk_app(office.desk), Address())
+    server.start()
+    try:
+        streams = [
+            urlopen(  # noqa: S310  # our own server
+                Request(f"{server.url}/api/v1/stream", headers={"authorization": f"Bearer {raw}"}),
+                timeout=30,
+            )
+            for _ in range(3)
+        ]
+        heads = [stream.readline() + stream.readline() + stream.readline() for stream in streams]
+        settled = threading.Event()
+        while not office.desk.live.has_looked:
+            settled.wait(0.01)
+        office.punch("E1", Direction.OUT)
+        messages = [stream.readline() + stream.readline() for stream in streams]
+        for stream in streams:
+            stream.close()
+    finally:
+        server.stop()
+
+    assert all(head.startswith(b"retry:") for head in heads)
+    for message in messages:
+        kind, _, data = message.decode().partition("\n")
+        assert kind == "event: punch"
+        event = json.loads(data.removeprefix("data: "))
+        assert (event["id"], event["name"], event["direction"]) == ("E1", "Ada", "out")

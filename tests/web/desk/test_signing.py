@@ -1,0 +1,245 @@
+"""Signing in: right, wrong, too often, for too long; the first account; tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+from tests.web.desk.office import PASSWORD, SETTINGS, Office, Visitor
+
+from glancein.errors import InputError, StoreError
+from glancein.web.access import GRANTS, TOKEN_SCOPES, Permission, Role
+from glancein.web.accounts import ABSOLUTE_S, IDLE_S, Accounts, Throttle
+from glancein.web.desk.build import desk_app
+from glancein.web.desk.desk import Desk, open_desk
+from glancein.web.desk_file import DeskFile
+from glancein.web.security import FORM_COOKIE, SESSION_COOKIE
+from glancein.wiring import DESK_FILE, Home
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Desk]:
+    """A desk that was never set up."""
+    desk = open_desk(Home(tmp_path, SETTINGS))
+    yield desk
+    desk.close()
+
+
+class Ticking:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.s = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.s
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[DeskFile]:
+    """A desk's file."""
+    opened = DeskFile(tmp_path)
+    yield opened
+    opened.close()
+
+
+def test_first_account_needs_the_code_of_the_console(fresh: Desk) -> None:
+    """Who reads the console makes the admin, once; everybody else is refused."""
+    visitor = Visitor(TestClient(desk_app(fresh), base_url="http://localhost", follow_redirects=False))
+    assert visitor.open("/sign-in").headers["location"] == "/setup"
+    visitor.open("/setup")
+    fields = {"name": "boss", "password": PASSWORD, "again": PASSWORD, "code": "AAAA-AAAA-AAAA"}
+    code = fresh.accounts.setup_code
+
+    wrong = visitor.call("POST", "/api/v1/setup", fields)
+    right = visitor.call("POST", "/api/v1/setup", fields | {"code": code.lower().replace("-", " ")})
+    again = visitor.call("POST", "/api/v1/setup", fields | {"code": code, "name": "other"})
+
+    assert (wrong.status_code, right.status_code, again.status_code) == (422, 201, 422)
+    assert [(a.name, a.role) for a in fresh.accounts.accounts()] == [("boss", Role.ADMIN)]
+    assert visitor.sign_in("boss").status_code == 200
+
+
+def test_setup_code_cannot_be_guessed_for_long(fresh: Desk) -> None:
+    """Five wrong codes, then even the right one has to wait."""
+    visitor = Visitor(TestClient(desk_app(fresh), base_url="http://localhost", follow_redirects=False))
+    visitor.open("/setup")
+    fields = {"name": "boss", "password": PASSWORD, "again": PASSWORD}
+    answers = [visitor.call("POST", "/api/v1/setup", fields | {"code": f"{n}"}).status_code for n in range(5)]
+    late = visitor.call("POST", "/api/v1/setup", fields | {"code": fresh.accounts.setup_code})
+
+    assert answers == [422] * 5
+    assert late.status_code == 429
+    assert fresh.accounts.accounts() == []
+
+
+def test_session_cookie_is_out_of_reach_of_scripts_and_other_sites(office: Office) -> None:
+    """HttpOnly and SameSite=Strict; the form's cookie too."""
+    visitor = office.visitor()
+    form = visitor.open("/sign-in").headers["set-cookie"]
+    session = visitor.sign_in("hr").headers["set-cookie"]
+
+    for cookie, name in ((form, FORM_COOKIE), (session, SESSION_COOKIE)):
+        assert cookie.startswith(f"{name}=")
+        assert "HttpOnly" in cookie
+        assert "samesite=strict" in cookie.lower()
+
+
+def test_file_holds_neither_password_nor_session_nor_token(office: Office) -> None:
+    """A stolen file opens nothing: argon2id for passwords, SHA-256 for random secrets."""
+    visitor = office.someone(Role.HR)
+    session = visitor.client.cookies[SESSION_COOKIE]
+    token = office.desk.accounts.make_token("payroll", frozenset({Permission.ATTENDANCE_READ}), by="admin")
+    office.desk.file.wipe()
+    stored = (office.desk.home.folder / DESK_FILE).read_bytes()
+
+    for secret in (session, token, PASSWORD):
+        assert secret.encode() not in stored
+    assert b"$argon2id$" in stored
+
+
+def test_wrong_password_tells_nothing_and_waits_after_five(office: Office) -> None:
+    """A wrong name and a wrong password look alike; the sixth try has to wait, with the right password too."""
+    visitor = office.visitor()
+    unknown = visitor.sign_in("nobody", "something else")
+    wrong = [visitor.sign_in("hr", f"wrong {n}") for n in range(4)]
+    blocked = visitor.sign_in("hr")
+
+    assert unknown.json() == wrong[0].json()
+    assert {answer.status_code for answer in (unknown, *wrong)} == {401}
+    assert blocked.status_code == 429
+    assert int(blocked.headers["retry-after"]) > 60
+
+
+def test_throttle_forgets_after_its_window() -> None:
+    """Failures grow old; a success clears them; other keys are free."""
+    now = Ticking()
+    throttle = Throttle(now_s=now)
+    for _ in range(5):
+        throttle.failed("a")
+
+    assert throttle.wait_s("a", "b") > 0
+    assert throttle.wait_s("b") == 0
+    now.s += 901
+    assert throttle.wait_s("a") == 0
+    for _ in range(5):
+        throttle.failed("a")
+    throttle.succeeded("a")
+    assert throttle.wait_s("a") == 0
+
+
+def test_throttle_remembers_a_bounded_number_of_keys() -> None:
+    """Millions of made-up names fill no memory."""
+    throttle = Throttle()
+    for n in range(5000):
+        throttle.failed(f"name {n}")
+
+    assert len(throttle._failures) == 4096
+
+
+def test_session_ends_when_idle_and_in_any_case_after_a_day_of_work(file: DeskFile) -> None:
+    """Half an hour without a page ends it; using it does not carry it past twelve hours."""
+    now = Ticking()
+    accounts = Accounts(file, now_s=now)
+    accounts.add("hr", PASSWORD, role=Role.HR)
+    idle, used = accounts.sign_in("hr", PASSWORD), accounts.sign_in("hr", PASSWORD)
+    assert idle and used
+
+    for _ in range(int(ABSOLUTE_S / 600) - 1):
+        now.s += 600
+        assert accounts.who_has_session(used).name == "hr"
+    assert not accounts.who_has_session(idle).is_known
+    now.s += 601
+    assert not accounts.who_has_session(used).is_known
+    assert IDLE_S < ABSOLUTE_S
+
+
+def test_sign_out_ends_the_session(office: Office) -> None:
+    """The old cookie opens nothing any more."""
+    visitor = office.visitor()
+    visitor.sign_in("hr")
+    cookie = visitor.client.cookies[SESSION_COOKIE]
+    visitor.call("POST", "/api/v1/sign-out")
+    other = office.visitor()
+    other.client.cookies.set(SESSION_COOKIE, cookie)
+
+    assert other.client.get("/api/v1/today").status_code == 401
+
+
+def test_new_password_ends_every_session(office: Office) -> None:
+    """Whoever had the old password is out."""
+    one, two = office.visitor(), office.visitor()
+    one.sign_in("hr")
+    two.sign_in("hr")
+    refused = one.call("POST", "/api/v1/password", {"old": "wrong one", "password": "nine blue doors"})
+    done = one.call("POST", "/api/v1/password", {"old": PASSWORD, "password": "nine blue doors"})
+
+    assert (refused.status_code, done.status_code) == (403, 200)
+    assert two.client.get("/api/v1/today").status_code == 401
+    assert office.visitor().sign_in("hr", "nine blue doors").status_code == 200
+
+
+@pytest.mark.parametrize("password", ["short", "aaaaaaaaaaaa", "hr hr hr hr 1", "x" * 201])
+def test_weak_password_is_refused(password: str, office: Office) -> None:
+    """Too short, one letter, the account's own name, or endless."""
+    with pytest.raises(InputError):
+        office.desk.accounts.change_password("hr", password)
+
+
+def test_last_admin_cannot_be_removed(office: Office) -> None:
+    """Nobody locks everybody out."""
+    with pytest.raises(InputError, match="last admin"):
+        office.desk.accounts.remove("admin")
+    office.desk.accounts.remove("auditor")
+    assert [a.name for a in office.desk.accounts.accounts()] == ["admin", "hr"]
+
+
+def test_removed_account_is_out_at_once(office: Office) -> None:
+    """Its session dies with it."""
+    visitor = office.visitor()
+    visitor.sign_in("hr")
+    office.someone(Role.ADMIN).call("DELETE", "/api/v1/accounts/hr")
+
+    assert visitor.client.get("/api/v1/today").status_code == 401
+
+
+def test_token_opens_its_scopes_until_it_is_revoked(office: Office) -> None:
+    """Made by an admin, shown once, listed without its secret, worthless after."""
+    admin = office.someone(Role.ADMIN)
+    made = admin.call("POST", "/api/v1/tokens", {"name": "payroll", "scopes": ["attendance:read"]}).json()
+    bearer = {"authorization": f"Bearer {made['token']}"}
+    client = office.visitor().client
+    before = client.get("/api/v1/today", headers=bearer).status_code
+    listed = admin.client.get("/api/v1/tokens").json()["tokens"]
+    admin.call("DELETE", f"/api/v1/tokens/{listed[0]['number']}")
+    after = client.get("/api/v1/today", headers=bearer).status_code
+
+    assert (before, after) == (200, 401)
+    assert made["token"] not in str(listed)
+
+
+def test_token_for_accounts_is_never_made(office: Office) -> None:
+    """No integration makes accounts or tokens."""
+    assert Permission.ACCOUNTS_WRITE not in TOKEN_SCOPES
+    with pytest.raises(InputError):
+        office.desk.accounts.make_token("x", frozenset({Permission.ACCOUNTS_WRITE}), by="admin")
+
+
+def test_auditor_changes_nothing() -> None:
+    """No permission to write is among an auditor's."""
+    assert [p for p in GRANTS[Role.AUDITOR] if p.endswith(":write")] == []
+
+
+def test_what_was_done_is_in_the_log(office: Office) -> None:
+    """Who looked at or changed what; and the log cannot be rewritten through SQL either."""
+    office.person("E1024", "Ada Lovelace")
+    office.someone(Role.HR).client.get("/person?id=E1024")
+    entries = office.someone(Role.AUDITOR).client.get("/api/v1/audit").json()["entries"]
+
+    assert ("hr", "looked at a person", "E1024") in [(e["who"], e["did"], e["about"]) for e in entries]
+    assert "Ada" not in str(entries)
+
+    with pytest.raises(StoreError, match="append-only"):
+        office.desk.file.change("UPDATE audit SET who = 'nobody'")
