@@ -198,7 +198,7 @@ class DeadLetters(Protocol):
         """What was laid aside, oldest first."""
 
     def send_again(self) -> int:
-        """Put all of it back into the outbox; returns how many."""
+        """Record all of it anew, under new names; returns how many."""
 
     def renew(self, epoch: str, first_seq: int, last_seq: int) -> int:
         """Record waiting events of an epoch anew, under new names in another; returns how many.
@@ -256,7 +256,7 @@ class Shelf(Protocol):
 class Deliveries(Protocol):
     """What a connector needs of a feed store: where every event stands with it."""
 
-    def enlist(self, line: Line, *, now_s: float) -> Standing:
+    def enlist(self, line: Line) -> Standing:
         """Take new events into the connector's list, and say how it stands. An unknown one begins."""
 
     def due(self, connector: str, *, now_s: float, most: int) -> list[Parcel]:

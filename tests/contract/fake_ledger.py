@@ -104,16 +104,16 @@ class FakeLedger:
         return sorted(self._aside, key=lambda one: self._events.index(one.event))
 
     def send_again(self) -> int:
-        """Put all of it back."""
-        count = len(self._aside)
-        self._outbox = sorted([*self._outbox, *(one.event for one in self._aside)], key=self._events.index)
-        self._aside = []
-        return count
+        """Record all of it anew."""
+        aside, self._aside = self.laid_aside(), []
+        for one in aside:
+            self._renewed[one.event.id] = self.record(one.event.body).id
+        return len(aside)
 
     def renew(self, epoch: str, first_seq: int, last_seq: int) -> int:
         """Record waiting events anew in another epoch."""
         meant = [e for e in self._outbox if e.epoch == epoch and first_seq <= e.seq <= last_seq]
-        if meant and epoch == self._epoch:
+        if epoch == self._epoch:
             self.open_epoch("these numbers mean something else to the consumer")
         for event in meant:
             self._outbox.remove(event)

@@ -23,7 +23,7 @@ from glancein.storage import look_back
 from glancein.storage.database import open_database, scalar, storage_errors, transaction
 from glancein.storage.recovery import bring_in, compare, epochs_behind, write_event
 from glancein.storage.rescue import carry_over, check, is_damage, set_aside
-from glancein.storage.tail import Gone, Memory, Tail
+from glancein.storage.tail import Gone, Memory, Tail, spans_without
 from glancein.types import Body, CheckIn, Correction, Event, EventId, LaidAside, StreamPosition, TimeFix
 
 log = logging.getLogger(__name__)
@@ -109,7 +109,8 @@ class SqliteLedger:
                     {"epoch": epoch, "lowest": lowest, "up_to": up_to_seq},
                 ).rowcount
             self._count(-gone)
-            self._forget(database, Gone(epoch, 1, up_to_seq))
+            kept = database.execute(_LAID_ASIDE_BELOW, {"epoch": epoch, "up_to": up_to_seq}).fetchall()
+            self._forget(database, spans_without(epoch, up_to_seq, [seq for (seq,) in kept]))
             return gone
 
     def position(self) -> StreamPosition:
@@ -206,13 +207,13 @@ class SqliteLedger:
             return [LaidAside(self._with_name(database, _event(b, h)), why, at) for b, h, why, at in rows]
 
     def send_again(self) -> int:
-        """Put all that was laid aside back into the outbox; returns how many. Raises StoreError."""
-        with self._open() as database:
-            with transaction(database):
-                database.execute("INSERT OR IGNORE INTO outbox SELECT number FROM laid_aside")
-                count = database.execute("DELETE FROM laid_aside").rowcount
-            self._count(count)
-            return count
+        """Record all that was laid aside anew, under new names; returns how many. Raises StoreError.
+
+        Under their old ones nobody could tell whether an acknowledgement means them.
+        """
+        return self._renew_all(
+            "SELECT number, body, hash FROM laid_aside JOIN events USING (number) ORDER BY number"
+        )
 
     def renew(self, epoch: str, first_seq: int, last_seq: int) -> int:
         """Record waiting events of an epoch anew, under new names in another; returns how many.
@@ -220,23 +221,17 @@ class SqliteLedger:
         The punches keep their times. Corrections follow their check-ins. Raises StoreError.
         """
         with self._open() as database:
-            with transaction(database):
-                rows = database.execute(
-                    """
-                    SELECT number, body, hash FROM outbox JOIN events USING (number)
-                    WHERE epoch = :epoch AND seq BETWEEN :first AND :last ORDER BY seq
-                    """,
-                    {"epoch": epoch, "first": first_seq, "last": last_seq},
-                ).fetchall()
-                if rows and epoch == self._current(database):
-                    self._begin_stream(database, "the consumer knows these numbers otherwise")
-                written = [
-                    self._renew(database, number, _event(body, digest)) for number, body, digest in rows
-                ]
-            for new, old, number in written:
-                self._append(database, new, number)
-                self._forget(database, Gone(epoch, old.seq, old.seq))
-            return len(written)
+            if epoch == self._current(database):
+                self.open_epoch("the consumer knows these numbers otherwise")
+        return self._renew_all(
+            """
+            SELECT number, body, hash FROM outbox JOIN events USING (number)
+            WHERE epoch = :epoch AND seq BETWEEN :first AND :last ORDER BY seq
+            """,
+            epoch=epoch,
+            first=first_seq,
+            last=last_seq,
+        )
 
     def close(self) -> None:
         """Let the files go; the ledger opens them again when it is used."""
@@ -270,14 +265,28 @@ class SqliteLedger:
         )
         return event, number
 
-    def _renew(self, database: Database, number: int, old: Event) -> tuple[Event, Event, int]:
+    def _renew_all(self, sql: str, **parameters: object) -> int:
+        with self._open() as database:
+            with transaction(database):
+                rows = database.execute(sql, parameters).fetchall()
+                written = [
+                    self._renew(database, number, _event(body, digest)) for number, body, digest in rows
+                ]
+            self._counted = None
+            for new, number, old in written:
+                self._append(database, new, number)
+                self._forget(database, [Gone(old.epoch, old.seq, old.seq)])
+            return len(written)
+
+    def _renew(self, database: Database, number: int, old: Event) -> tuple[Event, int, Event]:
         event, became = self._insert(database, _settle_target(database, old.body))
         database.execute(
             "INSERT INTO renewed (number, became) VALUES (:number, :became)",
             {"number": number, "became": became},
         )
         database.execute("DELETE FROM outbox WHERE number = :number", {"number": number})
-        return event, old, became
+        database.execute("DELETE FROM laid_aside WHERE number = :number", {"number": number})
+        return event, became, old
 
     def _append(self, database: Database, event: Event, number: int) -> None:
         """The second copy. Without it the event is recorded all the same; what is missing follows later."""
@@ -298,7 +307,7 @@ class SqliteLedger:
         ):
             self._tail.append(_event(body, digest), number)
 
-    def _forget(self, database: Database, gone: Gone) -> None:
+    def _forget(self, database: Database, gone: list[Gone]) -> None:
         oldest = scalar(
             database,
             "SELECT min(number) FROM (SELECT number FROM outbox UNION SELECT number FROM laid_aside)",
@@ -464,6 +473,10 @@ def _inode(path: Path) -> int:
         return 0
 
 
+_LAID_ASIDE_BELOW = """
+SELECT seq FROM laid_aside JOIN events USING (number)
+WHERE epoch = :epoch AND seq <= :up_to ORDER BY seq
+"""
 _NUMBER_WAITING = """
 SELECT number FROM events JOIN outbox USING (number) WHERE epoch = :epoch AND seq = :seq
 """

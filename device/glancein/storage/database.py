@@ -113,7 +113,9 @@ def scalar(database: Database, sql: str, parameters: Mapping[str, object] | None
 
 
 def _means_damage(err: Exception) -> bool:
-    return getattr(err, "sqlite_errorname", "").startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
+    name = getattr(err, "sqlite_errorname", "")
+    # What we write is JSON; an index on a part of it stumbles over a row that no longer is.
+    return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or "malformed JSON" in str(err)
 
 
 _WORDS = {

@@ -94,6 +94,7 @@ _EVENTS = (
         hash TEXT NOT NULL,
         payload TEXT NOT NULL,
         received_at {instant} NOT NULL DEFAULT {now},
+        received_s {real} NOT NULL,
         UNIQUE (kiosk, epoch, seq)
     )
     """,
@@ -225,11 +226,12 @@ _VERSION_2 = (
     """
     INSERT INTO events (
         number, kind, kiosk, epoch, seq, site, lane, person_id, name, direction, time, time_utc, clock,
-        boot_id, mono_ms, score, threshold, model_sha256, method, reason, chained, hash, payload, received_at
+        boot_id, mono_ms, score, threshold, model_sha256, method, reason, chained, hash, payload, received_at,
+        received_s
     )
     SELECT number, 'check_in', kiosk, epoch, seq, site, person_id, person_id, name, direction, time, time_utc,
         clock, json_extract(payload, '$.boot_id'), json_extract(payload, '$.mono_ms'), score, threshold,
-        model_sha256, method, reason, chained, hash, payload, received_at
+        model_sha256, method, reason, chained, hash, payload, received_at, unixepoch(received_at)
     FROM checkins_1
     """,
     "DROP TABLE checkins_1",

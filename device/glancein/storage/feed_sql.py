@@ -3,10 +3,11 @@
 INSERT_EVENT = """
 INSERT INTO events (
     kind, kiosk, epoch, seq, site, lane, person_id, name, direction, time, time_utc, clock, boot_id, mono_ms,
-    score, threshold, model_sha256, method, reason, chained, hash, payload
+    score, threshold, model_sha256, method, reason, chained, hash, payload, received_s
 ) VALUES (
     :kind, :kiosk, :epoch, :seq, :site, :lane, :person_id, :name, :direction, :time, :time_utc, :clock,
-    :boot_id, :mono_ms, :score, :threshold, :model_sha256, :method, :reason, :chained, :hash, :payload
+    :boot_id, :mono_ms, :score, :threshold, :model_sha256, :method, :reason, :chained, :hash, :payload,
+    :received_s
 )
 ON CONFLICT (kiosk, epoch, seq) DO NOTHING
 """
@@ -102,7 +103,8 @@ ENLIST = """
 INSERT INTO deliveries (connector, number, lane, state, retry_at)
 SELECT c.name, e.number, e.lane, 'pending',
     CASE WHEN e.kind = 'check_in' AND e.clock = 'unsynchronised' AND e.fixed_time IS NULL
-         THEN :held_until ELSE 0 END
+         THEN e.received_s + :hold_s
+         WHEN e.kind = 'check_in' THEN e.received_s + :settle_s ELSE 0 END
 FROM connectors c JOIN events e ON e.number > c.seen
 WHERE c.name = :name AND e.number <= :top AND (:fixes = 1 OR e.kind <> 'time_fix')
 """

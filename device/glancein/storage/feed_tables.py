@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Protocol
@@ -51,6 +52,9 @@ class Engine(Protocol):
     def transaction(self) -> AbstractContextManager[object]:
         """All or nothing, durable when the block has ended; two blocks never run at the same time."""
 
+    def only_one(self, name: str) -> AbstractContextManager[object]:
+        """The only holder of that name on this database; raises InputError."""
+
     def close(self) -> None:
         """Let the database go."""
 
@@ -60,6 +64,11 @@ class FeedTables:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.now_s: Callable[[], float] = time.time  # when an event arrives
+
+    def only_one(self, connector: str) -> AbstractContextManager[object]:
+        """Nobody else runs that connector on this database meanwhile; raises InputError if somebody does."""
+        return self._engine.only_one(connector)
 
     def close(self) -> None:
         """Let the database go."""
@@ -113,11 +122,11 @@ class FeedTables:
         with self._engine.transaction():
             self._engine.rows(sql.SET_BOOKMARK, {"reader": reader, "number": number})
 
-    def enlist(self, line: Line, *, now_s: float) -> Standing:
+    def enlist(self, line: Line) -> Standing:
         """Take new events into a connector's list, and say how it stands. An unknown connector begins."""
         with self._engine.transaction():
             self._engine.rows(sql.BEGIN_CONNECTOR, {"name": line.name, "only_new": int(line.only_new)})
-            while self._enlist_some(line, now_s):
+            while self._enlist_some(line):
                 pass
             row = self._engine.rows(sql.STANDING, {"name": line.name})[0]
         return _standing(row)
@@ -189,7 +198,7 @@ class FeedTables:
             self._engine.rows(sql.FORGIVE, {"name": connector})
         return len(rows)
 
-    def _enlist_some(self, line: Line, now_s: float) -> bool:
+    def _enlist_some(self, line: Line) -> bool:
         """One helping of new events; False when there are no more."""
         values: dict[str, object] = {"name": line.name, "most": ENLISTED_AT_ONCE}
         top = self._engine.rows(sql.TOP, values)[0][0]
@@ -198,7 +207,8 @@ class FeedTables:
         values = {
             "name": line.name,
             "top": top,
-            "held_until": now_s + line.hold_s,
+            "hold_s": max(line.hold_s, line.settle_s),
+            "settle_s": line.settle_s,
             "fixes": int(line.fixes),
         }
         self._engine.rows(sql.ENLIST, values)
@@ -222,6 +232,7 @@ class FeedTables:
             "chained": int(arrival.chained),
             "hash": arrival.hash,
             "payload": arrival.payload.decode(),
+            "received_s": self.now_s(),
         }
         match event.body:
             case CheckIn() as punch:

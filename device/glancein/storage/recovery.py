@@ -72,8 +72,8 @@ def compare(database: Database, tail: Tail, memory: Memory) -> None:
 def bring_in(database: Database, tail: Tail, memory: Memory) -> int:
     """Put every event of the second copy that is not here into record and outbox, under its own name.
 
-    Returns how many. An event that is here with other contents stays as it is here, for the consumer to
-    tell apart.
+    Returns how many. What left the outbox since leaves it again. An event that is here with other contents
+    stays as it is here, for the consumer to tell apart.
     """
     count = 0
     for epoch, highest in memory.highest.items():
@@ -88,6 +88,15 @@ def bring_in(database: Database, tail: Tail, memory: Memory) -> int:
         if row is None or not row[2]:
             database.execute("INSERT OR IGNORE INTO outbox (number) VALUES (:number)", {"number": number})
         tail.place(path, number)
+    for gone in memory.gone:
+        database.execute(
+            """
+            DELETE FROM outbox WHERE number IN (
+                SELECT number FROM events WHERE epoch = :epoch AND seq BETWEEN :first AND :last
+            )
+            """,
+            {"epoch": gone.epoch, "first": gone.first, "last": gone.last},
+        )
     return count
 
 

@@ -14,6 +14,7 @@ from sqlite_utils import Database
 from glancein.domain import wire
 from glancein.errors import DamagedError, FeedError, StoreError
 from glancein.storage.database import open_database, scalar, storage_errors, transaction
+from glancein.storage.recovery import BROUGHT_IN
 from glancein.storage.schema import KIOSK
 
 log = logging.getLogger(__name__)
@@ -92,10 +93,19 @@ def carry_over(aside: Path, database: Database) -> dict[str, int]:
             for table in tables:
                 counts[table] = _copy(old, database, table)
             counts["outbox"] = _copy_outbox(old, database)
+            database.execute(_STREAMS_OF_EVENTS, {"why": BROUGHT_IN})
             _drop_orphans(database)
         database.execute("PRAGMA foreign_keys = ON")
     old.close()
     return counts
+
+
+_STREAMS_OF_EVENTS = """
+INSERT OR IGNORE INTO stream (epoch, site, kiosk, seq, head, opened_at, why)
+SELECT epoch, json_extract(body, '$.site'), json_extract(body, '$.id.kiosk'), max(seq), hash,
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :why
+FROM events GROUP BY epoch
+"""
 
 
 def _copy(old: sqlite3.Connection, database: Database, table: str) -> int:

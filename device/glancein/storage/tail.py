@@ -10,11 +10,12 @@ deleted once every event in it is gone, except the newest, which also says how f
 from __future__ import annotations
 
 import fcntl
+import itertools
 import logging
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -104,12 +105,13 @@ class Tail:
             self.close()  # after a failed sync nobody knows what of the file is on the disk
             raise
 
-    def forget(self, gone: Gone, *, oldest_waiting: int | None) -> None:
+    def forget(self, gone: Sequence[Gone], *, oldest_waiting: int | None) -> None:
         """Note what left the outbox and delete files in which nothing waits. Raises OSError.
 
         Not synced: a note that a power cut takes away only means that these events are sent once more.
         """
-        self._write(canonical({"gone": gone.epoch, "first": gone.first, "last": gone.last}))
+        for span in gone:
+            self._write(canonical({"gone": span.epoch, "first": span.first, "last": span.last}))
         for path in self._paths()[:-1]:
             last = self._last_numbers.get(path)
             is_done = oldest_waiting is None or (last is not None and last < oldest_waiting)
@@ -158,6 +160,13 @@ class Tail:
         finally:
             os.close(folder)
         return path
+
+
+def spans_without(epoch: str, last: int, kept: Sequence[int]) -> list[Gone]:
+    """The numbers of an epoch up to the last one, but for those that are kept (in ascending order)."""
+    edges = [0, *kept, last + 1]
+    pairs = itertools.pairwise(edges)
+    return [Gone(epoch, below + 1, above - 1) for below, above in pairs if above - below > 1]
 
 
 def _is_free(path: Path) -> bool:
