@@ -7,12 +7,10 @@ ignores what it knows.
 
 from __future__ import annotations
 
-import itertools
-import signal
 import sqlite3
-import threading
 import time
 from pathlib import Path
+from queue import SimpleQueue
 
 from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -32,44 +30,46 @@ class Gateway:
     """An outbox in SQLite and a client that empties it."""
 
     def __init__(self, database: str, broker: str) -> None:
-        self._lock = threading.Lock()
+        self._answers: SimpleQueue[tuple[int, ReasonCode]] = SimpleQueue()
         self._rows: dict[int, int] = {}  # packet id -> row
         self._database = _open(database)
         self._client = _client("baseline-kiosk")
-        self._client.on_publish = self._on_publish
+        # paho holds a lock of its own while it calls this: only note what it says.
+        self._client.on_publish = lambda _client, _data, mid, code, _more: self._answers.put((mid, code))
         self._client.connect_async(*_address(broker))
         self._client.loop_start()
-        with self._lock:
-            for (row,) in self._database.execute("SELECT id FROM outbox ORDER BY id").fetchall():
-                self._send(row)
+        for (row,) in self._database.execute("SELECT id FROM outbox ORDER BY id").fetchall():
+            self._send(row)
 
     def record(self) -> int:
         """One more event, on disk when this returns, and on its way."""
-        with self._lock:
-            self._database.execute("BEGIN IMMEDIATE")
-            row = self._database.execute("INSERT INTO events DEFAULT VALUES").lastrowid
-            assert row is not None
-            self._database.execute("INSERT INTO outbox (id) VALUES (?)", (row,))
-            self._database.execute("COMMIT")
-            self._send(row)
-            return row
+        self._database.execute("BEGIN IMMEDIATE")
+        row = self._database.execute("INSERT INTO events DEFAULT VALUES").lastrowid
+        assert row is not None
+        self._database.execute("INSERT INTO outbox (id) VALUES (?)", (row,))
+        self._database.execute("COMMIT")
+        self._send(row)
+        return row
 
-    def _send(self, row: int) -> None:
-        self._rows[self._client.publish(TOPIC, str(row), qos=1).mid] = row
-
-    def _on_publish(self, _client: Client, _data: object, mid: int, code: ReasonCode, _more: object) -> None:
-        with self._lock:
+    def settle(self) -> None:
+        """Delete what the broker has acknowledged."""
+        while not self._answers.empty():
+            mid, code = self._answers.get()
             row = self._rows.pop(mid, None)
             if row is not None and code.value < FAILURE:
                 self._database.execute("DELETE FROM outbox WHERE id = ?", (row,))
+
+    def _send(self, row: int) -> None:
+        self._rows[self._client.publish(TOPIC, str(row), qos=1).mid] = row
 
 
 def work(say: Say, database: str, broker: str, pause_s: float) -> None:
     """Record without end."""
     gateway = Gateway(database, broker)
     say(("ready", "", 0))
-    for _ in itertools.count():
+    while True:
         say(("shown", "", gateway.record()))
+        gateway.settle()
         time.sleep(pause_s)
 
 
@@ -77,8 +77,9 @@ def deliver(say: Say, database: str, broker: str) -> None:
     """Only send what the outbox holds."""
     gateway = Gateway(database, broker)
     say(("ready", "", 0))
-    signal.pause()
-    del gateway
+    while True:
+        gateway.settle()
+        time.sleep(0.05)
 
 
 def follow(say: Say, database: str, broker: str) -> None:
