@@ -130,8 +130,9 @@ def test_damaged_database_loses_nothing_that_waits(kiosk: Kiosk, memory: Path, s
         ledger.close()
         shutil.rmtree(path.parent)
 
-    print(f"
-{seeds} damaged databases with {len(kiosk.waiting)} waiting events: {dict(outcomes)}; {bound(seeds)}")
+    print(
+        f"\n{seeds} damaged databases, {len(kiosk.waiting)} events waiting: {dict(outcomes)}; {bound(seeds)}"
+    )
     assert not outcomes["lost"]
     assert not outcomes["changed"]
     assert not outcomes["number used twice"]
