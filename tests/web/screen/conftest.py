@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from selenium.webdriver import Chrome
-from tests.web.browser import chromium, resize, until
+from tests.web.browser import PATIENCE_S, chromium, resize, until
 from tests.web.screen.stage import Stage, stage
 
 from glancein.settings import Settings
@@ -37,8 +38,16 @@ def kiosk(running: Stage) -> Iterator[Stage]:
     running.scenery.show(None)
     running.publisher.is_connected, running.publisher.backlog = True, 0
     running.screen.unrecorded = 0
+    wait_until(lambda: running.kiosk._visit.seen_mono_s is None and running.kiosk.health.frames > 0)
     yield running
     running.scenery.show(None)
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Wait for something in the kiosk, for as long as a loaded machine may need."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not is_so() and time.monotonic() < deadline_s:
+        time.sleep(0.02)
 
 
 @pytest.fixture

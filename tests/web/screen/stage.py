@@ -21,6 +21,7 @@ from glancein.kiosk import Kiosk
 from glancein.scenes import demo_picture, moving
 from glancein.settings import Settings
 from glancein.types import Pace, Picture, Pixels, SourceFacts
+from glancein.web.screen.parts import ScreenParts
 from glancein.web.screen.serve import make_screen, serving
 from glancein.wiring import Home
 
@@ -102,6 +103,11 @@ class Stage:
     ledger: SqliteLedger
     passes: SqlitePasses
     capture: Capture
+    parts: ScreenParts
+
+    def preview_viewers(self) -> int:
+        """How many look at the live picture."""
+        return self.parts.preview.viewers()
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -134,7 +140,7 @@ def stage(folder: Path, settings: Settings) -> Iterator[Stage]:
         stores = stack.enter_context(wiring.open_stores(home))
         screen = make_screen(settings, stores, beside=None)
         kiosk = kiosk_of(home, stores, capture, screen, publisher)
-        url = stack.enter_context(serving(home, kiosk, screen, capture, port=0))
+        url, parts = stack.enter_context(serving(home, kiosk, screen, capture, port=0))
         passes = SqlitePasses(home.database)
         stack.callback(passes.close)
         stop = threading.Event()
@@ -142,7 +148,7 @@ def stage(folder: Path, settings: Settings) -> Iterator[Stage]:
         loop.start()
         stack.callback(loop.join, 10)
         stack.callback(stop.set)
-        yield Stage(url, scenery, publisher, kiosk, screen, stores.ledger, passes, capture)
+        yield Stage(url, scenery, publisher, kiosk, screen, stores.ledger, passes, capture, parts)
 
 
 def kiosk_of(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
@@ -13,6 +14,7 @@ from tests.web.screen.stage import PIN, Stage, hold_up
 
 from glancein.adapters.pass_card import code_of
 from glancein.domain.choice import Question
+from glancein.scenes import moving
 from glancein.types import Correction, Direction, Event, Method, Reason, Voided
 from glancein.web.language import words
 
@@ -23,7 +25,7 @@ def shows(kind: str) -> Callable[[Chrome], bool]:
     """True once the page shows an answer of this kind."""
     return lambda b: bool(
         b.execute_script(
-            "const a = document.getElementById('answer'); return !a.hidden && a.dataset.kind === arguments[0]",
+            "const a = document.getElementById('answer');return !a.hidden && a.dataset.kind === arguments[0]",
             kind,
         )
     )
@@ -92,6 +94,7 @@ def test_frame_follows_the_face_that_the_kiosk_sees(page: Chrome, kiosk: Stage) 
         "return [r.x + r.width / 2, r.y + r.height / 2, r.width]"
     )
 
+    keep(page, "frame")
     assert box[0] == pytest.approx(640, abs=160)
     assert box[1] == pytest.approx(400, abs=160)
     assert 150 < box[2] < 800
@@ -197,11 +200,7 @@ def test_hours_of_today_are_shown(page: Chrome, kiosk: Stage) -> None:
 
 def test_guidance_comes_from_the_reason(page: Chrome, kiosk: Stage) -> None:
     """Two people at once read "one person at a time", in words, beside the picture."""
-    frames = kiosk.scenery.scenes["biden.jpg"] if "biden.jpg" in kiosk.scenery.scenes else []
-    if not frames:
-        kiosk.scenery.show("biden.jpg")
-        frames = kiosk.scenery.scenes["biden.jpg"]
-    pair = [frame.copy() for frame in frames]
+    pair = list(moving("biden.jpg", 6, np.random.default_rng(4)))
     for frame in pair:
         middle = frame[:, 160:480].copy()
         frame[:, :320], frame[:, 320:] = middle, middle
@@ -315,14 +314,20 @@ def test_lost_camera_and_not_recorded_stay_in_sight(page: Chrome, kiosk: Stage) 
 
 def test_page_runs_without_an_error(page: Chrome, kiosk: Stage) -> None:
     """No script fails, nothing is fetched from elsewhere and the content policy refuses nothing."""
-    page.get_log("browser")
+    severe(page)
     check_in_by_face(page, kiosk)
 
-    log = [entry["message"] for entry in page.get_log("browser") if entry["level"] == "SEVERE"]
+    log = severe(page)
     fetched = page.execute_script("return performance.getEntriesByType('resource').map((e) => e.name)")
 
     assert log == []
     assert [address for address in fetched if not address.startswith(kiosk.url)] == []
+
+
+def severe(browser: Chrome) -> list[str]:
+    """What the browser complained of since the last time."""
+    entries: list[dict[str, str]] = browser.get_log("browser")  # type: ignore[no-untyped-call]  # selenium's
+    return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
 
 
 def cut_off(browser: Chrome) -> list[str]:
@@ -335,11 +340,12 @@ def cut_off(browser: Chrome) -> list[str]:
               const box = e.getBoundingClientRect(), style = getComputedStyle(e);
               const unseen = style.clipPath !== "none" || style.visibility === "hidden";
               if (!box.width || !box.height || unseen || e.closest(".unseen")) continue;
+              const edges = [box.left, box.top, box.right, box.bottom].map(Math.round);
               const cover = document.querySelector("dialog[open], .cover:not([hidden])");
               if (cover && !cover.contains(e)) continue;
               if (box.left < -1 || box.top < -1 || box.right > innerWidth + 1 || box.bottom > innerHeight + 1)
-                out.push(`${e.id || e.tagName} ${[box.left, box.top, box.right, box.bottom].map(Math.round)}`);
-              if (e.tagName === "BUTTON" && e.scrollWidth > e.clientWidth + 1) out.push(`${e.id} is too narrow`);
+                out.push(`${e.id || e.tagName} ${edges}`);
+              if (e.tagName === "BUTTON" && e.scrollWidth > e.clientWidth + 1) out.push(`${e.id} is cut`);
             }
             return out;
             """

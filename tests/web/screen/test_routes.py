@@ -12,7 +12,6 @@ from tests.web.screen.stage import Stage
 
 from glancein.types import EventId
 from glancein.web.access import Door
-from glancein.web.screen.parts import Condition, ScreenParts
 from glancein.web.screen.routes import endpoints
 from glancein.web.security import SECURITY_HEADERS
 
@@ -45,17 +44,8 @@ def own_page(kiosk: Stage) -> dict[str, str]:
 
 def table(kiosk: Stage) -> list[tuple[str, str]]:
     """Method and path of every route."""
-    parts = ScreenParts(
-        kiosk.screen,
-        preview=None,  # type: ignore[arg-type]  # no route is called
-        punches=kiosk.kiosk.punches,
-        passes=kiosk.passes,
-        clock=None,  # type: ignore[arg-type]  # as above
-        settings=None,  # type: ignore[arg-type]  # as above
-        condition=lambda: Condition(camera=True, feed=True, backlog=0),
-    )
-    assert all(endpoint.needs is Door.ANYBODY for endpoint in endpoints(parts))
-    return [(endpoint.method, endpoint.path) for endpoint in endpoints(parts)]
+    assert all(endpoint.needs is Door.ANYBODY for endpoint in endpoints(kiosk.parts))
+    return [(endpoint.method, endpoint.path) for endpoint in endpoints(kiosk.parts)]
 
 
 def test_screen_listens_on_this_machine_only(kiosk: Stage) -> None:

@@ -72,8 +72,11 @@ class ScreenParts:
             yield
         finally:
             heart.cancel()
-            self.screen.pages.close()
-            self.preview.close()
+
+    def let_go(self) -> None:
+        """End every stream."""
+        self.screen.pages.close()
+        self.preview.close()
 
     async def _beat(self) -> None:
         while True:

@@ -50,6 +50,10 @@ class Preview:
                 self._thread.start()
         return box
 
+    def viewers(self) -> int:
+        """How many look."""
+        return len(self._viewers)
+
     def close(self) -> None:
         """Nobody looks any more."""
         self._stop.set()

@@ -45,8 +45,13 @@ def make_screen(settings: Settings, stores: Stores, *, beside: Screen | None) ->
 
 
 @contextmanager
-def serving(home: Home, kiosk: Kiosk, screen: WebScreen, camera: Capture, *, port: int) -> Iterator[str]:
-    """The page on this machine's own address; gives that address. Raises SettingsError, StoreError."""
+def serving(
+    home: Home, kiosk: Kiosk, screen: WebScreen, camera: Capture, *, port: int
+) -> Iterator[tuple[str, ScreenParts]]:
+    """The page on this machine's own address: that address, and what it is made of.
+
+    Raises SettingsError, StoreError.
+    """
     with ExitStack() as stack:
         passes = stack.enter_context(closing(wiring.open_passes(home)))
         parts = ScreenParts(
@@ -63,9 +68,10 @@ def serving(home: Home, kiosk: Kiosk, screen: WebScreen, camera: Capture, *, por
         server = WebServer(app, Address(port=port), name="screen")
         server.start()
         stack.callback(server.stop)
+        stack.callback(parts.let_go)  # first: a server waits for what it still sends
         lookout.start()
         stack.callback(lookout.close)
-        yield server.url
+        yield server.url, parts
 
 
 def take_pass(parts: ScreenParts, text: str) -> None:

@@ -32,7 +32,9 @@ export function mark({ face, known }, isWrong) {
   place("y", top * height + (innerHeight - height) / 2 - room);
   place("width", wide * width + 2 * room);
   place("height", high * height + 2 * room);
-  if (isNew) requestAnimationFrame(() => line.style.removeProperty("transition"));
+  if (!isNew) return;
+  line.getBoundingClientRect(); // the browser takes the place over before it may move things again
+  line.style.removeProperty("transition");
 }
 
 /** As a style, not an attribute, so that the browser moves it smoothly. */
