@@ -18,9 +18,12 @@ def main(argv: list[str]) -> None:
         database.execute("PRAGMA wal_autocheckpoint = 20")
         if argv[3] != "as_shipped":
             database.execute(f"PRAGMA synchronous = {argv[3]}")
+    ledger._tail._file_bytes = 5_000  # and several files of the second copy
     for number in range(int(argv[2])):
         event = ledger.record(check_in(f"E{number % 7}", at=moment(number)))
         os.write(1, f"shown {event.seq}\n".encode())
+        if event.seq % 10 == 0:
+            ledger.acknowledge(event.epoch, event.seq - 5)
     os._exit(0)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from tests.device.punches import NOON, check_in, correction_of, enrolment, moment
 from tests.faults.history import bound
+from tests.faults.promises import Promises
 
 from glancein.adapters.ledger_sqlite import SqliteLedger
 from glancein.adapters.people_sqlite import SqlitePeople
@@ -112,7 +113,9 @@ def ruined(kiosk: Kiosk, folder: Path, seed: int) -> Path:
 
 
 @pytest.mark.parametrize("seeds", [20, pytest.param(200, marks=pytest.mark.heavy)], ids=["short", "long"])
-def test_damaged_database_loses_nothing_that_waits(kiosk: Kiosk, memory: Path, seeds: int) -> None:
+def test_damaged_database_loses_nothing_that_waits(
+    kiosk: Kiosk, memory: Path, promises: Promises, seeds: int
+) -> None:
     """Zeroed and scrambled pages, flipped bits, cut files: what waits is there as it was."""
     outcomes: Counter[str] = Counter()
     for seed in range(seeds):
@@ -133,6 +136,8 @@ def test_damaged_database_loses_nothing_that_waits(kiosk: Kiosk, memory: Path, s
     print(
         f"\n{seeds} damaged databases, {len(kiosk.waiting)} events waiting: {dict(outcomes)}; {bound(seeds)}"
     )
+    broken = outcomes["lost"] + outcomes["changed"] + outcomes["number used twice"]
+    promises.record("a damaged database loses nothing that waits", trials=seeds, failures=broken)
     assert not outcomes["lost"]
     assert not outcomes["changed"]
     assert not outcomes["number used twice"]
