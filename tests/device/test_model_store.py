@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import random
 import shutil
 import subprocess
@@ -115,7 +116,7 @@ def test_bundle_signed_by_a_stranger_is_refused_even_if_unsigned_ones_are_allowe
 
 
 def test_three_hundred_damaged_bundles_are_all_refused(tmp_path: Path) -> None:
-    """Bit flips, overwritten stretches, truncations, swapped files, edited cards: 0 of 300 accepted."""
+    """Bit flips, zeroed pages, truncations, swapped files, edited cards: 0 of 300 accepted."""
     sound = signed_bundle(tmp_path / "sound", seed=1)
     other = signed_bundle(tmp_path / "other", seed=2)
     rng = random.Random(5)
@@ -140,9 +141,12 @@ def damage(bundle: Path, other: Path, rng: random.Random) -> None:
     path = bundle / rng.choice(["model.tflite", "card.json", "golden.npz", "cohort.npz", "card.sig"])
     content = bytearray(path.read_bytes())
     at = rng.randrange(len(content))
-    match rng.randrange(4):
+    match rng.randrange(5):
         case 0:
             content[at] ^= 1 << rng.randrange(8)
+        case 4:
+            content[at : at + 4096] = bytes(len(content[at : at + 4096]))
+            content += b"" if bytes(content) != path.read_bytes() else b"\0"
         case 1:
             content[at : at + 64] = bytes(b ^ 0xA5 for b in content[at : at + 64])
         case 2:
@@ -263,3 +267,61 @@ def test_missing_trial_result_is_an_error_of_ours(tmp_path: Path) -> None:
     """A trial of nothing ends in a sentence."""
     with pytest.raises(ModelError, match="the trial failed"):
         model_store.try_out(tmp_path, "embedder")
+
+
+TRIED_IN_A_CHILD = """
+import hashlib, os, random, sys
+from pathlib import Path
+from dataclasses import replace
+from glancein.adapters.bundle_folder import open_bundle
+from glancein.errors import ModelError
+from glancein.model_card import read_card, write_card
+
+folder, rng = Path(sys.argv[1]), random.Random(7)
+card, sound = read_card(folder), (folder / "model.tflite").read_bytes()
+ended = {}
+for _ in range(300):
+    content = bytearray(sound)
+    for _ in range(rng.choice((1, 1, 8, 64))):
+        content[rng.randrange(8, len(content))] ^= 1 << rng.randrange(8)
+    match rng.randrange(3):
+        case 0:
+            del content[rng.randrange(8, len(content)):]
+        case 1:
+            at = rng.randrange(8, len(content))
+            content[at : at + 4096] = bytes(len(content[at : at + 4096]))
+    (folder / "model.tflite").write_bytes(content)
+    write_card(folder, replace(card, sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content)))
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        try:
+            open_bundle(folder, "embedder")
+        except ModelError:
+            os._exit(6)
+        except BaseException:
+            os._exit(99)
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    ended[code] = ended.get(code, 0) + 1
+print(ended)
+"""
+
+
+@pytest.mark.heavy
+@pytest.mark.faults
+def test_model_that_crashes_the_runtime_crashes_only_the_child(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """300 damaged models whose hashes fit: refused or dead in the child, and never a foreign error."""
+    tiny_model.write_bundle(tmp_path / "bundle", seed=1)
+    command = [sys.executable, "-c", TRIED_IN_A_CHILD, str(tmp_path / "bundle")]
+
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, env=ENVIRONMENT)
+
+    ended: dict[int, int] = ast.literal_eval(ran.stdout)
+    with capsys.disabled():
+        print(f"\n300 damaged models, by exit code of the child (0: golden vectors hold): {ended}")
+    assert sum(ended.values()) == 300
+    assert 99 not in ended
+    assert ended[6] > 100
