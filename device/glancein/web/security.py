@@ -108,6 +108,11 @@ class Call:
         """One value out of the address."""
         return self.request.query_params.get(name, default)
 
+    def close_files(self) -> None:
+        """Let the uploads go."""
+        for file in (file for files in self.files.values() for file in files):
+            file.file.close()
+
     def flag(self, name: str) -> bool:
         """A yes or no out of the body."""
         return self.fields.get(name, "").lower() in {"1", "true", "yes", "on"}
@@ -129,6 +134,7 @@ class Endpoint:
     takes: tuple[Field, ...] = ()
     asks: tuple[Field, ...] = ()  # what may stand in the address
     gives: str = "application/json"
+    keeps_files: bool = False  # the handler closes the uploads, later
 
     @property
     def takes_files(self) -> bool:
@@ -165,7 +171,7 @@ def guarded(endpoint: Endpoint, doorkeeper: Doorkeeper) -> Route:
             refusal = _refusal(endpoint, request, who)
             if refusal is not None:
                 return refusal
-            return await _run(endpoint, await _read(endpoint, request, who))
+            return await _answer(endpoint, request, who)
         except GlanceinError as err:
             return told(err)
 
@@ -183,6 +189,20 @@ def told(error: GlanceinError, status: int = 0) -> JSONResponse:
 def refused(status: int, message: str) -> JSONResponse:
     """A refusal as JSON."""
     return JSONResponse({"error": message}, status)
+
+
+async def _answer(endpoint: Endpoint, request: Request, who: Who) -> Response:
+    """Read the body, run the handler, and close what was uploaded unless the handler goes on with it."""
+    call = await _read(endpoint, request, who)
+    is_kept = False
+    try:
+        _check_fields(endpoint, call)
+        answer = await _run(endpoint, call)
+        is_kept = endpoint.keeps_files
+    finally:
+        if not is_kept:
+            call.close_files()
+    return answer
 
 
 async def _run(endpoint: Endpoint, call: Call) -> Response:
@@ -235,14 +255,16 @@ async def _read(endpoint: Endpoint, request: Request, who: Who) -> Call:
     if endpoint.method in SAFE_METHODS:
         return Call(request, who)
     if endpoint.takes_files:
-        call = await _read_form(request, who)
-    else:
-        call = Call(request, who, fields=await _read_json(request))
+        return await _read_form(request, who)
+    return Call(request, who, fields=await _read_json(request))
+
+
+def _check_fields(endpoint: Endpoint, call: Call) -> None:
+    """Raises InputError if a required field is missing."""
     for entry in endpoint.takes:
         there = call.files.get(entry.name) if entry.kind in {"file", "files"} else call.fields.get(entry.name)
         if entry.required and not there:
             raise InputError(f"{entry.name} is missing: {entry.about}")
-    return call
 
 
 async def _read_json(request: Request) -> dict[str, str]:

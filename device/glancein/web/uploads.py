@@ -226,17 +226,23 @@ class Bulk:
 
     rows: list[RosterRow | BadRow]
     photos: Photos
+    close: Callable[[], None]
 
 
-def read_bulk(table: IO[bytes], table_name: str, photos: Mapping[str, IO[bytes]]) -> Bulk:
-    """A zip with one CSV and the photos in it, or a CSV with the photos beside it. Raises InputError."""
+def read_bulk(
+    table: IO[bytes], table_name: str, photos: Mapping[str, IO[bytes]], *, close: Callable[[], None]
+) -> Bulk:
+    """A zip with one CSV and the photos in it, or a CSV with the photos beside it. Raises InputError.
+
+    ``close`` lets the files go, once the list has been worked through.
+    """
     head = table.read(4)
     table.seek(0)
     if head[:4] == b"PK\3\4":
-        return _read_zip(table)
+        return _read_zip(table, close)
     text = _decoded(_bounded(table, LARGEST_ROSTER, table_name), tidy_name(table_name))
     named = {PurePosixPath(name.replace("\\", "/")).name: _reader(file) for name, file in photos.items()}
-    return Bulk(_placed(text, named), named)
+    return Bulk(_placed(text, named), named, close)
 
 
 def report_json(report: RowReport) -> dict[str, object]:
@@ -259,13 +265,16 @@ def tidy_name(name: str) -> str:
 
 def work_through(home: Home, bulk: Bulk, *, after: Callable[[RowReport], None]) -> Iterator[RowReport]:
     """Enrol each row with networks of its own, so that the desk stays free; ``after`` hears of each."""
-    with wiring.open_enroller(home, photos=lambda gate: ArchivePictures(gate, bulk.photos)) as enroller:
-        for report in enrol_rows(bulk.rows, enroller):
-            after(report)
-            yield report
+    try:
+        with wiring.open_enroller(home, photos=lambda gate: ArchivePictures(gate, bulk.photos)) as enroller:
+            for report in enrol_rows(bulk.rows, enroller):
+                after(report)
+                yield report
+    finally:
+        bulk.close()
 
 
-def _read_zip(file: IO[bytes]) -> Bulk:
+def _read_zip(file: IO[bytes], close: Callable[[], None]) -> Bulk:
     try:
         archive = zipfile.ZipFile(file)
         members = [m for m in archive.infolist() if not m.is_dir() and not _is_litter(m.filename)]
@@ -284,7 +293,7 @@ def _read_zip(file: IO[bytes]) -> Bulk:
         path = PurePosixPath(member.filename)
         if path.is_relative_to(base) and member is not tables[0]:
             photos[str(path.relative_to(base))] = _member_reader(archive, member, lock)
-    return Bulk(_placed(text, photos), photos)
+    return Bulk(_placed(text, photos), photos, close)
 
 
 def _check_members(members: list[zipfile.ZipInfo]) -> None:

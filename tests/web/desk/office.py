@@ -78,6 +78,7 @@ class Office:
 
     desk: Desk
     app: Starlette
+    model: str = "f" * 64
     visitors: dict[Role, Visitor] = field(default_factory=dict)
 
     def visitor(self) -> Visitor:
@@ -97,7 +98,7 @@ class Office:
             np.random.default_rng(seed or abs(hash(person_id)) % 2**32).normal(size=128).astype(np.float32)
         )
         enrolment = Enrolment(
-            name, vector / np.linalg.norm(vector), "f" * 64, PNG, "0" * 64, {"overall": 0.8}
+            name, vector / np.linalg.norm(vector), self.model, PNG, "0" * 64, {"overall": 0.8}
         )
         self.desk.people.replace(person_id, enrolment, at=self.desk.now())
 

@@ -212,7 +212,9 @@ class Attendance:
     def _latest(self) -> list[Event]:
         where = self.desk.ledger.position()
         events = self.desk.ledger.replay(where.epoch, max(1, where.seq - LATEST + 1), LATEST)
-        return [event for event in reversed(events) if not isinstance(event.body, TimeFix)]
+        day_ago = self.desk.now() - timedelta(days=1)
+        recent = [event for event in reversed(events) if event.body.moment.wall >= day_ago]
+        return [event for event in recent if not isinstance(event.body, TimeFix)]
 
     def _note_look(self, call: Call, did: str, about: str, span: tuple[date, date]) -> None:
         self.desk.audit.note(call.who.name, did, about=about, detail=f"from {span[0]} to before {span[1]}")

@@ -154,7 +154,7 @@ class PeopleRoutes:
         consent = self._consent_given(call)
         table = call.files["list"][0]
         photos = {file.filename or "": file.file for file in call.files.get("photos", [])}
-        bulk = read_bulk(table.file, table.filename or "list.csv", photos)
+        bulk = read_bulk(table.file, table.filename or "list.csv", photos, close=call.close_files)
         who = call.who.name
 
         def after(report: RowReport) -> None:

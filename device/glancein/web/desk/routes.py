@@ -172,6 +172,7 @@ def _people(people: PeopleRoutes) -> list[Endpoint]:
                 _CONSENT,
                 _VERSION,
             ),
+            keeps_files=True,
         ),
         Endpoint("GET", f"{API}/jobs/{{number}}", people.job, P.PEOPLE_WRITE, "How far a list has come."),
         Endpoint("GET", one, people.person, P.PEOPLE_READ, "One person."),

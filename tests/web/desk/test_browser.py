@@ -1,0 +1,216 @@
+"""The desk in a headless Chromium: sign in, enrol, see a punch live, correct it, export it; both languages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import Select
+from tests.web.browser import SIZES, chromium, find, keep, resize, serious_findings, until
+from tests.web.desk.office import PASSWORD, SETTINGS, Office, demo_picture, open_office
+
+from glancein import wiring
+from glancein.types import Direction
+from glancein.web.app import Address, WebServer
+from glancein.web.desk.build import desk_app
+
+PAGES = ("/", "/people", "/enrol", "/month", "/health", "/audit", "/accounts", "/me", "/person?id=E1002", "/month?id=E1002")
+STAFF = ("Grace Hopper", "Kim Minji", "Alan Turing", "Noor Inayat", "Park Jisoo", "Tim Lee", "Mary Jackson", "Choi Eun")
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A desk that answers over a real socket."""
+
+    office: Office
+    url: str
+    photos: Path
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A company of nine with two weeks behind it."""
+    folder = tmp_path_factory.mktemp("desk")
+    office = open_office(folder, SETTINGS)
+    office.model = wiring.embedder_sha256(office.desk.home) or ""
+    for number, name in enumerate(STAFF):
+        _work(office, f"E{1010 + number}", name, number)
+    photos = tmp_path_factory.mktemp("photos")
+    for name in ("obama.jpg", "obama2.jpg", "collins.jpg", "biden.jpg"):
+        (photos / name).write_bytes(demo_picture(name))
+    office.person("E1002", "Eileen Collins", seed=2)
+    server = WebServer(desk_app(office.desk), Address())
+    server.start()
+    yield Served(office, server.url, photos)
+    server.stop()
+    office.desk.close()
+
+
+def _work(office: Office, person_id: str, name: str, number: int) -> None:
+    """Two weeks of coming and going, late now and then, one check-out forgotten."""
+    office.person(person_id, name, seed=number + 10)
+    now = office.desk.now()
+    for days in range(14, -1, -1):
+        day = now - timedelta(days=days)
+        if day.weekday() >= 5 or (number + days) % 7 == 6:
+            continue
+        came = day.replace(hour=8, minute=40 + (number * 7 + days * 3) % 35 % 20, second=0)
+        if (number + days) % 5 == 0:
+            came = came.replace(hour=9, minute=20)
+        left = came + timedelta(hours=8, minutes=(number * 13 + days * 5) % 60)
+        for wall, direction in ((came, Direction.IN), (left, Direction.OUT)):
+            forgotten = direction is Direction.OUT and (number, days) == (2, 3)
+            if wall < now and not forgotten:
+                office.punch_at(person_id, direction, wall)
+
+
+@pytest.fixture(scope="module")
+def chrome() -> Iterator[Chrome]:
+    """The browser."""
+    with chromium() as opened:
+        yield opened
+
+
+def sign_in(chrome: Chrome, served: Served, name: str) -> None:
+    """Sign in with the keyboard's help, from whatever page there is."""
+    chrome.delete_all_cookies()
+    chrome.get(f"{served.url}/sign-in?lang=en")
+    find(chrome, "input[name=name]").send_keys(name)
+    find(chrome, "input[name=password]").send_keys(PASSWORD)
+    find(chrome, "main button").click()
+    until(chrome, lambda page: page.current_url == f"{served.url}/")
+
+
+@pytest.fixture
+def hr(chrome: Chrome, served: Served) -> Chrome:
+    """A browser in which HR is signed in, in English, on a desk's screen."""
+    resize(chrome, "desk")
+    sign_in(chrome, served, "hr")
+    return chrome
+
+
+def test_enrol_by_upload(hr: Chrome, served: Served) -> None:
+    """A photo is judged at once, with crop, checks and likeness; consent is asked for; the person is there."""
+    hr.get(f"{served.url}/enrol")
+    find(hr, "#photo").send_keys(str(served.photos / "obama.jpg"))
+    until(hr, lambda page: find(page, "#judged").is_displayed())
+    keep(hr, "desk-enrol-judged")
+
+    assert find(hr, "#crop").get_attribute("src").startswith("data:image/png")
+    assert len(hr.find_elements(By.CSS_SELECTOR, "#checks tr")) >= 10
+    assert find(hr, "#like").text
+
+    find(hr, "#one input[name=id]").send_keys("E1001")
+    find(hr, "#one input[name=name]").send_keys("Barack Obama")
+    find(hr, "#one input[name=consent]").click()
+    find(hr, "#go").click()
+    until(hr, lambda page: find(page, "#done").is_displayed())
+
+    assert served.office.desk.people.name_of("E1001") == "Barack Obama"
+    rows = served.office.desk.file.rows("SELECT by, version FROM consents WHERE person_id = 'E1001'")
+    assert rows[0][0] == "hr"
+
+    hr.get(f"{served.url}/enrol")  # the same face under another id
+    find(hr, "#photo").send_keys(str(served.photos / "obama2.jpg"))
+    until(hr, lambda page: find(page, "#judged").is_displayed())
+    assert "E1001" in find(hr, "#judged").text
+    keep(hr, "desk-enrol-duplicate")
+
+
+def test_list_by_zip_shows_progress_and_report(hr: Chrome, served: Served, tmp_path: Path) -> None:
+    """Two good rows and a bad one: a bar to its end, and what became of each."""
+    from zipfile import ZipFile  # noqa: PLC0415  # only here
+
+    archive = tmp_path / "staff.zip"
+    with ZipFile(archive, "w") as made:
+        made.writestr("staff.csv", "id,name,photo\nE2001,Eileen C,collins.jpg\nE2002,Joe B,biden.jpg\nE2003,X,none.jpg\n")
+        for name in ("collins.jpg", "biden.jpg"):
+            made.write(served.photos / name, name)
+    hr.get(f"{served.url}/enrol")
+    find(hr, "#list input[name=list]").send_keys(str(archive))
+    find(hr, "#list input[name=consent]").click()
+    find(hr, "#list button").click()
+    until(hr, lambda page: "Done." in find(page, "#progress").text)
+    keep(hr, "desk-enrol-list")
+    rows = [row.text for row in hr.find_elements(By.CSS_SELECTOR, "#rows tr")]
+
+    assert len(rows) == 3
+    assert "none.jpg" in rows[-1] or "none.jpg" in rows[0]
+    assert {"E2001", "E2002"} <= {person.person_id for person in served.office.desk.people.people()}
+
+
+def test_punch_appears_live_and_is_corrected_and_exported(hr: Chrome, served: Served) -> None:
+    """No reload: the punch comes to the open page; HR corrects it in a dialog; the export has the correction."""
+    until(hr, lambda page: "on" in (find(page, "#live-state").get_attribute("class") or "").split())
+    until(hr, lambda _: served.office.desk.live.has_looked)
+    punch = served.office.punch("E1002", Direction.IN, ago=timedelta(minutes=1))
+    until(hr, lambda page: "Eileen Collins" in find(page, "#live li").text)
+    keep(hr, "desk-today-live")
+
+    hr.get(f"{served.url}/month?id=E1002")
+    find(hr, f"[data-correct='{punch.kiosk}/{punch.epoch}/{punch.seq}']").click()
+    dialog = find(hr, "#correction")
+    keep(hr, "desk-correction")
+    Select(dialog.find_element(By.NAME, "becomes")).select_by_value("direction")
+    dialog.find_element(By.NAME, "reason").send_keys("was leaving")
+    dialog.find_element(By.CSS_SELECTOR, "button:not([type])").click()
+    until(hr, lambda page: page.find_elements(By.CSS_SELECTOR, ".corrected"))
+
+    export = served.office.someone(next(r for r in served.office.desk.accounts.accounts() if r.name == "hr").role)
+    table = export.client.get("/api/v1/export.csv?id=E1002").content.decode("utf-8-sig")
+    assert [row for row in table.splitlines() if row.endswith(",x")]
+    downloads = hr.find_elements(By.CSS_SELECTOR, "a[download]")
+    assert {link.get_attribute("href").partition("?")[0][-5:] for link in downloads} == {"t.csv", ".xlsx"}
+
+
+def test_erasure_gives_a_receipt(hr: Chrome, served: Served) -> None:
+    """After the question, a receipt; the person is gone from the list."""
+    served.office.person("E1999", "Gone Soon")
+    hr.get(f"{served.url}/person?id=E1999")
+    find(hr, "#erase button").click()
+    hr.switch_to.alert.accept()
+    until(hr, lambda page: find(page, "#receipt").is_displayed())
+    keep(hr, "desk-erase-receipt")
+
+    assert served.office.desk.people.name_of("E1999") is None
+    assert "E1999" in find(hr, "#receipt").text
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+@pytest.mark.parametrize("size", SIZES)
+def test_every_page_is_sound_in_every_size_and_language(
+    size: str, language: str, chrome: Chrome, served: Served
+) -> None:
+    """No script error, nothing wider than the screen, no serious finding of axe-core; a screenshot of each."""
+    resize(chrome, size)
+    sign_in(chrome, served, "admin")
+    wrong = []
+    for page in PAGES:
+        join = "&" if "?" in page else "?"
+        chrome.get(f"{served.url}{page}{join}lang={language}")
+        until(chrome, lambda at: at.execute_script("return document.readyState") == "complete")
+        keep(chrome, f"desk-{size}-{language}-{page.strip('/').replace('?', '-').replace('=', '-') or 'today'}")
+        wide, shown = chrome.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
+        if wide > shown:
+            wrong.append(f"{page} is {wide} px wide")
+        if chrome.execute_script("return document.documentElement.lang") != language:
+            wrong.append(f"{page} is not in {language}")
+        wrong += [f"{page}: {finding}" for finding in serious_findings(chrome)]
+    logged = [line["message"] for line in chrome.get_log("browser") if line["level"] == "SEVERE"]
+
+    assert wrong + logged == []
+
+
+def test_sign_in_page_is_sound(chrome: Chrome, served: Served) -> None:
+    """The first page anybody sees."""
+    chrome.delete_all_cookies()
+    for size in SIZES:
+        resize(chrome, size)
+        chrome.get(f"{served.url}/sign-in?lang=ko")
+        keep(chrome, f"desk-{size}-ko-sign-in")
+        assert serious_findings(chrome) == []
