@@ -16,6 +16,7 @@ from glancein.adapters.feed_store import SqliteFeedStore
 from glancein.domain import wire
 from glancein.domain.delivery import Line, Slip, Standing, State
 from glancein.domain.intake import read_arrival
+from glancein.errors import InputError
 from glancein.types import (
     Arrival,
     Body,
@@ -64,6 +65,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FeedTables
 
         server: PostgresServer = request.getfixturevalue("server")
         opened = PostgresFeedStore(server.empty())
+    opened.now_s = lambda: 0.0
     yield opened
     opened.close()
 
@@ -225,7 +227,7 @@ def test_bookmark_only_goes_forward(store: FeedTables) -> None:
 
 def numbers(store: FeedTables, *, now_s: float = 0.0, line: Line = HOOK) -> list[int]:
     """The sequence numbers of what is due."""
-    store.enlist(line, now_s=now_s)
+    store.enlist(line)
     return [parcel.event.seq for parcel in store.due(line.name, now_s=now_s, most=99)]
 
 
@@ -266,10 +268,39 @@ def test_unbelievable_time_is_held_until_it_is_fixed_or_the_patience_ends(store:
     events = stream(unsure, check_in("E2"), TimeFix(moment(600), 9 * 86400))
     store.commit(arrivals(*events[:2]), [])
 
-    assert numbers(store, line=line, now_s=10) == [2]
-    assert numbers(store, line=line, now_s=3611) == [1, 2]
+    assert numbers(store, line=line, now_s=3599) == [2]
+    assert numbers(store, line=line, now_s=3600) == [1, 2]
     store.commit(arrivals(events[2]), [])
     assert numbers(store, line=line, now_s=11) == [1, 2]
+
+
+def test_punch_waits_for_being_taken_back(store: FeedTables) -> None:
+    """What somebody disowns at the kiosk a moment later never leaves; corrections themselves do not wait."""
+    line = Line("odoo", settle_s=30)
+    first = stream(check_in())[0]
+    store.commit(arrivals(*stream(check_in(), check_in("E2"), correction(first, Voided()))), [])
+
+    assert numbers(store, line=line, now_s=29) == []
+    assert numbers(store, line=line, now_s=30) == [1, 2, 3]
+    assert store.due("odoo", now_s=30, most=1)[0].punch is None
+
+
+def test_connector_runs_once_at_a_time(store: FeedTables, tmp_path: Path) -> None:
+    """A second one of that name is told; another name is free."""
+    if isinstance(store, SqliteFeedStore):
+        second: FeedTables = SqliteFeedStore(tmp_path / "feed.db")
+    else:
+        from glancein.adapters.feed_postgres import PostgresFeedStore  # noqa: PLC0415  # an extra
+
+        second = PostgresFeedStore(store.dsn)  # type: ignore[attr-defined]  # it is one
+    with store.only_one("odoo"):
+        with pytest.raises(InputError, match="running already"), second.only_one("odoo"):
+            pass
+        with second.only_one("frappe"):
+            pass
+    with second.only_one("odoo"):
+        pass
+    second.close()
 
 
 def test_standing_and_tallies_tell_how_it_goes(store: FeedTables) -> None:
@@ -286,7 +317,7 @@ def test_standing_and_tallies_tell_how_it_goes(store: FeedTables) -> None:
     (tally,) = store.tallies()
     (refused,) = store.held("webhook", State.REFUSED, most=9)
 
-    assert tally.standing == store.enlist(HOOK, now_s=0) == Standing(2, 50.0, "away")
+    assert tally.standing == store.enlist(HOOK) == Standing(2, 50.0, "away")
     assert tally.counts == {State.DONE: 1, State.REFUSED: 1, State.FAILED: 1, State.PENDING: 1}
     assert (refused.event.seq, refused.words, refused.attempts) == (2, "no such employee", 1)
 

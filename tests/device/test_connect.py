@@ -58,6 +58,7 @@ class Desk:
         self.store = SqliteFeedStore(path)
         self.now_s = 1_000_000.0
         self.events: list[Event] = []
+        self.store.now_s = lambda: self.now_s
 
     def say(self, *bodies: Body) -> None:
         """The kiosk says these things."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from glancein.domain import wire
-from glancein.domain.intake import Counts, Intake, Sender, Turn
+from glancein.domain.intake import Counts, Intake, Sender, Turn, trouble_in_words
 from glancein.errors import FeedError, StoreError
 from glancein.mqtt.broker_url import BrokerUrl
 from glancein.mqtt.link import Connection, Greeting, Lost, Message, open_link
@@ -171,6 +171,8 @@ class Feed:
         if self._store is not None and (turn.arrivals or turn.troubles):
             self._store.commit(turn.arrivals, turn.troubles)
         self.counts.new += len(turn.arrivals)
+        for words in filter(None, map(trouble_in_words, turn.troubles)):
+            self._on_error(words)
         for topic, payload in turn.answers:
             link.publish(Message(topic, payload))
 

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from glancein.errors import SettingsError, StoreError
+from glancein.domain.delivery import BUSY
+from glancein.errors import InputError, SettingsError, StoreError
 from glancein.storage.feed_schema import POSTGRES_MIGRATIONS
 from glancein.storage.feed_tables import FeedTables, Row, Values
 
@@ -31,6 +32,7 @@ class PostgresFeedStore(FeedTables):
     """
 
     def __init__(self, dsn: str) -> None:
+        self.dsn = dsn
         super().__init__(_PostgresEngine(dsn))
 
 
@@ -71,6 +73,18 @@ class _PostgresEngine:
             with self._connection.transaction():
                 self._connection.execute("SELECT pg_advisory_xact_lock(%s)", (ONE_WRITER,))
                 yield
+
+    @contextmanager
+    def only_one(self, name: str) -> Iterator[None]:
+        """The only holder of that name on this database; raises InputError."""
+        taken = "SELECT pg_try_advisory_lock(:many, hashtext(:name))"
+        if self.rows(taken, {"many": ONE_WRITER, "name": name}) != [(True,)]:
+            raise InputError(BUSY.format(name))
+        try:
+            yield
+        finally:
+            # A connection that was lost meanwhile has let the lock go with it.
+            self.rows("SELECT pg_advisory_unlock(:many, hashtext(:name))", {"many": ONE_WRITER, "name": name})
 
     def close(self) -> None:
         """Let the server go."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +13,9 @@ from typing import Protocol
 
 from sqlite_utils import Database
 
+from glancein.domain.delivery import BUSY
 from glancein.domain.spreadsheet import harmless
+from glancein.errors import InputError
 from glancein.storage.database import open_database, storage_errors, transaction
 from glancein.storage.feed_schema import FEED
 from glancein.storage.feed_tables import FeedTables, Row, Values
@@ -30,7 +33,7 @@ class SqliteFeedStore(FeedTables):
 
     def __init__(self, path: Path) -> None:
         self._database = open_database(path, schema=FEED)
-        super().__init__(_SqliteEngine(self._database))
+        super().__init__(_SqliteEngine(self._database, path))
 
     @contextmanager
     def open(self) -> Iterator[Database]:
@@ -42,8 +45,9 @@ class SqliteFeedStore(FeedTables):
 class _SqliteEngine:
     """Implements Engine on one connection."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, path: Path) -> None:
         self._database = database
+        self._path = path
 
     def rows(self, statement: str, values: Values | None = None) -> list[Row]:
         """Run one statement; its rows, if it has any."""
@@ -58,6 +62,19 @@ class _SqliteEngine:
     def transaction(self) -> AbstractContextManager[object]:
         """All or nothing, durable when the block has ended; two blocks never run at the same time."""
         return transaction(self._database)
+
+    @contextmanager
+    def only_one(self, name: str) -> Iterator[None]:
+        """The only holder of that name on this database; raises InputError."""
+        with (
+            storage_errors(UNUSABLE),
+            self._path.with_name(f"{self._path.name}.{name}.lock").open("w") as file,
+        ):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(BUSY.format(name)) from None
+            yield
 
     def close(self) -> None:
         """Let the file go."""

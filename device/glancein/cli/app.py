@@ -56,5 +56,17 @@ def common(
 
 def load_commands() -> None:
     """Add every command to the tree; each module registers its own."""
-    for module in ("enrol", "people", "look", "run", "desk", "measure", "models", "site", "trial"):
+    for module in (
+        "enrol",
+        "people",
+        "look",
+        "run",
+        "feed",
+        "connect",
+        "desk",
+        "measure",
+        "models",
+        "site",
+        "trial",
+    ):
         import_module(f"glancein.cli.{module}")

@@ -1,33 +1,25 @@
-"""glancein kiosk and feed: the two programs that run all day."""
+"""glancein kiosk, and the keys that sign what it says."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.live import Live
 
 from glancein import wiring
 from glancein.cli.app import AsJson, DataFolder, app
-from glancein.cli.output import table
+from glancein.cli.program import Verbose, start_log, stopping
 from glancein.errors import InputError
 
 if TYPE_CHECKING:
     from glancein.adapters.screen_web import WebScreen
     from glancein.kiosk import Kiosk
-    from glancein.ports import FeedStore, Screen
-    from glancein.types import Event
-
-LIVE_ROWS = 20
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens inside.")]
+    from glancein.ports import Screen
 
 
 @app.command()
@@ -70,7 +62,7 @@ def kiosk(
     from glancein.adapters.screen_terminal import TerminalScreen  # noqa: PLC0415  # only here
     from glancein.model_care import ModelWatch  # noqa: PLC0415  # loads the runtime
 
-    _start_log(verbose=verbose)
+    start_log(verbose=verbose)
     home = wiring.open_home(data)
     on_web = _is_web(screen or home.settings.screen)
     with contextlib.ExitStack() as stack:
@@ -91,7 +83,7 @@ def kiosk(
             from glancein.web.screen.serve import serving  # noqa: PLC0415  # loads the web server
 
             where = web_port if web_port is not None else home.settings.web_port
-            url = stack.enter_context(serving(home, door, page, eye, port=where))
+            url, _ = stack.enter_context(serving(home, door, page, eye, port=where))
             print(f"the screen is at {url}", file=sys.stderr)
         if desk_port is not None:
             stack.enter_context(_desk_beside(home, door, desk_host, desk_port))
@@ -103,61 +95,8 @@ def kiosk(
         watch.start()
         stack.enter_context(contextlib.closing(watch))
         stop = threading.Event()
-        with _stopping(stop.set):
+        with stopping(stop.set):
             door.run(stop)
-
-
-@app.command()
-def feed(
-    *,
-    broker: Annotated[str, typer.Option(help="mqtt://host[:port] or mqtts://user:password@host.")] = (
-        f"mqtt://127.0.0.1:{wiring.EMBEDDED_PORT}"
-    ),
-    follow: Annotated[
-        bool, typer.Option("--follow", help="Go on until stopped; else end when it is quiet.")
-    ] = False,
-    csv: Annotated[
-        Path | None, typer.Option("--csv", help="Append to this CSV file.", dir_okay=False)
-    ] = None,
-    jsonl: Annotated[
-        Path | None, typer.Option("--jsonl", help="Append to this JSON-lines file.", dir_okay=False)
-    ] = None,
-    sqlite: Annotated[
-        Path | None, typer.Option("--sqlite", help="Keep in this database.", dir_okay=False)
-    ] = None,
-    site: Annotated[str, typer.Option(help="Only this site.")] = "+",
-    kiosk_name: Annotated[str, typer.Option("--kiosk", help="Only this kiosk.")] = "+",
-    signing_key: Annotated[
-        str, typer.Option(help="Sign acknowledgements with this key (glancein make-key).")
-    ] = "",
-    trusted_keys: Annotated[str, typer.Option(help="Take only events signed by a key in this list.")] = "",
-    as_json: AsJson = False,
-    verbose: Verbose = False,
-) -> None:
-    """Receive punches: each once, in order, gaps asked for again, acknowledged after they are safely stored.
-
-    With --csv, --jsonl or --sqlite the kiosk may forget an event once it is in that file. Without one,
-    events are shown and stay in the kiosk's outbox.
-    """
-    from glancein.adapters.feed_mqtt import Feed, FeedRules  # noqa: PLC0415  # loads paho
-    from glancein.mqtt.broker_url import parse_broker_url  # noqa: PLC0415  # as above
-
-    _start_log(verbose=verbose)
-    store = _store(csv, jsonl, sqlite)
-    seal = wiring.open_seal(signing_key, trusted_keys)
-    rules = FeedRules(site=site, kiosk=kiosk_name, follow=follow, seal=seal)
-    source = Feed(
-        parse_broker_url(broker),
-        store=store,
-        rules=rules,
-        on_error=lambda words: print(words, file=sys.stderr),
-    )
-    with contextlib.closing(store) if store else contextlib.nullcontext(), _stopping(source.stop):
-        events = (received.event for received in source)
-        if as_json or not sys.stdout.isatty():
-            _print_lines(events, as_json=as_json)
-        else:
-            _show_live(events)
 
 
 @app.command()
@@ -209,76 +148,3 @@ def _make_page(home: wiring.Home, stores: wiring.Stores, beside: Screen) -> WebS
     from glancein.web.screen.serve import make_screen  # noqa: PLC0415  # loads the web server
 
     return make_screen(home.settings, stores, beside=beside)
-
-
-def print_event(event: Event) -> str:
-    """One line: when, who, which way, which kiosk."""
-    punch = event.check_in
-    name = f" ({event.name})" if event.name else ""
-    return (
-        f"{punch.moment.wall:%Y-%m-%d %H:%M:%S%z} {punch.direction:<3} {punch.person_id}{name} "
-        f"{event.site}/{event.kiosk} #{event.seq} score {punch.score_cos:.3f}"
-    )
-
-
-def _print_lines(events: Iterator[Event], *, as_json: bool) -> None:
-    from glancein.domain.wire import encode_event  # noqa: PLC0415  # only here
-
-    for event in events:
-        print(encode_event(event).decode() if as_json else print_event(event), flush=True)
-
-
-def _show_live(events: Iterator[Event]) -> None:
-    """A table of the latest punches that fills as they come."""
-    rows: list[tuple[object, ...]] = []
-    columns = ("time", "", "person", "name", "kiosk", "#", "score", "clock")
-    with Live(table("waiting for punches", *columns, rows=[]), console=Console()) as live:
-        for count, event in enumerate(events, 1):
-            punch = event.check_in
-            time = f"{punch.moment.wall:%Y-%m-%d %H:%M:%S}"
-            where = f"{event.site}/{event.kiosk}"
-            rows.append(
-                (
-                    time,
-                    punch.direction,
-                    punch.person_id,
-                    event.name,
-                    where,
-                    event.seq,
-                    punch.score_cos,
-                    punch.moment.trust,
-                )
-            )
-            live.update(table(f"{count} punches", *columns, rows=rows[-LIVE_ROWS:]))
-
-
-def _store(csv: Path | None, jsonl: Path | None, sqlite: Path | None) -> FeedStore | None:
-    from glancein.adapters import feed_store  # noqa: PLC0415  # loads sqlite-utils
-
-    chosen = [path for path in (csv, jsonl, sqlite) if path is not None]
-    if len(chosen) > 1:
-        raise InputError("one of --csv, --jsonl and --sqlite: run a second feed for a second file")
-    if csv is not None:
-        return feed_store.csv_store(csv)
-    if jsonl is not None:
-        return feed_store.jsonl_store(jsonl)
-    return feed_store.SqliteFeedStore(sqlite) if sqlite is not None else None
-
-
-@contextlib.contextmanager
-def _stopping(stop: Callable[[], None]) -> Iterator[None]:
-    """SIGTERM and Ctrl-C end the work in order instead of at once."""
-    before = {number: signal.signal(number, lambda *_: stop()) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _start_log(*, verbose: bool) -> None:
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )

@@ -67,7 +67,7 @@ class Courier:
 
     def round(self) -> Round:
         """Hand over whatever is due; ends early when the other side is away. Raises StoreError."""
-        self._standing = self._deliveries.enlist(self._line, now_s=self._now())
+        self._standing = self._deliveries.enlist(self._line)
         if self._standing.retry_at > self._now():
             return Round(words=self._standing.words, again_at=self._standing.retry_at)
         self._mishaps = 0

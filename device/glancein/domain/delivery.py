@@ -20,6 +20,9 @@ from glancein.types import (
 FIRST_WAIT_S = 5.0
 LONGEST_WAIT_S = 3600.0
 WORDS_LIMIT = 500  # characters of an explanation
+BUSY = (
+    "the connector {!r} is running already on this database; stop that one, or give this one another --name"
+)
 
 
 class State(StrEnum):
@@ -105,12 +108,14 @@ class Slip:
 class Line:
     """A connector as the store knows it.
 
-    ``hold_s`` is how long an event with an unbelievable time waits for a time fix; with ``fixes`` the
-    connector wants time fixes themselves, too.
+    ``hold_s`` is how long, after it arrived, a check-in with an unbelievable time waits for a time fix, and
+    ``settle_s`` how long every check-in waits for being taken back. With ``fixes`` the connector wants time
+    fixes themselves, too.
     """
 
     name: str
     hold_s: float = 0.0
+    settle_s: float = 0.0
     fixes: bool = True
     only_new: bool = False  # when it is run for the first time: leave what is there already
 

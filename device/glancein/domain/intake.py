@@ -322,6 +322,25 @@ def _read_envelope(payload: bytes) -> _Envelope | None:
         return None
 
 
+def trouble_in_words(trouble: StreamTrouble) -> str | None:
+    """A sentence for who runs the consumer; None for what strangers can cause as often as they like."""
+    where = f"kiosk {trouble.kiosk}, number {trouble.seq}"
+    match trouble.kind:
+        case TroubleKind.FORK:
+            return (
+                f"{where}: came again with other contents: an old copy of its database or a cloned card is in "
+                f"use (epoch {trouble.epoch})"
+            )
+        case TroubleKind.BROKEN_CHAIN:
+            return f"{where}: does not continue the event before it: its record was edited"
+        case TroubleKind.HISTORY_GONE:
+            return f"{where}: {trouble.detail}"
+        case TroubleKind.UNREADABLE if trouble.passed is not None:
+            return f"{where}: refused, because it cannot be read: {trouble.detail}"
+        case _:
+            return None
+
+
 def _broken_chain(event: Event) -> StreamTrouble:
     return StreamTrouble(
         TroubleKind.BROKEN_CHAIN, event.kiosk, event.epoch, event.seq, "does not continue the event before it"

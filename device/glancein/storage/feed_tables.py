@@ -277,14 +277,14 @@ class FeedTables:
         """Give the check-ins of one start of a kiosk the times that its time fixes prove."""
         whose = {"kiosk": kiosk, "boot_id": boot_id}
         fixes = [
-            TimeFix(_moment(boot_id, time, mono, ClockTrust.SYNCHRONISED), 0.0)
-            for time, mono in self._engine.rows(sql.FIXES, whose)
+            TimeFix(_moment(boot_id, at, mono, ClockTrust.SYNCHRONISED), 0.0)
+            for at, mono in self._engine.rows(sql.FIXES, whose)
         ]
         if not fixes:
             return
         fixed: list[Values] = []
-        for number, time, mono, before in self._engine.rows(sql.TO_FIX, whose):
-            true = true_time(_moment(boot_id, time, mono, ClockTrust.UNSYNCHRONISED), fixes)
+        for number, at, mono, before in self._engine.rows(sql.TO_FIX, whose):
+            true = true_time(_moment(boot_id, at, mono, ClockTrust.UNSYNCHRONISED), fixes)
             if true is not None and true.isoformat() != before:
                 fixed.append({"number": number, **_time_values("fixed", true)})
         self._engine.many(sql.FIX, fixed)
