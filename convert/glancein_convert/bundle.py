@@ -30,6 +30,7 @@ from glancein.model_card import (
     write_card,
 )
 from glancein_convert import (
+    candidates,
     checkpoints,
     crops,
     edge_tpu,
@@ -41,10 +42,10 @@ from glancein_convert import (
     vectors,
 )
 from glancein_convert.errors import ConversionError
-from glancein_convert.export import export_float, write_int8
+from glancein_convert.export import export_float
 from glancein_convert.fold import fold_batch_norm, head_as_convolution
 from glancein_convert.golden import make_golden
-from glancein_convert.ranges import METHODS, Method, collect
+from glancein_convert.ranges import METHODS, Method
 
 MODEL_FILE = "model.tflite"
 COHORT_FILE = "cohort.npz"
@@ -72,6 +73,7 @@ class Request:
     threads: tuple[int, ...] = (1, 2, 4)
     force: bool = False
     methods: tuple[Method, ...] = METHODS
+    improvements: tuple[candidates.Improvement, ...] = ()
     training_command: str = ""
     gate: parity.Gate = field(default_factory=parity.Gate)
 
@@ -81,11 +83,16 @@ def export_embedder(request: Request, *, say: Say = print) -> ModelCard:
     torch.set_num_threads(1)
     trained = checkpoints.load_embedder(request.checkpoint)
     sets = crops.load_sets(
-        request.data, request.cache, people=request.people, cohort=4 * (request.people or 1000)
+        request.data,
+        request.cache,
+        people=request.people,
+        cohort=4 * (request.people or 1000),
+        tuning=crops.TUNING_CROPS if "tuned" in request.improvements else 0,
     )
     request.report.mkdir(parents=True, exist_ok=True)
     say(f"{trained.name} after {trained.images} images; {len(sets.calibration)} crops set the ranges")
-    model_path, tried = _best_export(request, trained, sets, say)
+    best, tried = _best_export(request, trained, sets, say)
+    model_path = best.int8_path
     network = open_model(model_path)
     say(f"embedding {len(sets.development)} crops twice, and {len(sets.cohort)} of strangers")
     exact, rough, unknown = _embed_all(request.report, trained, network, model_path, sets)
@@ -95,12 +102,13 @@ def export_embedder(request: Request, *, say: Say = print) -> ModelCard:
     figures = {
         **found.figures,
         "ranges": tried,
+        "ranges_chosen": best.name,
         "macs": checked.macs,
         "edge_tpu_preflight_maps_everything": checked.maps_everything,
         "xnnpack_partitions": layers.delegate_partitions(model_path),
         "calibration": judged.figures,
     }
-    noise = layers.signal_to_noise(request.report / "model.float.tflite", model_path, sets.calibration[:32])
+    noise = layers.signal_to_noise(best.float_path, model_path, sets.calibration[:32])
     timing = layers.milliseconds(model_path, threads=request.threads)
     report.write(
         request.report,
@@ -213,28 +221,23 @@ def write_bundle(out: Path, model: bytes, card: ModelCard, files: dict[str, byte
 
 def _best_export(
     request: Request, trained: checkpoints.Checkpoint, sets: crops.CropSets, say: Say
-) -> tuple[Path, dict[str, float]]:
-    """Export with every range method and keep the one whose vectors stay nearest, on calibration crops."""
-    module = head_as_convolution(trained.network)
-    half = len(sets.calibration) // 2
-    exact = vectors.by_float(fold_batch_norm(trained.network), sets.calibration[half:])
-    tried: dict[str, float] = {}
-    best: tuple[float, Path] | None = None
+) -> tuple[candidates.Candidate, dict[str, float]]:
+    """Half of the calibration crops sets ranges, the other half chooses among what they give."""
     px = trained.network.shape.input_px
     float_path = request.report / "model.float.tflite"
-    export_float(module, (1, 3, px, px), float_path)
-    histograms = collect(float_path, [sets.calibration[:half]])
-    for method in request.methods:
-        path = request.report / f"{method}.tflite"
-        write_int8(float_path, histograms, path, ["embedding"], method=method)
-        rough = vectors.by_int8(open_model(path), sets.calibration[half:])
-        tried[method] = round(float(np.einsum("ij,ij->i", exact.single, rough.single).mean()), 6)
-        say(f"ranges by {method}: mean cosine to float {tried[method]:.5f}")
-        if best is None or tried[method] > best[0]:
-            best = tried[method], path
-    if best is None:
-        raise ConversionError("no range method was given")
-    return best[1], tried
+    export_float(head_as_convolution(trained.network), (1, 3, px, px), float_path)
+    half = len(sets.calibration) // 2
+    judging = sets.calibration[half:]
+    material = candidates.Material(
+        request.report,
+        setting=sets.calibration[:half],
+        judging=judging,
+        exact=vectors.by_float(fold_batch_norm(trained.network), judging).single,
+        tuning=sets.tuning,
+    )
+    return candidates.choose(
+        float_path, material, methods=request.methods, improvements=request.improvements, say=say
+    )
 
 
 def _embed_all(

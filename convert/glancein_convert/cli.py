@@ -49,6 +49,10 @@ def export(  # noqa: PLR0913, PLR0917  # every option of a command is an argumen
     method: Annotated[
         str | None, typer.Option(help="minmax, p99.999, p99.99 or mse; default tries all")
     ] = None,
+    improve: Annotated[
+        list[str] | None,
+        typer.Option(help="try this too, keep it if it wins: equalised, corrected or tuned; repeatable"),
+    ] = None,
     people: Annotated[int | None, typer.Option(help="only this many development people: quicker")] = None,
     training_command: Annotated[str, typer.Option(help="goes into the card as it is")] = "",
     key: Key = None,
@@ -58,12 +62,17 @@ def export(  # noqa: PLR0913, PLR0917  # every option of a command is an argumen
     """Convert an embedder, prove it, calibrate it, write its bundle and sign it."""
 
     def act() -> None:
-        from glancein_convert import bundle, ranges  # noqa: PLC0415  # torch takes seconds
+        from glancein_convert import bundle, candidates, ranges  # noqa: PLC0415  # torch takes seconds
 
+        wanted = improve or []
+        improvements = tuple(i for i in candidates.IMPROVEMENTS if i in wanted)
+        if len(improvements) != len(set(wanted)):
+            raise ConversionError(f"--improve takes {', '.join(candidates.IMPROVEMENTS)}")
         methods = ranges.METHODS if method is None else tuple(m for m in ranges.METHODS if m == method)
         request = bundle.Request(
             checkpoint, out, data, cache.expanduser(), report or REPORTS / f"{out.name}-report",
-            force=force, methods=methods, people=people, training_command=training_command,
+            force=force, methods=methods, improvements=improvements, people=people,
+            training_command=training_command,
         )  # fmt: skip
         bundle.export_embedder(request, say=out_console.print)
         _sign(out, key)

@@ -16,6 +16,7 @@ from glancein_training import packs
 MARGIN_PX = (packs.STORED_PX - CROP_PX) // 2
 CALIBRATION_CROPS = 256
 COHORT_CROPS = 4000
+TUNING_CROPS = 6000
 STRATA = 8
 
 
@@ -28,11 +29,18 @@ class CropSets:
     identity: NDArray[np.int64]  # (n,)
     teachers: tuple[Floats, ...]  # each (n, d)
     cohort: Pixels  # of people without a label
+    tuning: Pixels  # of training people, for quantisation-aware fine-tuning; empty unless asked for
     note: dict[str, object]
 
 
-def load_sets(
-    data: Path, cache: Path, *, seed: int = 0, people: int | None = None, cohort: int = COHORT_CROPS
+def load_sets(  # noqa: PLR0913  # one number for each set
+    data: Path,
+    cache: Path,
+    *,
+    seed: int = 0,
+    people: int | None = None,
+    cohort: int = COHORT_CROPS,
+    tuning: int = 0,
 ) -> CropSets:
     """Crops from ``data/faces`` and ``data/unlabelled``; of the development people all, or the first few.
 
@@ -63,6 +71,7 @@ def load_sets(
         identity=faces.identity[development],
         teachers=tuple(teacher[development] for teacher in faces.teachers),
         cohort=centre(unlabelled.pixels, strangers),
+        tuning=centre(faces.pixels, np.sort(rng.choice(train, min(tuning, len(train)), replace=False))),
         note=note,
     )
 
@@ -70,7 +79,7 @@ def load_sets(
 def centre(pixels: Pixels, rows: NDArray[np.int64]) -> Pixels:
     """The network's part of stored crops, without their margin."""
     inner = slice(MARGIN_PX, MARGIN_PX + CROP_PX)
-    return np.stack([pixels[row, inner, inner] for row in rows])
+    return np.stack([pixels[row, inner, inner] for row in rows]) if len(rows) else pixels[:0, inner, inner]
 
 
 def diverse(pixels: Pixels, rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:

@@ -13,8 +13,8 @@ pytest.importorskip("litert_torch", reason="needs litert-torch: pip install .[co
 import torch
 
 from glancein.adapters.tflite_runtime import open_model
-from glancein_convert import layers, preflight, vectors
-from glancein_convert.export import export_int8
+from glancein_convert import candidates, layers, preflight, tuning, vectors
+from glancein_convert.export import export_float, export_int8
 from glancein_convert.fold import head_as_convolution
 from glancein_training.networks import FAMILY, Embedder
 
@@ -72,3 +72,30 @@ def test_outputs_keep_order_and_names_and_come_out_channel_last(tmp_path: Path) 
 
     outputs = open_model(done.int8_path).outputs
     assert [(o.name, o.shape) for o in outputs] == [("scores", (1, 16, 24, 2)), ("boxes", (1, 16, 24, 4))]
+
+
+def test_best_of_all_candidates_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranges of two kinds and all three improvements are tried; the nearest to the float vectors wins."""
+    torch.manual_seed(0)
+    network = Embedder(FAMILY["glance-33"]).eval()
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(layer.weight, 0.5, 1.5)
+    pictures = np.random.default_rng(0).integers(0, 256, (12, 112, 112, 3)).astype(np.uint8)
+    export_float(head_as_convolution(network), (1, 3, 112, 112), tmp_path / "model.float.tflite")
+    exact = vectors.by_float(network, pictures[6:]).single
+    material = candidates.Material(tmp_path, pictures[:6], pictures[6:], exact, pictures[:6])
+    short = tuning.FineTuning(images=8, batch=4)
+    monkeypatch.setattr(tuning, "FineTuning", lambda: short)
+
+    best, tried = candidates.choose(
+        tmp_path / "model.float.tflite",
+        material,
+        methods=("minmax", "mse"),
+        improvements=candidates.IMPROVEMENTS,
+        say=lambda _line: None,
+    )
+
+    assert list(tried) == ["minmax", "mse", "equalised", "corrected", "tuned"]
+    assert tried[best.name] == max(tried.values()) >= 0.99
+    assert preflight.check(best.int8_path).maps_everything

@@ -73,7 +73,7 @@ def install_later(home: Home, bundle: Path, *, seed: int) -> str:
 def test_interrupted_install_is_completed_and_handed_over(
     home: Home, people: SqlitePeople, door: Door, tmp_path: Path
 ) -> None:
-    """One look: everybody renewed, the bundle switched, the kiosk with the new embedder and its thresholds."""
+    """One look: everybody renewed, the bundle switched, the kiosk with the new embedder."""
     sha256 = install_later(home, tmp_path / "new", seed=1)
 
     watch_over(home, people, door).look()
