@@ -31,7 +31,7 @@ from glancein.wiring import Home
 DEPLOY = Path(__file__).resolve().parent.parent / "deploy"
 NOT_AUTHORISED = "Not authorized"
 CLIENTS = ("hq/door", "hq/gate", "lab/door", "hr", "screen")
-LEAVES = ("event", "state", "ack", "resend")
+LEAVES = ("event", "state", "ack", "refuse", "resend")
 pytestmark = pytest.mark.broker
 
 
@@ -131,7 +131,9 @@ def test_everybody_may_write_only_what_is_theirs(company: Company) -> None:
 
 def may_write(name: str, kiosk: str, leaf: str) -> bool:
     """The rights as they are meant."""
-    return (name == kiosk and leaf in {"event", "state"}) or (name == "hr" and leaf in {"ack", "resend"})
+    return (name == kiosk and leaf in {"event", "state"}) or (
+        name == "hr" and leaf in {"ack", "refuse", "resend"}
+    )
 
 
 def answer(link: Connection, topic: str) -> str:
@@ -152,7 +154,7 @@ def test_everybody_hears_only_what_is_theirs(company: Company) -> None:
         with company.link(name, "glancein/v1/#", "#") as ear:
             heard = heard_by(company, ear)
         for kiosk, leaf in itertools.product(("hq/door", "hq/gate"), LEAVES):
-            may = (name == kiosk and leaf in {"ack", "resend"}) or (
+            may = (name == kiosk and leaf in {"ack", "refuse", "resend"}) or (
                 name in {"hr", "screen"} and leaf in {"event", "state"}
             )
             if (f"glancein/v1/{kiosk}/{leaf}" in heard) is not may:

@@ -13,19 +13,17 @@ ACCESS_LIST = """\
 pattern write glancein/v1/%u/event
 pattern write glancein/v1/%u/state
 pattern read glancein/v1/%u/ack
+pattern read glancein/v1/%u/refuse
 pattern read glancein/v1/%u/resend
 """
 
+SAID = ("event", "state")  # by a kiosk
+TOLD = ("ack", "refuse", "resend")  # to a kiosk
+# What each kind does, what it reads, what it writes.
 MAY = {
-    Kind.CONSUMER: (
-        "reads everything and says what it has committed",
-        (("read", "event"), ("read", "state"), ("write", "ack"), ("write", "resend")),
-    ),
-    Kind.READER: ("only listens", (("read", "event"), ("read", "state"))),
-    Kind.BROKER: (
-        "passes on what its kiosks say, and takes back what is meant for them",
-        (("write", "event"), ("write", "state"), ("read", "ack"), ("read", "resend")),
-    ),
+    Kind.CONSUMER: ("reads everything and says what it has committed", SAID, TOLD),
+    Kind.READER: ("only listens", SAID, ()),
+    Kind.BROKER: ("passes on what its kiosks say, and takes back what is meant for them", TOLD, SAID),
 }
 
 CONFIGURATION = """\
@@ -69,6 +67,7 @@ bridge_tls_version tlsv1.3
 topic glancein/v1/+/+/event out 1
 topic glancein/v1/+/+/state out 1
 topic glancein/v1/+/+/ack in 1
+topic glancein/v1/+/+/refuse in 1
 topic glancein/v1/+/+/resend in 1
 cleansession false
 notifications false
@@ -82,10 +81,14 @@ def access_list(register: Register) -> str:
     """Who may do what on a broker."""
     parts = [ACCESS_LIST]
     for member in register.of(Kind.CONSUMER, Kind.READER, Kind.BROKER):
-        words, rights = MAY[member.kind]
+        words, reads, writes = MAY[member.kind]
         if member.kind is Kind.BROKER and not member.upstream:
             continue
-        lines = "".join(f"topic {right} glancein/v1/+/+/{leaf}\n" for right, leaf in rights)
+        rights = [
+            *(f"read glancein/v1/+/+/{leaf}" for leaf in reads),
+            *(f"write glancein/v1/+/+/{leaf}" for leaf in writes),
+        ]
+        lines = "".join(f"topic {right}\n" for right in rights)
         parts.append(f"\n# {member.name} {words}.\nuser {member.name}\n{lines}")
     return "".join(parts)
 
