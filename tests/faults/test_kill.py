@@ -25,8 +25,23 @@ KILLS = 30
 DRAINED_WITHIN_S = 300.0  # a machine that does other things as well is no reason to fail
 SETTLED_S = 2.0
 KILLED = "broker, consumer, kiosks killed -9 at random, lossy broker: no loss, gap or duplicate (kills)"
+BRIDGED = "the same over two bridged brokers (kills)"
 ARRIVED = "the same, counted in events"
 BASELINE = "for comparison, the same kills: delete on PUBACK (events)"
+BRIDGE = """\
+connection office
+address 127.0.0.1:{port}
+bridge_protocol_version mqttv50
+topic glancein/v1/+/+/event out 1
+topic glancein/v1/+/+/state out 1
+topic glancein/v1/+/+/ack in 1
+topic glancein/v1/+/+/refuse in 1
+topic glancein/v1/+/+/resend in 1
+topic baseline/event out 1
+notifications false
+try_private false
+restart_timeout 1 1
+"""
 pytestmark = pytest.mark.faults
 
 
@@ -51,7 +66,7 @@ def test_kiosk_killed_at_random_loses_nothing_it_showed(
         kiosk.listen_for(rng.uniform(0.0, 0.5))
         kiosk.kill()
 
-    verdict, drained_s = _drain([kiosk], [database], tmp_path / "feed.db", embedded.url)
+    verdict, drained_s = _drain([kiosk], [database], tmp_path / "feed.db", (embedded.url, embedded.url))
 
     ready = sorted(kiosk.ready_after_s)[int(0.95 * KILLS)]
     print(f"\n{verdict}\ndrained in {drained_s:.1f} s, ready again in {ready:.2f} s (p95), {bound(KILLS)}")
@@ -69,52 +84,76 @@ def test_broker_consumer_and_kiosks_killed_at_random_lose_nothing(
 
     A gateway that deletes on PUBACK, and its subscriber, are killed at the same moments, for comparison.
     """
-    kills, longest_s = (16, 0.1) if seed == 1 else (24, 0.4)
-    rng = random.Random(seed)
     broker = Mosquitto(mosquitto, tmp_path)
     broker.start()
-    ours, theirs = _ours(tmp_path, broker.url), _theirs(tmp_path, broker.url)
+    _random_kills(tmp_path, promises, [broker], seed=seed, kills=16 if seed == 1 else 24)
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("seed", [101, *(pytest.param(n, marks=pytest.mark.heavy) for n in range(102, 106))])
+def test_the_same_with_kiosks_and_consumer_at_two_bridged_brokers(
+    mosquitto: str, tmp_path: Path, promises: Promises, seed: int
+) -> None:
+    """The kiosks' broker passes on to the consumer's; both are killed too."""
+    (tmp_path / "branch").mkdir()
+    office = Mosquitto(mosquitto, tmp_path)
+    bridge = BRIDGE.format(port=office.port)
+    branch = Mosquitto(mosquitto, tmp_path / "branch", settings=f"allow_anonymous true\n{bridge}")
+    for broker in (office, branch):
+        broker.start()
+    _random_kills(tmp_path, promises, [office, branch], seed=seed, kills=8 if seed == 101 else 24)
+
+
+def _random_kills(
+    tmp_path: Path, promises: Promises, brokers: Sequence[Mosquitto], *, seed: int, kills: int
+) -> None:
+    """The consumer is at the first broker, the kiosks are at the last."""
+    longest_s = 0.4 if kills == 24 else 0.1
+    rng = random.Random(seed)
+    office, branch = brokers[0].url, brokers[-1].url
+    ours, theirs = _ours(tmp_path, office, branch), _theirs(tmp_path, office, branch)
     for victim in (*ours, *theirs):
         victim.start()
     for _ in range(kills):
         for victim in (*ours, *theirs):
             victim.listen_for(rng.uniform(0.0, longest_s))
-        _kill_one(rng, broker, list(zip(ours, theirs, strict=False)), ours[-1])
+        _kill_one(rng, brokers, list(zip(ours, theirs, strict=False)), ours[-1])
     for victim in (*ours, *theirs):
         victim.kill()
 
     ledgers = [tmp_path / "door.db", tmp_path / "gate.db"]
-    verdict, drained_s = _drain(ours[1:], ledgers, tmp_path / "feed.db", broker.url)
-    recorded, lost = _baseline(tmp_path, broker.url)
+    verdict, drained_s = _drain(ours[1:], ledgers, tmp_path / "feed.db", (office, branch))
+    recorded, lost = _baseline(tmp_path, office, branch)
 
-    broker.kill()
+    for broker in brokers:
+        broker.kill()
     beside = f"delete on PUBACK lost {lost} of {recorded}"
     print(f"\nseed {seed}: {verdict}\ndrained in {drained_s:.1f} s, {bound(kills)}; {beside}")
-    promises.record(KILLED, trials=kills, failures=verdict.broken)
+    promises.record(BRIDGED if office != branch else KILLED, trials=kills, failures=verdict.broken)
     promises.record(ARRIVED, trials=verdict.recorded, failures=verdict.broken)
     promises.record(BASELINE, trials=recorded, failures=lost)
     assert verdict.valid
 
 
-def _ours(folder: Path, url: str) -> list[Victim]:
+def _ours(folder: Path, office: str, branch: str) -> list[Victim]:
     """The consumer and two kiosks."""
-    kiosks = [Victim(work, str(folder / f"{name}.db"), url, 0.02) for name in ("door", "gate")]
-    return [Victim(follow, str(folder / "feed.db"), url), *kiosks]
+    kiosks = [Victim(work, str(folder / f"{name}.db"), branch, 0.02) for name in ("door", "gate")]
+    return [Victim(follow, str(folder / "feed.db"), office), *kiosks]
 
 
-def _theirs(folder: Path, url: str) -> list[Victim]:
+def _theirs(folder: Path, office: str, branch: str) -> list[Victim]:
     """The subscriber and the gateway that deletes on PUBACK."""
     return [
-        Victim(baseline.follow, str(folder / "their-feed.db"), url),
-        Victim(baseline.work, str(folder / "their-door.db"), url, 0.02),
+        Victim(baseline.follow, str(folder / "their-feed.db"), office),
+        Victim(baseline.work, str(folder / "their-door.db"), branch, 0.02),
     ]
 
 
 def _kill_one(
-    rng: random.Random, broker: Mosquitto, pairs: Sequence[tuple[Victim, Victim]], alone: Victim
+    rng: random.Random, brokers: Sequence[Mosquitto], pairs: Sequence[tuple[Victim, Victim]], alone: Victim
 ) -> None:
-    """The broker, one of the pairs, or the kiosk that has none to compare with: dead for a moment."""
-    targets: list[tuple[Mosquitto | Victim, ...]] = [(broker,), *pairs, (alone,)]
+    """A broker, one of the pairs, or the kiosk that has none to compare with: dead for a moment."""
+    targets: list[tuple[Mosquitto | Victim, ...]] = [*((broker,) for broker in brokers), *pairs, (alone,)]
     dead = rng.choice(targets)
     for target in dead:
         target.kill()
@@ -123,10 +162,10 @@ def _kill_one(
         target.start()
 
 
-def _baseline(folder: Path, url: str) -> tuple[int, int]:
+def _baseline(folder: Path, office: str, branch: str) -> tuple[int, int]:
     """What the gateway recorded, and what of it never came although it is not waiting either."""
     feed, outbox = folder / "their-feed.db", folder / "their-door.db"
-    helpers = [Victim(baseline.follow, str(feed), url), Victim(baseline.deliver, str(outbox), url)]
+    helpers = [Victim(baseline.follow, str(feed), office), Victim(baseline.deliver, str(outbox), branch)]
     for helper in helpers:
         helper.start()
     deadline = time.monotonic() + DRAINED_WITHIN_S
@@ -143,7 +182,9 @@ def _baseline(folder: Path, url: str) -> tuple[int, int]:
     return len(recorded), len(lost)
 
 
-def _drain(kiosks: Sequence[Victim], ledgers: Sequence[Path], feed: Path, url: str) -> tuple[Verdict, float]:
+def _drain(
+    kiosks: Sequence[Victim], ledgers: Sequence[Path], feed: Path, urls: tuple[str, str]
+) -> tuple[Verdict, float]:
     """After the last fault, kiosks that only deliver and a consumer: how long until all is well."""
     shown: set[Name] = {
         (path.stem, epoch, seq)
@@ -152,7 +193,8 @@ def _drain(kiosks: Sequence[Victim], ledgers: Sequence[Path], feed: Path, url: s
         if what == "shown"
     }
     attempts = sum(what == "attempt" for kiosk in kiosks for what, _, _ in kiosk.said)
-    helpers = [Victim(follow, str(feed), url), *(Victim(deliver, str(path), url) for path in ledgers)]
+    office, branch = urls
+    helpers = [Victim(follow, str(feed), office), *(Victim(deliver, str(path), branch) for path in ledgers)]
     for helper in helpers:
         helper.start()
     began = time.monotonic()
