@@ -17,6 +17,7 @@ from glancein.errors import CameraError, StoreError
 from glancein.pipeline import Eye, Sight
 from glancein.ports import Camera, Clock, Ledger, Panel, People, Publisher, Screen
 from glancein.punch_clock import Outcome, PunchClock, Record
+from glancein.time_keeper import TimeKeeper
 from glancein.types import Accepted, Limits, Reason, Rejected
 
 _log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class Parts:
     clock: Clock
     screen: Screen
     panel: Panel | None = None
+    time_keeper: TimeKeeper | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,8 @@ class Kiosk:
         if (heir := self._heir) is not None:
             self._take_over(heir)
         self._look_at_roster()
+        if self._parts.time_keeper is not None:
+            self._parts.time_keeper.look()
         try:
             frame = self._parts.camera.read(READ_TIMEOUT_S)
         except CameraError as err:

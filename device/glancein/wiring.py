@@ -355,19 +355,22 @@ def open_kiosk(home: Home, stores: Stores, *, camera: Camera, screen: Screen, fe
     from glancein.adapters.clock_system import SystemClock  # noqa: PLC0415  # as above
     from glancein.kiosk import Kiosk, Parts  # noqa: PLC0415  # as above
     from glancein.ports import Panel  # noqa: PLC0415  # as above
+    from glancein.time_keeper import TimeKeeper  # noqa: PLC0415  # as above
 
     panel = screen if isinstance(screen, Panel) else None
     _check_somebody_can_answer(home.settings, panel)
     recogniser = open_recogniser(home, on_trial=True)
+    clock = SystemClock(time_zone(home.settings.time_zone))
     parts = Parts(
         camera=camera,
         eye=pipeline_of(recogniser, home.settings),
         people=stores.people,
         ledger=stores.ledger,
         publisher=feedway.publisher,
-        clock=SystemClock(time_zone(home.settings.time_zone)),
+        clock=clock,
         screen=screen,
         panel=panel,
+        time_keeper=TimeKeeper(stores.ledger, clock, wake=feedway.publisher.wake),
     )
     return Kiosk(parts, rules_of(home.settings, recogniser))
 

@@ -6,6 +6,8 @@ import time
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import pytest
+
 from glancein.adapters.clock_system import SystemClock, kernel_is_synchronised, read_boot_id
 from glancein.types import ClockTrust
 
@@ -37,6 +39,23 @@ def test_trust_follows_the_kernel() -> None:
         ClockTrust.HOLDOVER,
         ClockTrust.SYNCHRONISED,
     ]
+
+
+@pytest.mark.parametrize("step_s", [-90 * 86_400.0, 86_400.0, 2.0])
+def test_step_ends_the_holdover(monkeypatch: pytest.MonkeyPatch, step_s: float) -> None:
+    """Somebody sets the clock by hand: what it showed before says nothing any more."""
+    synchronised = True
+    clock = SystemClock(is_synchronised=lambda: synchronised)
+    clock.now()
+    synchronised = False
+    assert clock.now().trust is ClockTrust.HOLDOVER
+    real = time.time
+
+    monkeypatch.setattr(time, "time", lambda: real() + step_s)
+
+    assert clock.now().trust is ClockTrust.UNSYNCHRONISED
+    monkeypatch.undo()
+    assert clock.now().trust is ClockTrust.UNSYNCHRONISED
 
 
 def test_kernel_can_be_asked_without_privilege() -> None:

@@ -12,14 +12,17 @@ from glancein.types import ClockTrust, Moment
 
 STA_UNSYNC = 0x0040  # linux/timex.h: set until something disciplines the clock
 TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
+STEP_S = 0.5  # what the wall clock may move against the monotonic one and not have been set by somebody
+WORST_DRIFT = 500e-6  # as fast as the kernel slews a clock (adjtimex(2))
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class SystemClock:
     """Implements the port Clock; wall times carry the offset of ``zone``, or the machine's own.
 
-    The clock is synchronised while the kernel says so, in holdover once it was so earlier in this process,
-    and unsynchronised before. ``is_synchronised`` can be passed in where the kernel cannot be asked.
+    The clock is synchronised while the kernel says so, in holdover once it was so earlier in this process
+    and has run on since without a step, and otherwise unsynchronised. ``is_synchronised`` can be passed in
+    where the kernel cannot be asked.
     """
 
     def __init__(
@@ -27,23 +30,31 @@ class SystemClock:
     ) -> None:
         self._zone = zone
         self._is_synchronised = is_synchronised or kernel_is_synchronised
-        self._was_synchronised = False
+        self._good: tuple[float, float] | None = None  # wall and monotonic clock when it last was
         self._boot_id = read_boot_id()
 
     def now(self) -> Moment:
         """One reading of every clock."""
+        wall_s, mono_s = time.time(), time.monotonic()
         return Moment(
-            wall=datetime.now(UTC).astimezone(self._zone),
-            mono_s=time.monotonic(),
+            wall=datetime.fromtimestamp(wall_s, UTC).astimezone(self._zone),
+            mono_s=mono_s,
             boot_id=self._boot_id,
-            trust=self._trust(),
+            trust=self._trust(wall_s, mono_s),
         )
 
-    def _trust(self) -> ClockTrust:
+    def _trust(self, wall_s: float, mono_s: float) -> ClockTrust:
         if self._is_synchronised():
-            self._was_synchronised = True
+            self._good = wall_s, mono_s
             return ClockTrust.SYNCHRONISED
-        return ClockTrust.HOLDOVER if self._was_synchronised else ClockTrust.UNSYNCHRONISED
+        if self._good is not None and self._has_stepped(self._good, wall_s, mono_s):
+            self._good = None
+        return ClockTrust.UNSYNCHRONISED if self._good is None else ClockTrust.HOLDOVER
+
+    @staticmethod
+    def _has_stepped(good: tuple[float, float], wall_s: float, mono_s: float) -> bool:
+        elapsed_s = mono_s - good[1]
+        return abs(wall_s - good[0] - elapsed_s) > STEP_S + elapsed_s * WORST_DRIFT
 
 
 def kernel_is_synchronised() -> bool:
