@@ -5,7 +5,7 @@ help:
 	@echo "make demo    enrol from a badge photo, show the camera other pictures, watch HR's feed"
 	@echo "make test    run the tests"
 	@echo "make check   formatting, lint, types and import arrows, as in .ci/run"
-	@echo "make faults  the long tier of the fault tests"
+	@echo "make faults  every fault test at length, and the table of what that proves"
 	@echo "make bench   milliseconds per stage on this machine"
 	@echo "make wheel   build the wheel, install it away from the checkout and test it there"
 	@echo "make clean   remove .venv and what was built"
