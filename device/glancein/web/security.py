@@ -332,8 +332,15 @@ async def _read_form(request: Request, who: Who) -> Call:
         if isinstance(value, UploadFile):
             files.setdefault(name, []).append(value)
         else:
-            fields[name] = _sound_text(name, value)
-    return Call(request, who, fields, files)
+            fields[name] = value
+    call = Call(request, who, fields, files)
+    try:
+        for name, text in fields.items():
+            _sound_text(name, text)
+    except InputError:
+        call.close_files()
+        raise
+    return call
 
 
 def _bounded(receive: Receive, largest: int) -> Receive:

@@ -151,7 +151,18 @@ def test_bad_correction_is_refused_and_nothing_is_recorded(fields: dict[str, str
     assert office.desk.ledger.position().seq == 1
 
 
-@pytest.mark.parametrize("query", ["month=2026-13", "month=x", "from=2026-02-30", "from=0001-01-01", "to=9999-12-31", "from=2020-01-01&to=2026-01-01", "from=2026-02-02&to=2026-01-01"])  # fmt: skip
+@pytest.mark.parametrize(
+    "query",
+    [
+        "month=2026-13",
+        "month=x",
+        "from=2026-02-30",
+        "from=0001-01-01",
+        "to=9999-12-31",
+        "from=2020-01-01&to=2026-01-01",
+        "from=2026-02-02&to=2026-01-01",
+    ],
+)
 def test_impossible_span_is_refused(query: str, standing_office: Office) -> None:
     """A sentence, not an error page."""
     answer = standing_office.someone(Role.HR).client.get(f"/api/v1/events?{query}")
@@ -209,16 +220,12 @@ def test_live_stream_brings_a_punch_to_every_open_page(office: Office) -> None:
     office.person("E1", "Ada")
     office.punch("E1", Direction.IN, ago=timedelta(hours=1))
     raw = office.desk.accounts.make_token("stream", frozenset({Permission.ATTENDANCE_READ}), by="test")
+    bearer = {"authorization": f"Bearer {raw}"}
     server = WebServer(desk_app(office.desk), Address())
     server.start()
     try:
-        streams = [
-            urlopen(  # noqa: S310  # our own server
-                Request(f"{server.url}/api/v1/stream", headers={"authorization": f"Bearer {raw}"}),
-                timeout=30,
-            )
-            for _ in range(3)
-        ]
+        question = Request(f"{server.url}/api/v1/stream", headers=bearer)  # noqa: S310  # our own server
+        streams = [urlopen(question, timeout=60) for _ in range(3)]  # noqa: S310  # as above
         heads = [stream.readline() + stream.readline() + stream.readline() for stream in streams]
         settled = threading.Event()
         while not office.desk.live.has_looked:

