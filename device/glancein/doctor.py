@@ -19,6 +19,7 @@ from glancein.types import ClockTrust
 from glancein.wiring import Home
 
 LOW_DISK_MB = 500
+FEW = 5  # events that are named one by one
 HOT_C = 80.0  # a Raspberry Pi throttles from here
 SOON_DAYS = 30  # a certificate that ends within a month wants somebody to act
 RENEW = "make a new one where the site's folder is: glancein site rotate"
@@ -84,9 +85,23 @@ def _database(home: Home) -> Iterator[Check]:
     stale = [p.person_id for p in everybody if model not in p.models]
     with closing(wiring.open_ledger(home)) as ledger:
         backlog = ledger.position().backlog
+        aside = ledger.laid_aside()
     yield Check(
         "database", State.WELL, f"{home.database}: {len(everybody)} people, {backlog} events unacknowledged"
     )
+    for one in aside[:FEW]:
+        said = f"number {one.event.seq} of {one.at:.10} was laid aside: {one.why}"
+        yield Check("feed", State.WARNING, said, "put right what is said, then: glancein doctor --send-again")
+    if len(aside) > FEW:
+        yield Check("feed", State.WARNING, f"{len(aside) - FEW} more events were laid aside")
+    for path in sorted(home.folder.glob(f"{home.database.name}.damaged-*")):
+        if not path.name.endswith(("-wal", "-shm")):
+            yield Check(
+                "database",
+                State.WARNING,
+                f"{path.name} was damaged and set aside",
+                "check the card; keep a copy",
+            )
     if stale:
         few = ", ".join(stale[:5])
         yield Check(

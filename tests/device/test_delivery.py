@@ -218,3 +218,86 @@ def test_embedded_broker_names_the_port_that_is_taken() -> None:
     again.start()
     again.stop()
     again.stop()
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("delivery", list(Delivery))
+@pytest.mark.parametrize(
+    ("why", "words"),
+    [("denied", "Not authorized"), ("nobody subscribed", "No matching subscribers")],
+    ids=["denied", "nobody"],
+)
+def test_event_that_nobody_gets_stays_and_is_reported(
+    mosquitto: str, tmp_path: Path, why: str, words: str, delivery: Delivery
+) -> None:
+    """MQTT 5 says what 3.1.1 hides: the row stays in the outbox, with the reason, within 10 s."""
+    rights = "topic readwrite other/#\ntopic read glancein/#\n" if why == "denied" else "topic readwrite #\n"
+    (tmp_path / "acl").write_text(rights)
+    broker = Mosquitto(mosquitto, tmp_path, settings=f"allow_anonymous true\nacl_file {tmp_path / 'acl'}")
+    broker.start()
+    kiosk = Kiosk(tmp_path, broker.url, PublisherRules(delivery=delivery))
+    kiosk.punch(3)
+
+    reported = wait_until(lambda: words in str(kiosk.publisher.state()["last_error"]), within_s=WITHIN_S)
+    waiting = len(kiosk.ledger.pending(9))
+    kiosk.end()
+    broker.kill()
+
+    assert reported
+    assert waiting == 3
+
+
+@pytest.mark.broker
+def test_broker_that_drops_what_exceeds_its_queue_is_seen_through(mosquitto: str, tmp_path: Path) -> None:
+    """A full queue is silent: nothing acknowledges, so the rows stay and the silence is reported."""
+    broker = Mosquitto(
+        mosquitto, tmp_path, settings="allow_anonymous true\nmax_queued_messages 1\nmax_inflight_messages 1"
+    )
+    broker.start()
+    sleeper = open_link(parse_broker_url(broker.url), Greeting("sleeper", topics=("glancein/v1/+/+/event",)))
+    kiosk = Kiosk(tmp_path, broker.url, PublisherRules(ack_timeout_s=1.0))
+    kiosk.punch(20)
+
+    reported = wait_until(
+        lambda: "no acknowledgement" in str(kiosk.publisher.state()["last_error"]), within_s=WITHIN_S
+    )
+    waiting = len(kiosk.ledger.pending(99))
+    kiosk.end()
+    sleeper.close()
+    broker.kill()
+
+    assert reported
+    assert waiting == 20
+
+
+def test_restored_backup_is_told_apart_event_by_event(url: str, tmp_path: Path) -> None:
+    """An old copy without its second copy, as on a cloned card: nothing lost, nothing there twice."""
+    kiosk = Kiosk(tmp_path, url)
+    desk = Desk(tmp_path, url)
+    kiosk.punch(3)
+    assert wait_until(lambda: len(desk.seen) == 3, within_s=WITHIN_S)
+    assert wait_until(lambda: not kiosk.ledger.pending(1), within_s=WITHIN_S)
+    kiosk.publisher.stop(5)
+    unsent = [kiosk.ledger.record(check_in(f"A{n}", at=moment(10 + n))) for n in range(2)]
+    kiosk.ledger.close()
+    backup = (tmp_path / "kiosk.db").read_bytes()
+    first = Kiosk(tmp_path, url)
+    first.punch(4)
+    assert wait_until(lambda: len(desk.seen) == 9, within_s=WITHIN_S)
+    first.end()
+    for file in tmp_path.glob("kiosk.db*"):
+        file.unlink()
+    (tmp_path / "kiosk.db").write_bytes(backup)
+
+    clone = SqliteLedger(tmp_path / "kiosk.db", site="hq", kiosk="door")
+    forked = [clone.record(check_in(f"B{n}", at=moment(20 + n))) for n in range(3)]
+    clone.close()
+    restored = Kiosk(tmp_path, url)
+
+    assert wait_until(lambda: not restored.ledger.pending(1), within_s=WITHIN_S)
+    restored.end()
+    desk.end()
+    people = [event.check_in.person_id for event in desk.seen]
+    assert sorted(people[9:]) == ["B0", "B1", "B2"]
+    assert len(set(people)) == 4 + len(unsent) + len(forked)
+    assert len({event.epoch for event in desk.seen}) == 2

@@ -56,8 +56,10 @@ def crash_states(
 def _apply(disk: Disk, line: str, folder: Path) -> bool:
     """Follow one line of the log; True if the disk or the promise changed."""
     call = CALL.match(line)
-    if call is None or int(call[3]) < 0:
+    if call is None:
         return False
+    if int(call[3]) < 0:
+        return _forget_unsynced(disk, call[1], call[2], folder)
     name, arguments = call[1], call[2]
     if name == "write" and arguments.startswith("1<"):
         text = _bytes(TEXT.search(arguments))
@@ -67,6 +69,15 @@ def _apply(disk: Disk, line: str, folder: Path) -> bool:
     if path is None or path.parent != folder or path.name.endswith("-shm"):
         return False
     return _change(disk, name, path.name, arguments)
+
+
+def _forget_unsynced(disk: Disk, name: str, arguments: str, folder: Path) -> bool:
+    """After a failed sync the system may have thrown away what it did not write, and say so only once."""
+    path = _path(name, arguments) if name in {"fsync", "fdatasync"} else None
+    if path is None or path.parent != folder:
+        return False
+    disk.waiting.get(path.name, []).clear()
+    return True
 
 
 def _change(disk: Disk, name: str, file: str, arguments: str) -> bool:

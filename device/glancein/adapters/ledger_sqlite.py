@@ -20,7 +20,15 @@ from glancein.domain import wire
 from glancein.domain.event_body import as_sent
 from glancein.errors import DamagedError, FeedError, InputError, NotRecorded, StoreError
 from glancein.storage import look_back
-from glancein.storage.database import open_database, scalar, storage_errors, transaction
+from glancein.storage.ballast import Ballast
+from glancein.storage.database import (
+    is_disk_error,
+    make_durable,
+    open_database,
+    scalar,
+    storage_errors,
+    transaction,
+)
 from glancein.storage.recovery import bring_in, compare, epochs_behind, write_event
 from glancein.storage.rescue import carry_over, check, is_damage, set_aside
 from glancein.storage.tail import Gone, Memory, Tail, spans_without
@@ -55,6 +63,8 @@ class SqliteLedger:
         self._inode = 0
         self._tail = Tail(path)
         self._counted: tuple[object, int] | None = None  # PRAGMA data_version, rows in the outbox under it
+        self._ballast = Ballast(path.parent) if rescue else None
+        self._is_doubtful = False  # the disk reported an error: what can be read may not be on it
         self.tail_problem: str | None = None
         self._begin()
 
@@ -242,7 +252,14 @@ class SqliteLedger:
                 self._database.conn.close()
                 self._database = None
 
+    @property
+    def is_disk_tight(self) -> bool:
+        """True while the disk is nearly full: nothing but check-ins should be written to it."""
+        return self._ballast is not None and self._ballast.is_tight
+
     def _record(self, body: Body) -> Event:
+        if self._ballast is not None:
+            self._ballast.look()
         with self._open() as database:
             with transaction(database):
                 settled = _settle_target(database, body)
@@ -421,19 +438,32 @@ class SqliteLedger:
         """The connection, for one thread at a time.
 
         After an error it is dropped and made anew: following a failed fsync, what SQLite remembers of the
-        file and what the disk holds may differ.
+        file, what the system shows of it and what the disk holds may differ.
         """
         with self._lock, storage_errors("the ledger cannot be read or written"):
             if self._database is not None and self._inode != _inode(self._path):
                 self.close()  # another process set the file aside
             if self._database is None:
-                self._database = open_database(self._path)
+                self._database = self._reopened()
                 self._inode = _inode(self._path)
             try:
                 yield self._database
-            except (sqlite3.Error, OSError, StoreError):
+            except (sqlite3.Error, OSError, StoreError) as err:
+                self._is_doubtful = self._is_doubtful or is_disk_error(err)
                 self.close()
                 raise
+
+    def _reopened(self) -> Database:
+        """The connection; after an error only if all that can be read is on the disk."""
+        database = open_database(self._path)
+        if self._is_doubtful:
+            try:
+                make_durable(database)
+            except BaseException:
+                database.conn.close()
+                raise
+        self._is_doubtful = False
+        return database
 
 
 def _event(body: str, digest: str) -> Event:

@@ -364,7 +364,9 @@ class MqttPublisher:
         )
 
     def _on_receipt(self, session: _Session, receipt: Receipt) -> None:
-        session.unanswered.discard(receipt.token)
+        if receipt.token not in session.unanswered:  # of the state topic: nobody need listen to it
+            return
+        session.unanswered.remove(receipt.token)
         if not receipt.delivered:
             self._on_undelivered(session, receipt)
             return

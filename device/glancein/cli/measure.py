@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import closing
 from dataclasses import asdict
 from typing import Annotated
 
@@ -25,6 +26,9 @@ def doctor(
     broker: Annotated[
         str | None, typer.Option(help="Broker to try instead of the one in the settings.")
     ] = None,
+    send_again: Annotated[
+        bool, typer.Option("--send-again", help="First send again what the consumer refused.")
+    ] = False,
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
@@ -34,7 +38,11 @@ def doctor(
     """
     from glancein.doctor import State, examine  # noqa: PLC0415  # only here
 
-    checks = list(examine(wiring.open_home(data), camera=camera, broker=broker))
+    home = wiring.open_home(data)
+    if send_again:
+        with closing(wiring.open_ledger(home)) as ledger:
+            ledger.send_again()
+    checks = list(examine(home, camera=camera, broker=broker))
     rows = [(check.state, check.what, check.said, check.advice) for check in checks]
     Output(as_json).result(
         [asdict(check) for check in checks],

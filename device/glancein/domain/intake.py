@@ -44,6 +44,7 @@ class Turn:
     troubles: list[StreamTrouble] = field(default_factory=list)
     answers: list[tuple[str, bytes]] = field(default_factory=list)  # topic, payload
     heard: dict[StreamKey, Sender] = field(default_factory=dict)  # streams to acknowledge
+    repeated: dict[StreamKey, Head] = field(default_factory=dict)  # the last event that was known already
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,10 @@ class Intake:
         turn, self._turn = self._turn, Turn()
         if self._hash_of is not None:
             for key, sender in turn.heard.items():
-                head = self._sequences[key].head
+                head, repeated = self._sequences[key].head, turn.repeated.get(key)
+                if head is not None and repeated is not None and repeated.seq < head.seq:
+                    # A kiosk on an old copy cannot see from our head that this one is the same at both ends.
+                    turn.answers.append(self.acknowledgement(sender, key.epoch, repeated))
                 if head is not None:
                     turn.answers.append(self.acknowledgement(sender, key.epoch, head))
         return turn
@@ -144,6 +148,8 @@ class Intake:
                 self._fill_hole(sender, arrival)
                 return
         step = sequence.take(arrival, known_hash=known)
+        if isinstance(step, Known):
+            self._turn.repeated[key] = Head(event.seq, arrival.hash)
         if isinstance(step, StreamTrouble) and self._hash_of is not None:
             words = f"number {event.seq} is here with other contents"
             self._refuse(sender, event.id, arrival.hash, wire.RefusedFor.FORK, words)
@@ -327,10 +333,8 @@ def trouble_in_words(trouble: StreamTrouble) -> str | None:
     where = f"kiosk {trouble.kiosk}, number {trouble.seq}"
     match trouble.kind:
         case TroubleKind.FORK:
-            return (
-                f"{where}: came again with other contents: an old copy of its database or a cloned card is in "
-                f"use (epoch {trouble.epoch})"
-            )
+            cause = "an old copy of its database or a cloned card is in use"
+            return f"{where}: came again with other contents: {cause} (epoch {trouble.epoch})"
         case TroubleKind.BROKEN_CHAIN:
             return f"{where}: does not continue the event before it: its record was edited"
         case TroubleKind.HISTORY_GONE:

@@ -106,6 +106,18 @@ def erase_traces(database: Database, *, patience_s: float = BUSY_TIMEOUT_S) -> N
             time.sleep(0.05)
 
 
+def make_durable(database: Database) -> None:
+    """Write the whole write-ahead log into the file and sync it. Raises StoreError.
+
+    After a failed fsync the system may show contents that never reach the disk; writing them once more, and
+    succeeding, is the only way to know.
+    """
+    with storage_errors("the disk reported an error and is not well yet"):
+        _, in_log, moved = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if in_log != moved:
+        raise StoreError("the disk reported an error, and another process reads the database; trying again")
+
+
 def scalar(database: Database, sql: str, parameters: Mapping[str, object] | None = None) -> object:
     """The first column of the first row, None without rows."""
     row = database.execute(sql, dict(parameters or {})).fetchone()
@@ -113,9 +125,20 @@ def scalar(database: Database, sql: str, parameters: Mapping[str, object] | None
 
 
 def _means_damage(err: Exception) -> bool:
-    name = getattr(err, "sqlite_errorname", "")
-    # What we write is JSON; an index on a part of it stumbles over a row that no longer is.
-    return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or "malformed JSON" in str(err)
+    name, words = getattr(err, "sqlite_errorname", ""), str(err)
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return True
+    # Our statements are fixed and what we write is JSON: if either is not understood, the file has changed.
+    return name == "SQLITE_ERROR" and words.startswith(("malformed", "no such", "table "))
+
+
+def is_disk_error(err: BaseException | None) -> bool:
+    """True if the disk, and not its space, is what failed."""
+    while err is not None:
+        if getattr(err, "sqlite_errorname", "").startswith("SQLITE_IOERR"):
+            return True
+        err = err.__cause__
+    return False
 
 
 _WORDS = {
