@@ -10,7 +10,8 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema  # type: ignore[import-untyped]  # ships no types
 from tests.device import tiny_model
 
-from glancein_convert import preflight, repair
+from glancein.wiring import MODEL_FOLDERS
+from glancein_convert import cli, preflight, repair
 
 Damage = Callable[[Any], None]  # Any: the schema is untyped
 
@@ -97,3 +98,33 @@ def test_sound_file_maps_and_its_work_is_counted(tmp_path: Path) -> None:
     assert checked.maps_everything
     assert checked.macs == 128 * 8 * 8 * 3
     assert checked.parameter_bytes >= 128 * 8 * 8 * 3
+
+
+@pytest.mark.parametrize("model", sorted(MODEL_FOLDERS.rglob("*.tflite")), ids=lambda path: path.name)
+def test_every_operator_of_the_shipped_networks_maps(model: Path) -> None:
+    """Embedder, finder and landmark network."""
+    checked = preflight.check(model)
+
+    assert checked.maps_everything, [o for o in checked.operators if o.reasons]
+
+
+def test_command_shows_the_shipped_networks_and_asks_a_compiler_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without arguments it is about what ships; a compiler that fails makes the exit code 1."""
+    program = tmp_path / "edgetpu_compiler"
+    program.write_text("#!/bin/sh\necho 'Internal compiler error. Aborting!'\nexit 1\n")
+
+    assert run_preflight() == 0
+    assert capsys.readouterr().out.count("operators map") == 3
+
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert run_preflight() == 1
+    assert "Internal compiler error" in capsys.readouterr().err
+
+
+def run_preflight() -> int:
+    """Exit code of the command."""
+    ended = cli.app(["preflight"], standalone_mode=False)
+    return ended if isinstance(ended, int) else 0
