@@ -98,7 +98,7 @@ def test_read_only_disk_refuses_and_heals(small_disk: Path) -> None:
         subprocess.run(["mount", "-o", f"remount,{how}", str(small_disk)], check=True)
 
     remount("ro")
-    with pytest.raises(NotRecorded, match="may be written|cannot be written"):
+    with pytest.raises(NotRecorded, match=r"may be written|cannot be written"):
         ledger.record(check_in("E2"))
     remount("rw")
 
