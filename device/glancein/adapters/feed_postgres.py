@@ -48,6 +48,7 @@ class _PostgresEngine:
             ) from None
         self._dsn = dsn
         self._busy = threading.RLock()
+        self._inside = False
         self._connection = self._connect()
         with self._errors():
             self._migrate()
@@ -68,11 +69,13 @@ class _PostgresEngine:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing, durable when the block has ended; two blocks never run at the same time."""
-        with self._busy, self._errors():
-            self._revive()
-            with self._connection.transaction():
+        with self._busy, self._errors(), self._alive().transaction():
+            self._inside = True
+            try:
                 self._connection.execute("SELECT pg_advisory_xact_lock(%s)", (ONE_WRITER,))
                 yield
+            finally:
+                self._inside = False
 
     @contextmanager
     def only_one(self, name: str) -> Iterator[None]:
@@ -91,13 +94,10 @@ class _PostgresEngine:
         self._connection.close()
 
     def _alive(self) -> psycopg.Connection[Row]:
-        if self._connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
-            self._revive()
-        return self._connection
-
-    def _revive(self) -> None:
-        if self._connection.closed:
+        """The connection, made anew if it was lost; within a transaction its loss is the transaction's end."""
+        if self._connection.closed and not self._inside:
             self._connection = self._connect()
+        return self._connection
 
     def _connect(self) -> psycopg.Connection[Row]:
         with self._errors():

@@ -8,6 +8,7 @@ import re
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -94,6 +95,7 @@ def webhook(
     Answer 2xx when you have the event; webhook-id is the same whenever it is sent again. 400, 413, 415 and
     422 refuse it for good; everything else is tried again.
     """
+    _want_httpx()
     from glancein.connect.webhook import Webhook  # noqa: PLC0415  # an extra
 
     secret = _secret("GLANCEIN_WEBHOOK_SECRET", secret_file)
@@ -157,6 +159,7 @@ def frappe(
     GLANCEIN_FRAPPE_TOKEN or --secret-file holds "api_key:api_secret" of a user who may create Employee
     Checkin (and read it and Employee). A punch that Frappe has already counts as handed over.
     """
+    _want_httpx()
     from glancein.connect.frappe import Frappe, FrappeRules  # noqa: PLC0415  # an extra
 
     token = _secret("GLANCEIN_FRAPPE_TOKEN", secret_file)
@@ -192,6 +195,7 @@ def odoo(
     Attendances: Officer. An in opens an attendance, an out closes the open one; what Odoo's rules forbid,
     such as a second in without an out, is refused with its words and waits for a person.
     """
+    _want_httpx()
     from glancein.connect.odoo import Odoo, OdooLogin  # noqa: PLC0415  # an extra
 
     login = OdooLogin(database, user, _secret("GLANCEIN_ODOO_SECRET", secret_file), field)
@@ -329,6 +333,11 @@ def _line(name: str, *, only_new: bool, hold_h: float | None = None, settle_s: f
     return Line(
         name, hold_s=(hold_h or 0.0) * 3600, settle_s=settle_s, fixes=hold_h is None, only_new=only_new
     )
+
+
+def _want_httpx() -> None:
+    if find_spec("httpx") is None:
+        raise InputError("this connector needs its libraries: pip install 'glancein[connect]'")
 
 
 def _database(sqlite: Path | None, postgres: str | None) -> contextlib.closing[FeedTables]:
