@@ -22,7 +22,7 @@ from glancein.adapters.publisher_mqtt import Address, MqttPublisher, PublisherRu
 from glancein.mqtt import link
 from glancein.mqtt.broker_url import parse_broker_url
 
-WITHIN_S = 300.0
+WITHIN_S = 900.0
 RULES = PublisherRules(ack_timeout_s=1.0, backoff_s=0.05, longest_s=2.0)
 PROMISE = "lost, repeated, reordered, delayed packets: nothing lost, nothing twice (events)"
 pytestmark = [pytest.mark.faults, pytest.mark.broker]
@@ -102,7 +102,7 @@ def line(mosquitto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     ],
     ids=["swallow", "lose-puback", "twice", "overtake", "cut", "delay", "narrow", "everything"],
 )
-@pytest.mark.parametrize("events", [100, pytest.param(2000, marks=pytest.mark.heavy)], ids=["short", "long"])
+@pytest.mark.parametrize("events", [100, pytest.param(1000, marks=pytest.mark.heavy)], ids=["short", "long"])
 def test_packets_mishandled_on_the_way(
     line: Line, promises: Promises, fault: str, faults: Faults, events: int
 ) -> None:
