@@ -94,7 +94,7 @@ class _PostgresEngine:
         self._connection.close()
 
     def _alive(self) -> psycopg.Connection[Row]:
-        """The connection, made anew if it was lost; within a transaction its loss is the transaction's end."""
+        """The connection, made anew if it was lost; within a transaction its loss ends the transaction."""
         if self._connection.closed and not self._inside:
             self._connection = self._connect()
         return self._connection
