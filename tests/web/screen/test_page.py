@@ -33,7 +33,7 @@ def shows(kind: str) -> Callable[[Chrome], bool]:
 
 def text_of(browser: Chrome, name: str) -> str:
     """What an element says."""
-    return str(find(browser, f"#{name}").text)
+    return str(find(browser, f"#{name}").get_property("textContent")).strip()
 
 
 def speak(browser: Chrome, language: str) -> None:

@@ -19,6 +19,8 @@ const UNSURE = new Set(["unknown", "ambiguous", "no_agreement"]);
 
 let reason = null;
 let reasonSince = 0;
+let isKnown = false;
+let isAnswered = false; // who stands there has had their answer
 let faceAt = -Infinity;
 let touchedAt = performance.now();
 let isLost = false;
@@ -29,6 +31,7 @@ function heard(kind, data) {
   if (kind === "pulse") pulse(data);
   else if (kind === "sight") sight(data);
   else if (answer.take(data)) {
+    isAnswered = true;
     if (["recorded", "repeat", "not_recorded", "choice"].includes(data.kind)) pad.close();
     settle();
   }
@@ -57,6 +60,8 @@ function sight(data) {
   picture.mark(data, data.reason !== null && !UNSURE.has(data.reason));
   const now = performance.now();
   if (data.face !== null) faceAt = now;
+  else isAnswered = false;
+  isKnown = data.known;
   if (data.reason !== reason) {
     reason = data.reason;
     reasonSince = now;
@@ -79,7 +84,9 @@ function guide(isLooking, now) {
   const isWrong = isLooking && isHere && reason !== null && !UNSURE.has(reason) && now - reasonSince >= STEADY_MS;
   let text = "";
   if (isWrong) text = words.say(`reason.${reason}`);
-  else if (isLooking) text = words.say(isHere ? "looking" : "reason.no_face");
+  else if (isLooking && !isHere) text = words.say("reason.no_face");
+  else if (isLooking && isAnswered) text = isKnown ? "" : words.say("refused.other_way");
+  else if (isLooking) text = words.say("looking");
   guidance.classList.toggle("wrong", isWrong);
   if (guidance.textContent !== text) guidance.textContent = text;
 }
