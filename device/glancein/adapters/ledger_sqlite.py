@@ -36,6 +36,7 @@ from glancein.types import Body, CheckIn, Correction, Event, EventId, LaidAside,
 
 log = logging.getLogger(__name__)
 
+MOST_TO_COPY = 500
 Answer = TypeVar("Answer")
 
 _NAMES: dict[type[Body], str] = {CheckIn: "check-in", Correction: "correction", TimeFix: "time fix"}
@@ -65,6 +66,7 @@ class SqliteLedger:
         self._counted: tuple[object, int] | None = None  # PRAGMA data_version, rows in the outbox under it
         self._ballast = Ballast(path.parent) if rescue else None
         self._is_doubtful = False  # the disk reported an error: what can be read may not be on it
+        self._uncopied: int | None = None  # from this number on, the second copy may miss what waits
         self.tail_problem: str | None = None
         self._begin()
 
@@ -308,21 +310,28 @@ class SqliteLedger:
     def _append(self, database: Database, event: Event, number: int) -> None:
         """The second copy. Without it the event is recorded all the same; what is missing follows later."""
         try:
-            if self.tail_problem is not None:
-                self._write_all_waiting(database)
+            if self._uncopied is None:
+                self._tail.append([(event, number)])
             else:
-                self._tail.append(event, number)
+                self._catch_up(database, self._uncopied)
             self.tail_problem = None
         except OSError as err:
             if self.tail_problem is None:
-                log.warning("there is no second copy of what waits: %s", err.strerror)
-            self.tail_problem = f"there is no second copy of what waits: {err.strerror}"
+                log.warning("there is no second copy of what is recorded now: %s", err.strerror)
+            self.tail_problem = f"there is no second copy of what is recorded now: {err.strerror}"
+            self._uncopied = number if self._uncopied is None else self._uncopied
 
-    def _write_all_waiting(self, database: Database) -> None:
-        for body, digest, number in database.execute(
-            "SELECT body, hash, number FROM outbox JOIN events USING (number) ORDER BY number"
-        ):
-            self._tail.append(_event(body, digest), number)
+    def _catch_up(self, database: Database, first: int) -> None:
+        """Copy what waits from this number on, so much at a time that nobody in front waits for it."""
+        rows = database.execute(
+            """
+            SELECT body, hash, number FROM outbox JOIN events USING (number)
+            WHERE number >= :first ORDER BY number LIMIT :most
+            """,
+            {"first": first, "most": MOST_TO_COPY},
+        ).fetchall()
+        self._tail.append([(_event(body, digest), number) for body, digest, number in rows])
+        self._uncopied = None if len(rows) < MOST_TO_COPY else rows[-1][2] + 1
 
     def _forget(self, database: Database, gone: list[Gone]) -> None:
         oldest = scalar(

@@ -15,7 +15,7 @@ import logging
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -95,14 +95,15 @@ class Tail:
         """An event of that file has this number in the database."""
         self._last_numbers[path] = max(number, self._last_numbers.get(path, 0))
 
-    def append(self, event: Event, number: int) -> None:
-        """Add an event with its number in the database, and sync. Raises OSError."""
+    def append(self, events: Iterable[tuple[Event, int]]) -> None:
+        """Add events with their numbers in the database, and sync once. Raises OSError."""
         try:
-            path = self._write(wire.encode_event(event))
-            self.place(path, number)
-            os.fdatasync(self._descriptor)
+            for event, number in events:
+                self.place(self._write(wire.encode_event(event)), number)
+            if self._descriptor >= 0:
+                os.fdatasync(self._descriptor)
         except OSError:
-            self.close()  # after a failed sync nobody knows what of the file is on the disk
+            self.close()  # after a failed sync nobody knows what of the last frames is on the disk
             raise
 
     def forget(self, gone: Sequence[Gone], *, oldest_waiting: int | None) -> None:
