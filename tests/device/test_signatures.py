@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,8 @@ import pytest
 from tests.contract.fake_broker import URL, FakeBroker
 from tests.contract.fake_ledger import FakeLedger
 from tests.device.brokers import wait_until
-from tests.device.punches import chain, check_in, event, moment
+from tests.device.postgres_server import PostgresServer
+from tests.device.punches import check_in, event, moment
 
 from glancein.adapters.feed_mqtt import Feed, FeedRules
 from glancein.adapters.feed_store import SqliteFeedStore
@@ -22,7 +23,8 @@ from glancein.domain import wire
 from glancein.domain.strict_json import canonical
 from glancein.errors import FeedError, SettingsError
 from glancein.mqtt.link import Message
-from glancein.types import Moment
+from glancein.storage.feed_tables import FeedTables
+from glancein.types import Correction, Event, Moment, TimeFix, TroubleKind, Voided
 
 MUTANTS = 1000
 DOOR = wire.kiosk_name("hq", "door")
@@ -99,13 +101,52 @@ def same_claim(mutant: bytes, payload: bytes) -> bool:
         return False
 
 
-def test_no_mutated_event_is_accepted(keys: Keys, tmp_path: Path) -> None:
-    """A thousand changed, re-signed or foreign events: none is stored as something the kiosk did not say."""
-    sent = [wire.encode_event(one, signer=keys.kiosk) for one in chain(3)]
-    broker, store = FakeBroker(), SqliteFeedStore(tmp_path / "feed.db")
-    forged = mutants(sent[0], MUTANTS, others=sent[1:])
-    forged += [wire.encode_event(event(), signer=signer) for signer in (keys.stranger, keys.consumer)]
-    forged.append(wire.encode_event(event()))
+@pytest.fixture(params=["sqlite", "postgres"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FeedTables]:
+    """Each store in turn, empty."""
+    if request.param == "sqlite":
+        file = SqliteFeedStore(tmp_path / "feed.db")
+        yield file
+        file.close()
+        return
+    server = PostgresServer()
+    try:
+        from glancein.adapters.feed_postgres import PostgresFeedStore  # noqa: PLC0415  # an extra
+
+        server.start()
+        tables = PostgresFeedStore(server.dsn())
+        yield tables
+        tables.close()
+    finally:
+        server.remove()
+
+
+def every_kind() -> list[Event]:
+    """A check-in, a correction of it and a time fix, chained."""
+    first = event()
+    said = Correction(first.id, Voided(), "test", "hr-1", moment(60))
+    second = replace(first, seq=2, previous_hash=wire.event_hash(first), body=said)
+    third = replace(first, seq=3, previous_hash=wire.event_hash(second), body=TimeFix(moment(90), 1.0))
+    return [first, second, third]
+
+
+def test_no_mutated_event_is_accepted(keys: Keys, store: FeedTables) -> None:
+    """A thousand changed, re-signed, foreign or replayed events of every kind: none is stored, none twice."""
+    events = every_kind()
+    sent = [wire.encode_event(one, signer=keys.kiosk) for one in events]
+    broker = FakeBroker()
+    forged = [
+        mutant
+        for number, payload in enumerate(sent)
+        for mutant in mutants(payload, MUTANTS // 3 + 1, others=sent[:number] + sent[number + 1 :])
+    ]
+    forged += [
+        wire.encode_event(one, signer=s) for one in events for s in (keys.stranger, keys.consumer, None)
+    ]
+    door, gate = wire.topic("hq", "door", "event"), wire.topic("hq", "gate", "event")
+    messages = [Message(door, payload) for payload in forged]
+    messages += [Message(gate, payload) for payload in sent]  # one kiosk's events on another's topic
+    messages += [Message(door, payload) for payload in sent * 20]  # and replayed
     feed = Feed(
         URL,
         store=store,
@@ -116,19 +157,24 @@ def test_no_mutated_event_is_accepted(keys: Keys, tmp_path: Path) -> None:
 
     def connect(*arguments: object) -> object:
         made = first_turn(*arguments)
-        for payload in [*forged, *sent]:
-            broker.route(Message(wire.topic("hq", "door", "event"), payload))
+        for message in messages:
+            broker.route(message)
         return made
 
     feed._connect = connect  # type: ignore[assignment]  # the events come right after subscribing
     received = [one.event for one in feed]
-    with store.open() as database:
-        kinds = {row[0] for row in database.execute("SELECT kind FROM troubles").fetchall()}
-    store.close()
+    stored = [parcel.event for parcel in store.after(0, 9999)]
+    counted = feed.counts.of
 
-    print(f"\n{len(forged)} forged events, accepted {len(received) - 3}")
-    assert received == chain(3)
-    assert {"forged", "unreadable"} <= kinds
+    print(
+        f"\n{len(messages)} forged, foreign or replayed events, accepted {len(stored) - 3}; {dict(counted)}"
+    )
+    assert received == stored == events
+    assert counted[TroubleKind.FORGED] + counted[TroubleKind.UNREADABLE] + counted[TroubleKind.FOREIGN] == (
+        len(forged) + len(sent)
+    )
+    assert (counted[TroubleKind.FOREIGN] >= len(sent), feed.counts.refused) == (True, 0)
+    assert feed.counts.repeated == 19 * len(sent)
 
 
 def test_no_mutated_acknowledgement_takes_a_row_out(keys: Keys) -> None:
