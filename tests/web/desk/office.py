@@ -56,7 +56,7 @@ class Visitor:
         return answer
 
     def call(
-        self, method: str, path: str, fields: Mapping[str, object] | None = None, **options: Any
+        self, method: str, path: str, fields: Mapping[str, Any] | None = None, **options: Any
     ) -> Response:  # Any: what the client takes
         """One call of the API as the page's script makes it."""
         headers = {CSRF_HEADER: self.csrf, **options.pop("headers", {})}

@@ -113,7 +113,7 @@ def test_change_without_csrf_token_is_refused(
 ) -> None:
     """Every route that changes something refuses an admin's session without that page's token."""
     client = standing_office.someone(Role.ADMIN).client
-    headers = {"x-csrf-token": token.encode("latin-1")} if token else {}
+    headers = {b"x-csrf-token": token.encode("latin-1")} if token else {}
     answer = client.request(endpoint.method, path_of(endpoint), headers=headers)
 
     assert answer.status_code == 403

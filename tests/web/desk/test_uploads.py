@@ -9,6 +9,7 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.device.hostile import HOSTILE, Hostile, flat_png
@@ -348,12 +349,12 @@ def read(data: bytes) -> Bulk:
     return read_bulk(io.BytesIO(data), "staff.zip", {}, close=lambda: None)
 
 
-def finished(hr: Visitor, number: str) -> dict[str, list[dict[str, str]]]:
+def finished(hr: Visitor, number: str) -> dict[str, Any]:  # Any: the values of a JSON object
     """The job, once it is done."""
     pause = threading.Event()
     while not (job := hr.client.get(f"/api/v1/jobs/{number}").json())["is_done"]:
         pause.wait(0.05)
-    found: dict[str, list[dict[str, str]]] = job
+    found: dict[str, Any] = job
     return found
 
 
