@@ -48,6 +48,8 @@ account() {
     local group
     for group in video plugdev; do getent group "$group" >/dev/null || addgroup --system "$group"; done
     install -d -o glancein -g glancein -m 0700 /var/lib/glancein
+    # HR's subscriber, where there is one, reads its own keys and nothing of the kiosk's.
+    getent passwd glancein-feed >/dev/null || adduser --system --group --home /var/lib/glancein-feed --no-create-home glancein-feed
 }
 
 program() { # --system-site-packages: picamera2 comes from apt

@@ -61,9 +61,18 @@ def feed(
     kiosk_name: Annotated[str, typer.Option("--kiosk", help="Only this kiosk.")] = "+",
     consumer: Annotated[str, typer.Option(help="The name to acknowledge under.")] = "feed",
     signing_key: Annotated[
-        str, typer.Option(help="Sign acknowledgements with this key (glancein make-key).")
+        str,
+        typer.Option(
+            envvar="GLANCEIN_FEED_SIGNING_KEY",
+            help="Sign acknowledgements with this key (glancein make-key).",
+        ),
     ] = "",
-    trusted_keys: Annotated[str, typer.Option(help="Take only events signed by a key in this list.")] = "",
+    trusted_keys: Annotated[
+        str,
+        typer.Option(
+            envvar="GLANCEIN_FEED_TRUSTED_KEYS", help="Take only events signed by a key in this list."
+        ),
+    ] = "",
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
