@@ -191,7 +191,7 @@ def _parse_change(text: str) -> Change:
         moment = datetime.strptime(at, "%H:%M").replace(tzinfo=UTC).time()
     except ValueError:
         raise SettingsError(
-            f"direction {text.strip()!r} is none of alternate, ask, in, out, or times such as 05:00=in,15:00=out"
+            f"direction {text.strip()!r} is none of alternate, ask, in, out, or times like 05:00=in,15:00=out"
         ) from None
     if word not in _WORDS:
         raise SettingsError(f"direction {word!r} at {at} is none of in, out, alternate, ask")
