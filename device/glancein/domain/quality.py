@@ -181,7 +181,7 @@ class Check:
 
 
 def checks(measures: Mapping[str, float], must: QualityLimits, wishes: QualityLimits) -> list[Check]:
-    """Every check on measures already taken, held or not, in the order in which a person should hear of it."""
+    """Every check on measures already taken, held or not, in the order a person should hear of it."""
     return [
         Check(
             rule.reason,
