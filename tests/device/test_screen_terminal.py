@@ -91,7 +91,7 @@ def test_lines_when_json(pipe: io.StringIO) -> None:
 @pytest.mark.parametrize(("direction", "greeting"), [(Direction.IN, "Welcome"), (Direction.OUT, "Goodbye")])
 def test_panel_when_recorded(tty: io.StringIO, direction: Direction, greeting: str) -> None:
     """The person is greeted by name and told the direction and the local time."""
-    event = replace(EVENT, check_in=replace(PUNCH, direction=direction))
+    event = replace(EVENT, body=replace(PUNCH, direction=direction))
 
     on_terminal(tty).show_recorded(event, "Ada Lovelace")
 
@@ -111,7 +111,7 @@ def test_panel_when_the_clock_is_not_set(tty: io.StringIO) -> None:
     """A time that cannot be trusted is said to be so."""
     unset = replace(MOMENT, trust=ClockTrust.UNSYNCHRONISED)
 
-    on_terminal(tty).show_recorded(replace(EVENT, check_in=replace(PUNCH, moment=unset)), None)
+    on_terminal(tty).show_recorded(replace(EVENT, body=replace(PUNCH, moment=unset)), None)
 
     assert "is not set" in tty.getvalue()
 
