@@ -95,7 +95,8 @@ def test_gradient_reaches_every_weight_and_bias() -> None:
     module = FakeQuantised(*small_network.make_pair(seed=0))
 
     outputs = module.real(module(torch.from_numpy(pictures().transpose(0, 3, 1, 2).copy()).float()))
-    torch.stack([(output**2).sum() for output in outputs]).sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    loss = torch.stack([(output**2).sum() for output in outputs]).sum()
+    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in module.parameters())
     assert all(p.grad.abs().sum() > 0 for p in module.weights)
