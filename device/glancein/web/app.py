@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 
 from glancein.errors import SettingsError
-from glancein.web.security import Doorkeeper, Endpoint, SecurityHeaders, guarded
+from glancein.web.security import Doorkeeper, Endpoint, SecurityHeaders, Wording, guarded
 
 _log = logging.getLogger(__name__)
 STATIC = Path(__file__).parent / "static"
@@ -43,9 +43,11 @@ def secured(
     )
 
 
-def guarded_routes(endpoints: Sequence[Endpoint], doorkeeper: Doorkeeper) -> list[BaseRoute]:
+def guarded_routes(
+    endpoints: Sequence[Endpoint], doorkeeper: Doorkeeper, *, wording: Wording | None = None
+) -> list[BaseRoute]:
     """The routes of a table of endpoints, each behind the gate."""
-    return [guarded(endpoint, doorkeeper) for endpoint in endpoints]
+    return [guarded(endpoint, doorkeeper, wording=wording) for endpoint in endpoints]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,17 @@
-"""The sentences of the pages: one JSON file a language, the same keys in each."""
+"""The sentences of the pages: one JSON file a language, the same keys in each.
+
+What the program says in English anyway (errors, the doctor's lines, the audit log) is looked up in
+``sayings.<language>.json``: its keys are those sentences with gaps in braces.
+"""
 
 from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from string import Formatter
 
 WORDS = Path(__file__).parent / "words"
 DEFAULT = "en"
@@ -35,3 +41,32 @@ def preferred(header: str, offered: tuple[str, ...]) -> str:
         except ValueError:
             continue
     return next((tag for _, tag in sorted(wanted, key=lambda pair: pair[0]) if tag in offered), DEFAULT)
+
+
+def say(sentence: str, language: str) -> str:
+    """An English sentence of ours in that language, its gaps filled alike; as it is without a translation."""
+    for pattern, said in _sayings(language):
+        if found := pattern.fullmatch(sentence):
+            return said.format(**{gap: say(text, language) for gap, text in found.groupdict().items()})
+    return sentence
+
+
+@functools.cache
+def _sayings(language: str) -> tuple[tuple[re.Pattern[str], str], ...]:
+    """Pattern of the English sentence and its translation, the most particular first."""
+    if language == DEFAULT or language not in languages("sayings"):
+        return ()
+    known = words("sayings", language)
+    return tuple((_pattern(key), known[key]) for key in sorted(known, key=_letters, reverse=True))
+
+
+def _pattern(sentence: str) -> re.Pattern[str]:
+    parts = Formatter().parse(sentence)
+    return re.compile(
+        "".join(re.escape(text) + (f"(?P<{gap}>.+)" if gap else "") for text, gap, _, _ in parts), re.DOTALL
+    )
+
+
+def _letters(sentence: str) -> int:
+    """How much of a sentence is not a gap."""
+    return sum(len(text) for text, _, _, _ in Formatter().parse(sentence))

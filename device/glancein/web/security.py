@@ -162,33 +162,53 @@ def new_secret() -> str:
     return secrets.token_urlsafe(32)
 
 
-def guarded(endpoint: Endpoint, doorkeeper: Doorkeeper) -> Route:
-    """The route with the gate before it."""
+class Refusal(JSONResponse):
+    """An answer that says in one sentence why there is no other."""
+
+    def __init__(
+        self, document: Mapping[str, str], status: int, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(document, status, headers)
+        self.document = document
+
+    def reworded(self, sentence: str) -> Refusal:
+        """The same with another sentence."""
+        kept = {name: text for name, text in self.headers.items() if not name.startswith("content-")}
+        return Refusal({**self.document, "error": sentence}, self.status_code, kept)
+
+
+# What a refusal says to the people at this browser.
+Wording = Callable[[Request, Mapping[str, str]], str]
+
+
+def guarded(endpoint: Endpoint, doorkeeper: Doorkeeper, *, wording: Wording | None = None) -> Route:
+    """The route with the gate before it; ``wording`` puts a refusal to people, programs get it as it is."""
 
     async def answer(request: Request) -> Response:
+        who = Who()
         try:
             who = await run_in_threadpool(_who, request, doorkeeper)
-            refusal = _refusal(endpoint, request, who)
-            if refusal is not None:
-                return refusal
-            return await _answer(endpoint, request, who)
+            given = _refusal(endpoint, request, who) or await _answer(endpoint, request, who)
         except GlanceinError as err:
-            return told(err)
+            given = told(err)
+        if wording is None or who.is_token or not isinstance(given, Refusal):
+            return given
+        return given.reworded(wording(request, given.document))
 
     return Route(endpoint.path, answer, methods=[endpoint.method], name=f"{endpoint.method} {endpoint.path}")
 
 
-def told(error: GlanceinError, status: int = 0) -> JSONResponse:
+def told(error: GlanceinError, status: int = 0) -> Refusal:
     """An error of ours as JSON: one sentence, and the reason's code where there is one."""
     document = {"error": str(error)}
     if isinstance(error, PhotoError):
         document["reason"] = str(error.reason)
-    return JSONResponse(document, status or (422 if isinstance(error, InputError) else 503))
+    return Refusal(document, status or (422 if isinstance(error, InputError) else 503))
 
 
-def refused(status: int, message: str) -> JSONResponse:
+def refused(status: int, message: str) -> Refusal:
     """A refusal as JSON."""
-    return JSONResponse({"error": message}, status)
+    return Refusal({"error": message}, status)
 
 
 async def _answer(endpoint: Endpoint, request: Request, who: Who) -> Response:
@@ -231,7 +251,7 @@ def _refusal(endpoint: Endpoint, request: Request, who: Who) -> Response | None:
     if endpoint.needs is not Door.ANYBODY and not who.is_known:
         if endpoint.kind is Kind.PAGE:
             return RedirectResponse("/sign-in", 303)
-        return JSONResponse({"error": "sign in, or send a token"}, 401, {"www-authenticate": "Bearer"})
+        return Refusal({"error": "sign in, or send a token"}, 401, {"www-authenticate": "Bearer"})
     if endpoint.method not in SAFE_METHODS and not who.is_token and not _own_page_asks(request, who):
         return refused(403, "this page is out of date or not ours: load it again")
     if not who.may(endpoint.needs):

@@ -245,14 +245,15 @@ def read_bulk(
     return Bulk(_placed(text, named), named, close)
 
 
-def report_json(report: RowReport) -> dict[str, object]:
-    """One line of the report as JSON values."""
+def report_json(report: RowReport, explain: Callable[[str, str], str]) -> dict[str, object]:
+    """One line of the report as JSON values; ``explain`` words a sentence with its reason's code."""
+    warned = "; ".join(explain(f"{w.reason}: {w.advice}", w.reason) for w in report.warnings)
     return {
         "line": report.line,
         "id": report.person_id,
         "status": str(report.status),
         "reason": str(report.reason),
-        "message": report.message or "; ".join(f"{w.reason}: {w.advice}" for w in report.warnings),
+        "message": explain(report.message, report.reason) if report.message else warned,
         "quality": report.overall,
     }
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from string import Formatter
 
+from tests.web.desk.office import Office
+
 from glancein.types import Reason
+from glancein.web.access import Role
 from glancein.web.desk.page import NAVIGATION, PART, TEMPLATES
-from glancein.web.language import WORDS, languages, preferred, words
+from glancein.web.language import DEFAULT, WORDS, languages, preferred, say, words
 
 
 def test_every_language_has_the_same_keys() -> None:
@@ -59,3 +63,79 @@ def test_language_follows_the_browser() -> None:
     assert preferred("de", offered) == "en"
     assert preferred("ko;q=x,,;;=", offered) == "en"
     assert WORDS.is_dir()
+
+
+SPEAKERS = (
+    *sorted((TEMPLATES.parents[1]).glob("*.py")),
+    *sorted(TEMPLATES.parent.glob("*.py")),
+    *(
+        TEMPLATES.parents[2] / name
+        for name in (
+            "doctor.py",
+            "enrolment.py",
+            "domain/person.py",
+            "domain/roster.py",
+            "domain/passes.py",
+            "adapters/passes_sqlite.py",
+        )
+    ),
+)
+# Which arguments of which call are sentences for people.
+SPOKEN = {
+    "InputError": (0,),
+    "_BadPhotoError": (0,),
+    "PhotoError": (1,),
+    "refused": (1,),
+    "Check": (2, 3),
+    "note": (1,),
+}
+
+
+def spoken() -> list[str]:
+    """Every sentence that the desk's code says in English, with 7 in each gap."""
+    found = []
+    for path in SPEAKERS:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+                found += [_filled(node.args[at]) for at in SPOKEN.get(name, ()) if at < len(node.args)]
+    return sorted({sentence for sentence in found if re.search("[a-z]{3} ", sentence)})
+
+
+def _filled(node: ast.expr) -> str:
+    match node:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.JoinedStr(values=parts):
+            return "".join(str(part.value) if isinstance(part, ast.Constant) else "7" for part in parts)
+    return ""
+
+
+def test_every_sentence_of_the_code_is_translated() -> None:
+    """Refusals, the doctor's lines and the audit log's acts are in each language that is not English."""
+    sentences = spoken()
+    silent = {
+        language: [sentence for sentence in sentences if say(sentence, language) == sentence]
+        for language in languages(PART)
+        if language != DEFAULT
+    }
+
+    assert len(sentences) > 60
+    assert {language: found for language, found in silent.items() if found} == {}
+
+
+def test_refusal_is_in_the_language_of_the_reader(standing_office: Office) -> None:
+    """A page's reader gets it in Korean, with its gaps filled; the code beside it stays as it is."""
+    visitor = standing_office.someone(Role.HR)
+    korean = {"accept-language": "ko"}
+    wanted = {"id": "E9", "name": "X", "consent": "true", "consent_version": "old"}
+
+    unknown = visitor.call("GET", "/api/v1/people/E404", headers=korean)
+    english = visitor.call("GET", "/api/v1/people/E404", headers={"accept-language": "en"})
+    photo = visitor.call(
+        "POST", "/api/v1/photos/check", wanted, files={"photo": ("x.jpg", b"no photo")}, headers=korean
+    )
+
+    assert unknown.json() == {"error": "E404 사번으로 등록된 직원이 없습니다."}
+    assert english.json() == {"error": "nobody is enrolled as E404"}
+    assert photo.json() == {"error": words(PART, "ko")["reason_wrong_format"], "reason": "wrong_format"}

@@ -9,6 +9,7 @@ from starlette.applications import Starlette
 
 from glancein.web.app import Address, WebServer, guarded_routes, secured
 from glancein.web.desk.desk import Desk, open_desk
+from glancein.web.desk.page import worded
 from glancein.web.desk.routes import endpoints
 from glancein.wiring import Home
 
@@ -16,7 +17,7 @@ from glancein.wiring import Home
 def desk_app(desk: Desk) -> Starlette:
     """The desk's application."""
     hosts = [name.strip() for name in desk.home.settings.desk_hosts.split(",") if name.strip()]
-    return secured(guarded_routes(endpoints(desk), desk.accounts), hosts=hosts)
+    return secured(guarded_routes(endpoints(desk), desk.accounts, wording=worded), hosts=hosts)
 
 
 @contextmanager

@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from glancein import __version__
 from glancein.web.access import Permission
-from glancein.web.language import languages, preferred, words
+from glancein.web.language import DEFAULT, languages, preferred, say, words
 from glancein.web.security import FORM_COOKIE, Call, csrf_token, new_secret
 
 PART = "desk"
@@ -50,7 +51,7 @@ class Pages:
         self, call: Call, template: str, context: Mapping[str, object] | None = None, *, status: int = 200
     ) -> Response:
         """The page in the caller's language."""
-        language = self.language(call)
+        language = language_of(call.request)
         secret, is_new = call.who.secret, False
         if not secret:
             secret, is_new = new_secret(), True
@@ -58,6 +59,7 @@ class Pages:
         html = self._templates.get_template(template).render(
             {
                 "t": said,
+                "say": partial(say, language=language),
                 "language": language,
                 "languages": languages(PART),
                 "who": call.who,
@@ -84,17 +86,33 @@ class Pages:
             )
         return answer
 
-    def language(self, call: Call) -> str:
-        """The language asked for: in the address, in the cookie, or by the browser."""
-        offered = languages(PART)
-        for wanted in (call.query("lang"), call.request.cookies.get(LANGUAGE_COOKIE, "")):
-            if wanted in offered:
-                return wanted
-        return preferred(call.request.headers.get("accept-language", ""), offered)
-
     def words_for(self, call: Call) -> Mapping[str, str]:
         """The sentences in the caller's language."""
-        return words(PART, self.language(call))
+        return words(PART, language_of(call.request))
+
+
+def language_of(request: Request) -> str:
+    """The language asked for: in the address, in the cookie, or by the browser."""
+    offered = languages(PART)
+    for wanted in (request.query_params.get("lang", ""), request.cookies.get(LANGUAGE_COOKIE, "")):
+        if wanted in offered:
+            return wanted
+    return preferred(request.headers.get("accept-language", ""), offered)
+
+
+def worded(request: Request, refusal: Mapping[str, str]) -> str:
+    """What a refusal (``error``, and ``reason`` where there is a code) says in the reader's language."""
+    return explained(refusal["error"], refusal.get("reason", ""), language_of(request))
+
+
+def explained(sentence: str, reason: str, language: str) -> str:
+    """An English sentence in that language, or what is said there of its reason's code."""
+    said = say(sentence, language)
+    return (
+        words(PART, language).get(f"reason_{reason}", said)
+        if said == sentence and language != DEFAULT
+        else said
+    )
 
 
 def hours_and_minutes(seconds: float) -> str:

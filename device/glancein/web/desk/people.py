@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from starlette.datastructures import UploadFile
@@ -18,7 +20,8 @@ from glancein.enrolment import Enrolled, RowReport, RowStatus
 from glancein.errors import InputError, PhotoError, SettingsError
 from glancein.types import Finding
 from glancein.web.desk.desk import Desk
-from glancein.web.desk.page import Pages
+from glancein.web.desk.page import Pages, explained, language_of
+from glancein.web.language import DEFAULT
 from glancein.web.security import Call, refused
 from glancein.web.uploads import LARGEST_PHOTO, Job, Judged, read_bulk, report_json, work_through
 
@@ -173,7 +176,8 @@ class PeopleRoutes:
         job = self.desk.jobs.find(call.request.path_params["number"])
         if job is None or job.by != call.who.name:
             return refused(404, "there is no such list any more")
-        return JSONResponse(job_json(job))
+        language = DEFAULT if call.who.is_token else language_of(call.request)
+        return JSONResponse(job_json(job, partial(explained, language=language)))
 
     def note_consent(self, call: Call) -> Response:
         """Record that somebody agreed to the text as it stands now."""
@@ -378,8 +382,8 @@ def enrolled_json(done: Enrolled) -> dict[str, object]:
     }
 
 
-def job_json(job: Job) -> dict[str, object]:
-    """How far a list has come, as JSON values."""
+def job_json(job: Job, explain: Callable[[str, str], str]) -> dict[str, object]:
+    """How far a list has come, as JSON values; ``explain`` as for each row."""
     reports = list(job.reports)
     counts: dict[str, int] = {}
     for report in reports:
@@ -389,9 +393,9 @@ def job_json(job: Job) -> dict[str, object]:
         "total": job.total,
         "done": len(reports),
         "is_done": job.is_done,
-        "error": job.error,
+        "error": explain(job.error, "") if job.error else "",
         "counts": counts,
-        "rows": [report_json(report) for report in reports],
+        "rows": [report_json(report, explain) for report in reports],
     }
 
 

@@ -39,9 +39,9 @@ class Signing:
         """A session for a right name and password; after some failures both the name and the address wait."""
         name, keys = call.fields["name"], self._keys(call)
         if (wait_s := self.desk.throttle.wait_s(*keys)) > 0:
-            answer = refused(429, f"too many wrong passwords: try again in {wait_s / 60:.0f} minutes")
-            answer.headers["retry-after"] = str(int(wait_s) + 1)
-            return answer
+            later = refused(429, f"too many wrong passwords: try again in {wait_s / 60:.0f} minutes")
+            later.headers["retry-after"] = str(int(wait_s) + 1)
+            return later
         self.desk.throttle.failed(*keys)  # counted before it is looked at: many at once come no cheaper
         secret = self.desk.accounts.sign_in(name, call.fields["password"])
         if secret is None:
