@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -20,6 +22,10 @@ SCREENSHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"
 SIZES = {"desk": (1280, 800), "pi": (800, 480), "phone": (390, 844)}
 PATIENCE_S = 120.0  # a loaded machine; nothing is expected to take so long
 SERIOUS = {"serious", "critical"}
+# npm install --prefix tests/web brings the version that package.json names; else the one of the dev extra.
+AXE_OF_NPM = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
+# A page that is just being replaced has lost what was found on it.
+GONE = (NoSuchElementException, StaleElementReferenceException)
 
 
 @contextmanager
@@ -43,6 +49,8 @@ def chromium() -> Iterator[Chrome]:
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     browser = Chrome(options=options, service=Service(driver))
+    browser.set_script_timeout(PATIENCE_S)
+    browser.set_page_load_timeout(PATIENCE_S)
     try:
         yield browser
     finally:
@@ -73,15 +81,16 @@ def find(browser: Chrome, css: str) -> WebElement:
 
 def until(browser: Chrome, what: Callable[[Chrome], Any]) -> Any:  # Any: whatever the page answers
     """Wait for a condition of the page; returns what made it true."""
-    return WebDriverWait(browser, PATIENCE_S, poll_frequency=0.05).until(what)
+    return WebDriverWait(browser, PATIENCE_S, poll_frequency=0.05, ignored_exceptions=GONE).until(what)
 
 
 def serious_findings(browser: Chrome) -> list[str]:
     """What axe-core finds serious or critical on the page as it stands."""
-    script = resources.files("selenium_axe_python").joinpath("axe-core", "axe.min.js")
-    browser.execute_script(script.read_text(encoding="utf-8"))
+    if not browser.execute_script("return 'axe' in window"):
+        browser.execute_script(_axe())
     found = browser.execute_async_script(
-        "const done = arguments[arguments.length - 1]; axe.run().then((all) => done(all.violations));"
+        "const done = arguments[arguments.length - 1];"
+        "axe.run({ resultTypes: ['violations'] }).then((all) => done(all.violations));"
     )
     return [
         f"{rule['id']}: {node['html'][:160]}"
@@ -89,3 +98,12 @@ def serious_findings(browser: Chrome) -> list[str]:
         if rule["impact"] in SERIOUS
         for node in rule["nodes"]
     ]
+
+
+@functools.cache
+def _axe() -> str:
+    """axe-core's script."""
+    if AXE_OF_NPM.exists():
+        return AXE_OF_NPM.read_text(encoding="utf-8")
+    shipped = resources.files("selenium_axe_python").joinpath("axe-core", "axe.min.js")
+    return shipped.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""One kiosk and one browser for all tests of the screen; each test begins with nobody before the camera."""
+"""One kiosk and one browser for a module of tests; each test begins with nobody before the camera."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SETTINGS = Settings(
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """The kiosk."""
     with stage(tmp_path_factory.mktemp("kiosk"), SETTINGS) as opened:
         yield opened
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chrome() -> Iterator[Chrome]:
     """The browser."""
     with chromium() as opened:

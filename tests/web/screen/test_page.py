@@ -254,38 +254,36 @@ STATES: dict[str, tuple[Callable[[Stage], None], Callable[[Chrome], Any]]] = {
 }
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("state", STATES)
-def test_every_state_fits_every_screen(page: Chrome, kiosk: Stage, state: str, language: str) -> None:
+def test_every_state_fits_every_screen(page: Chrome, kiosk: Stage, state: str) -> None:
     """In both languages and on three screens nothing is cut off and axe finds nothing serious."""
     act, seen = STATES[state]
-    speak(page, language)
     act(kiosk)
     until(page, seen)
 
     problems = {}
-    for size in SIZES:
-        resize(page, size)
-        keep(page, f"{state}-{language}-{size}")
-        problems[size] = cut_off(page)
+    for language in LANGUAGES:
+        speak(page, language)
+        for size in SIZES:
+            resize(page, size)
+            keep(page, f"{state}-{language}-{size}")
+            problems[language, size] = [*cut_off(page), *serious_findings(page)]
 
-    assert problems == {size: [] for size in SIZES}
-    assert serious_findings(page) == []
+    assert [found for found in problems.items() if found[1]] == []
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_pad_fits_every_screen(page: Chrome, language: str) -> None:
+def test_pad_fits_every_screen(page: Chrome) -> None:
     """Fields and keys are there without scrolling, each key large enough for any finger."""
-    speak(page, language)
-    find(page, "#open-pad").click()
-
-    for size in SIZES:
-        resize(page, size)
-        keep(page, f"pad-{language}-{size}")
-        assert cut_off(page) == []
-        keys = [key.size for key in page.find_elements(By.CSS_SELECTOR, "#keys button")]
-        assert all(key["height"] >= 44 and key["width"] >= 44 for key in keys)
-    assert serious_findings(page) == []
+    for language in LANGUAGES:
+        speak(page, language)
+        page.execute_script("document.getElementById('open-pad').click()")
+        for size in SIZES:
+            resize(page, size)
+            keep(page, f"pad-{language}-{size}")
+            keys = [key.size for key in page.find_elements(By.CSS_SELECTOR, "#keys button")]
+            assert [*cut_off(page), *serious_findings(page)] == []
+            assert all(key["height"] >= 44 and key["width"] >= 44 for key in keys)
+        find(page, "#key-close").click()
 
 
 def test_high_contrast_is_one_press(page: Chrome, kiosk: Stage) -> None:
