@@ -83,3 +83,6 @@ document.addEventListener("submit", async (event) => {
     button.disabled = false;
   }
 });
+
+// On a narrow screen the menu is wider than the page: bring the present entry into sight.
+document.querySelector("nav [aria-current=page]")?.scrollIntoView({ block: "nearest", inline: "center" });
