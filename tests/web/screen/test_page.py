@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -254,6 +254,19 @@ STATES: dict[str, tuple[Callable[[Stage], None], Callable[[Chrome], Any]]] = {
 }
 
 
+@pytest.fixture
+def lasting(chrome: Chrome) -> Iterator[None]:
+    """Answers stay on the page until they have been looked at on every screen."""
+    script = (
+        "const soon = window.setTimeout;"
+        "window.setTimeout = (act, ms, ...more) => soon(act, ms < 5000 ? ms : 9e6, ...more);"
+    )
+    added = chrome.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": script})
+    yield
+    chrome.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+
+
+@pytest.mark.usefixtures("lasting")
 @pytest.mark.parametrize("state", STATES)
 def test_every_state_fits_every_screen(page: Chrome, kiosk: Stage, state: str) -> None:
     """In both languages and on three screens nothing is cut off and axe finds nothing serious."""
@@ -269,6 +282,7 @@ def test_every_state_fits_every_screen(page: Chrome, kiosk: Stage, state: str) -
             keep(page, f"{state}-{language}-{size}")
             problems[language, size] = [*cut_off(page), *serious_findings(page)]
 
+    assert seen(page)
     assert [found for found in problems.items() if found[1]] == []
 
 
