@@ -4,7 +4,7 @@
 set -eu
 RUN=${RUN:-runs/embedder}
 DATA=${DATA:-../shared/data}
-distill() { python -m glancein_training.distill "$RUN" --set "data=$DATA" --set network=glance-158 "$@"; }
+distill() { python -m glancein_training.distill "$RUN" --set "data=$DATA" --set network=glance-158 --set optimiser=adamw "$@"; }
 
 distill --set batch=128 --minutes 12
 distill --set train_px=80 --minutes 60
@@ -18,3 +18,16 @@ distill --set decay_images=150000 \
 # one, 25,600 images with the settings below, and down to 0.01 within 12,900 more.
 # --set augment.low_resolution=0.25 --set augment.blur=0.2 --set augment.noise=0.2 --set augment.jpeg=0.1
 # --set augment.occlude=0.06 --set augment.exposure=0.3 --set augment.print_and_scan=0.2
+python -c 'import sys; from pathlib import Path; from glancein_training.distill import keep; keep(*map(Path, sys.argv[1:]))' \
+    "$RUN/checkpoint.pt" "$RUN/first.pt"
+
+# Run m1 goes on from there with Muon. (Its decay was meant to be 225,000 images long until the rate was at 0.77.)
+SECOND=$RUN-m1
+muon() {
+    python -m glancein_training.distill "$SECOND" --set "data=$DATA" --set network=glance-158 --start-from "$RUN/first.pt" \
+        --set warm_up_images=6400 --set augment.rotate_deg=7 --set augment.scale=0.07 --set augment.shift_px=3 \
+        --set augment.low_resolution=0.2 --set augment.blur=0.12 --set augment.noise=0.15 --set augment.jpeg=0.08 \
+        --set augment.occlude=0.05 --set augment.exposure=0.25 "$@"
+}
+muon --set train_px=80 --set augment.print_and_scan=0.08 --minutes 32
+muon --set augment.print_and_scan=0.15 --set decay_images=180000 --decay
