@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -207,6 +209,14 @@ def test_erasure_gives_a_receipt(hr: Chrome, served: Served) -> None:
 
     assert served.office.desk.people.name_of("E1999") is None
     assert "E1999" in find(hr, "#receipt").text
+
+
+def test_printed_month_fits_on_one_sheet(hr: Chrome, served: Served) -> None:
+    """All days, the sum and the line for the signature."""
+    hr.get(f"{served.url}/month?id=E1012")
+    printed = hr.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})
+
+    assert len(re.findall(rb"/Type /Page\b", base64.b64decode(printed["data"]))) == 1
 
 
 @pytest.mark.parametrize("language", ["en", "ko"])

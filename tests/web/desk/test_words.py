@@ -77,6 +77,10 @@ SPEAKERS = (
             "domain/roster.py",
             "domain/passes.py",
             "adapters/passes_sqlite.py",
+            "adapters/camera_folder.py",
+            "adapters/camera_opencv.py",
+            "adapters/camera_picamera2.py",
+            "capture.py",
         )
     ),
 )
@@ -85,6 +89,7 @@ SPOKEN = {
     "InputError": (0,),
     "_BadPhotoError": (0,),
     "PhotoError": (1,),
+    "CameraError": (0,),
     "refused": (1,),
     "Check": (2, 3),
     "note": (1,),
