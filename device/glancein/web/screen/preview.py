@@ -20,7 +20,7 @@ BOUNDARY = b"glancein"
 class PreviewRules:
     """How many pictures a second, how wide in pixels, and the JPEG quality of 100."""
 
-    fps: float = 15.0
+    fps: float = 16.0
     width_px: int = 640
     quality: int = 70
     most_viewers: int = 4
