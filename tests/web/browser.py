@@ -29,8 +29,8 @@ GONE = (NoSuchElementException, StaleElementReferenceException)
 
 
 @contextmanager
-def chromium() -> Iterator[Chrome]:
-    """A browser without a window; the test is skipped where there is none."""
+def chromium(*more: str) -> Iterator[Chrome]:
+    """A browser without a window, with ``more`` arguments; the test is skipped where there is none."""
     program, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if program is None or driver is None:
         pytest.skip("no Chromium on this machine: sudo apt install chromium chromium-driver")
@@ -45,6 +45,7 @@ def chromium() -> Iterator[Chrome]:
         "--disable-dev-shm-usage",
         "--autoplay-policy=no-user-gesture-required",
         "--window-size=1280,800",
+        *more,
     ):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})

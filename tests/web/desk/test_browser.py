@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
@@ -142,6 +144,42 @@ def test_enrol_by_upload(hr: Chrome, served: Served) -> None:
     until(hr, lambda page: find(page, "#judged").is_displayed())
     assert "E1001" in find(hr, "#judged").text
     keep(hr, "desk-enrol-duplicate")
+
+
+def webcam_film(folder: Path) -> Path:
+    """A short film of somebody before a webcam, as Chromium's pretended camera takes it."""
+    portrait = cv2.imdecode(np.frombuffer(demo_picture("collins.jpg"), np.uint8), cv2.IMREAD_COLOR)
+    assert portrait is not None
+    room = np.full((720, 1280, 3), 120, np.uint8)
+    height, width = portrait.shape[:2]
+    small = cv2.resize(portrait, (round(640 * width / height), 640), interpolation=cv2.INTER_AREA)
+    room[40:680, 300 : 300 + small.shape[1]] = small
+    _, frame = cv2.imencode(".jpg", room)
+    path = folder / "webcam.mjpeg"
+    path.write_bytes(frame.tobytes() * 30)
+    return path
+
+
+def test_enrol_by_webcam(served: Served, tmp_path: Path) -> None:
+    """A picture taken with the desk's own camera is judged like an uploaded one."""
+    film = webcam_film(tmp_path)
+    with chromium(
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-video-capture={film}",
+    ) as browser:
+        sign_in(browser, served, "hr")
+        browser.get(f"{served.url}/enrol")
+        find(browser, "#webcam").click()
+        until(
+            browser, lambda page: page.execute_script("return document.querySelector('video').videoWidth > 0")
+        )
+        find(browser, "#take").click()
+        until(browser, lambda page: find(page, "#judged").is_displayed())
+        keep(browser, "desk-enrol-webcam")
+
+        assert (find(browser, "#crop").get_attribute("src") or "").startswith("data:image/png")
+        assert not find(browser, "#camera").is_displayed()
 
 
 def test_list_by_zip_shows_progress_and_report(hr: Chrome, served: Served, tmp_path: Path) -> None:
