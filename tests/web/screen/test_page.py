@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,8 @@ import pytest
 from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 from tests.web.browser import SIZES, find, keep, resize, serious_findings, until
-from tests.web.screen.stage import PIN, Stage, hold_up
+from tests.web.screen.conftest import SETTINGS
+from tests.web.screen.stage import PIN, Stage, hold_up, stage
 
 from glancein.adapters.pass_card import code_of
 from glancein.domain.choice import Question
@@ -186,6 +189,27 @@ def test_not_you_is_recorded_as_a_correction(page: Chrome, kiosk: Stage) -> None
     assert said.of == event.id
     assert said.becomes == Voided()
     assert find(page, "#answer-ways").is_displayed()
+
+
+def test_chosen_direction_is_what_is_recorded(chrome: Chrome, tmp_path: Path) -> None:
+    """Where the policy asks, a face alone records nothing; the pressed button does, by the face."""
+    with stage(tmp_path, replace(SETTINGS, direction="ask")) as kiosk:
+        resize(chrome, "pi")
+        chrome.get(kiosk.url)
+        until(chrome, lambda b: text_of(b, "clock-time"))
+        before = kiosk.ledger.position().seq
+        kiosk.scenery.show("obama2.jpg")
+        until(chrome, shows("choice"))
+        assert events_since(kiosk, before) == []
+        kiosk.scenery.show(None)
+
+        find(chrome, "#choose-out").click()
+
+        until(chrome, shows("recorded"))
+        (event,) = events_since(kiosk, before)
+        assert (event.check_in.person_id, event.check_in.method) == ("E1001", Method.FACE)
+        assert event.check_in.direction is Direction.OUT
+        keep(chrome, "choice-pressed")
 
 
 def test_hours_of_today_are_shown(page: Chrome, kiosk: Stage) -> None:
