@@ -151,11 +151,11 @@ def open_passes(home: Home) -> SqlitePasses:
     return SqlitePasses(home.database)
 
 
-def note_attempts(home: Home, screen: Screen) -> AttemptNotes:
-    """The screen, with each of its answers noted for the desk."""
+def note_attempts(home: Home, screen: Screen, ledger: SqliteLedger) -> AttemptNotes:
+    """The screen, with each of its answers noted for the desk while the ledger's disk has room."""
     from glancein.adapters.attempts_sqlite import AttemptNotes  # noqa: PLC0415  # only a kiosk needs it
 
-    return AttemptNotes(screen, home.folder / DESK_FILE)
+    return AttemptNotes(screen, home.folder / DESK_FILE, is_disk_tight=lambda: ledger.is_disk_tight)
 
 
 def open_ledger(home: Home, *, rescue: bool = False) -> SqliteLedger:

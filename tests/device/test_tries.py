@@ -86,6 +86,21 @@ def test_answers_are_noted_without_name_or_score(tmp_path: Path) -> None:
     assert rows == [(1234.5, "blurred", None), (1234.5, "recognised", "E1")]
 
 
+def test_nothing_is_noted_while_the_disk_is_tight(tmp_path: Path) -> None:
+    """What space is left belongs to check-ins; afterwards noting goes on."""
+    path = tmp_path / "desk.sqlite"
+    tight = iter([True, False])
+    notes = AttemptNotes(Quiet(), path, now_s=lambda: 1.0, is_disk_tight=lambda: next(tight))
+    notes.show_refusal("blurred", "")
+    notes.show_refusal("dark", "")
+    notes.close()
+    database = open_database(path, schema=DESK)
+    reasons = [reason for (reason,) in database.execute("SELECT reason FROM attempts").fetchall()]
+    database.conn.close()
+
+    assert reasons == ["dark"]
+
+
 def test_attempts_that_cannot_be_noted_stop_nothing(tmp_path: Path) -> None:
     """A folder in the way of the file: the screen goes on."""
     notes = AttemptNotes(Quiet(), tmp_path, now_s=lambda: 0.0)

@@ -23,12 +23,23 @@ WAITING = 200  # answers that may wait for the disk; a stuck disk loses notes, n
 
 
 class AttemptNotes:
-    """A screen before another one, which writes down each answer in a thread of its own."""
+    """A screen before another one, which writes down each answer in a thread of its own.
 
-    def __init__(self, screen: Screen, file: Path, *, now_s: Callable[[], float] = time.time) -> None:
+    While ``is_disk_tight`` says so nothing is noted: what space is left belongs to check-ins.
+    """
+
+    def __init__(
+        self,
+        screen: Screen,
+        file: Path,
+        *,
+        now_s: Callable[[], float] = time.time,
+        is_disk_tight: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._screen = screen
         self._file = file
         self._now_s = now_s
+        self._is_disk_tight = is_disk_tight
         self._waiting: queue.Queue[tuple[float, str, str | None] | None] = queue.Queue(WAITING)
         self._thread = threading.Thread(target=self._write, name="attempts", daemon=True)
         self._thread.start()
@@ -76,6 +87,8 @@ class AttemptNotes:
             return
         written = 0
         while (noted := self._waiting.get()) is not None:
+            if self._is_disk_tight():
+                continue
             at, reason, person_id = noted
             try:
                 with transaction(database):

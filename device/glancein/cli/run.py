@@ -76,7 +76,7 @@ def kiosk(
             )
         )
         terminal = TerminalScreen(as_json=as_json)
-        lines = stack.enter_context(contextlib.closing(wiring.note_attempts(home, terminal)))
+        lines = stack.enter_context(contextlib.closing(wiring.note_attempts(home, terminal, stores.ledger)))
         page = _make_page(home, stores, lines) if on_web else None
         door = wiring.open_kiosk(home, stores, camera=eye, screen=page or lines, feedway=feedway)
         if page is not None:
