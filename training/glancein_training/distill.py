@@ -19,11 +19,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  # the name every torch user knows
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from glancein.errors import InputError
 from glancein_training import packs
 from glancein_training.augment import Strength, augment
+from glancein_training.averaging import follow
 from glancein_training.checkpoints import halved, read_checkpoint, write_checkpoint
 from glancein_training.configuration import record, with_settings
 from glancein_training.losses.distillation import cosine_distillation, relational_distillation
@@ -147,16 +148,6 @@ def optimisers(student: Embedder, head: MarginSoftmax, config: Config) -> tuple[
         Muon(matrices, lr=config.rate, weight_decay=config.weight_decay),
         torch.optim.AdamW([rest], lr=config.rate, fused=True),
     )
-
-
-@torch.no_grad()
-def follow(average: nn.Module, student: nn.Module, decay: float) -> None:
-    """Move the running average of the weights one step towards the student."""
-    for mean, now in zip(average.state_dict().values(), student.state_dict().values(), strict=True):
-        if mean.is_floating_point():
-            mean.lerp_(now, 1 - decay)
-        else:
-            mean.copy_(now)
 
 
 @torch.no_grad()

@@ -25,9 +25,10 @@ from torch.nn.parallel import DistributedDataParallel
 from glancein.errors import InputError
 from glancein_training import packs
 from glancein_training.augment import Strength, augment
+from glancein_training.averaging import follow
 from glancein_training.checkpoints import load_network, read_checkpoint, write_checkpoint
 from glancein_training.configuration import record
-from glancein_training.distill import embed, follow, tar_at
+from glancein_training.distill import embed, tar_at
 from glancein_training.mining.collapse import CollapseWatch
 from glancein_training.mining.offline import offline_triplets
 from glancein_training.networks import FAMILY, Embedder, to_network_floats

@@ -160,8 +160,7 @@ def encode_event(event: Event, *, signer: Signer | None = None) -> bytes:
 
 def decode_event(payload: bytes) -> Event:
     """Read a payload; raises FeedError that names the field that is wrong. Unknown fields are allowed."""
-    body = parse_object(payload)
-    expect(body.get("schema") == SCHEMA, "schema", f"is not {SCHEMA}")
+    body = _message(payload)
     identity = body.get("id")
     if not isinstance(identity, dict):
         refuse("id", "is not an object")
@@ -214,8 +213,7 @@ def encode_acknowledgement(ack: Acknowledgement, *, signer: Signer | None = None
 
 def decode_acknowledgement(payload: bytes) -> Acknowledgement:
     """Read an ``ack`` message; raises FeedError."""
-    body = parse_object(payload)
-    expect(body.get("schema") == SCHEMA, "schema", f"is not {SCHEMA}")
+    body = _message(payload)
     return Acknowledgement(
         epoch=matching(body, "epoch", EPOCH),
         up_to=whole(body, "up_to", low=0),
@@ -236,8 +234,7 @@ def encode_resend(resend: Resend, *, signer: Signer | None = None) -> bytes:
 
 def decode_resend(payload: bytes) -> Resend:
     """Read a ``resend`` message; raises FeedError."""
-    body = parse_object(payload)
-    expect(body.get("schema") == SCHEMA, "schema", f"is not {SCHEMA}")
+    body = _message(payload)
     return Resend(
         from_seq=whole(body, "from", low=1),
         to_seq=None if body.get("to") is None else whole(body, "to", low=1),
@@ -263,8 +260,7 @@ def encode_refusal(refusal: Refusal, *, signer: Signer | None = None) -> bytes:
 
 def decode_refusal(payload: bytes) -> Refusal:
     """Read a ``refuse`` message; raises FeedError."""
-    body = parse_object(payload)
-    expect(body.get("schema") == SCHEMA, "schema", f"is not {SCHEMA}")
+    body = _message(payload)
     return Refusal(
         epoch=matching(body, "epoch", EPOCH),
         seq=whole(body, "seq", low=1),
@@ -293,8 +289,7 @@ def encode_state(state: KioskState) -> bytes:
 
 def decode_state(payload: bytes) -> KioskState:
     """Read a ``state`` message; raises FeedError."""
-    body = parse_object(payload)
-    expect(body.get("schema") == SCHEMA, "schema", f"is not {SCHEMA}")
+    body = _message(payload)
     online = body.get("online")
     if not isinstance(online, bool):
         refuse("online", "is not true or false")
@@ -318,6 +313,13 @@ def _event_fields(event: Event) -> dict[str, object]:
         "site": event.site,
         "previous_hash": event.previous_hash,
     } | fields_of(event.body)
+
+
+def _message(payload: bytes) -> dict[str, object]:
+    """The object of a message of this schema; raises FeedError for anything else."""
+    body = parse_object(payload)
+    expect(body.get("schema") == SCHEMA, "schema", f"is not {SCHEMA}")
+    return body
 
 
 def _signed(body: dict[str, object], signer: Signer | None) -> bytes:

@@ -20,8 +20,22 @@ AND clock = 'unsynchronised' AND number > (
 ORDER BY mono_ms DESC LIMIT 1
 """
 
+# Those check-ins, with the corrections that name them and the time fixes of their boots.
+_WITH_WHAT_BELONGS_TO_THEM = """
+SELECT body, hash FROM events WHERE number NOT IN (SELECT number FROM renewed) AND number IN (
+    SELECT number FROM meant
+    UNION
+    SELECT events.number FROM meant
+    JOIN events ON kind = 'correction' AND of_epoch = meant.epoch AND of_seq = meant.seq
+    UNION
+    SELECT events.number FROM events WHERE kind = 'time_fix' AND boot_id IN (SELECT boot_id FROM meant)
+)
+ORDER BY number
+"""
+
 # By index in every part: recorded in the span; fixed into it; corrected into it.
-BETWEEN = """
+BETWEEN = (
+    """
 WITH
 fixes AS (
     SELECT boot_id, at_s * 1000 - mono_ms AS zero_ms FROM events WHERE kind = 'time_fix'
@@ -38,30 +52,17 @@ meant AS (
     JOIN events AS target ON target.epoch = events.of_epoch AND target.seq = events.of_seq
     WHERE events.at_s BETWEEN :first AND :end AND events.kind = 'correction'
 )
-SELECT body, hash FROM events WHERE number NOT IN (SELECT number FROM renewed) AND number IN (
-    SELECT number FROM meant
-    UNION
-    SELECT events.number FROM meant
-    JOIN events ON kind = 'correction' AND of_epoch = meant.epoch AND of_seq = meant.seq
-    UNION
-    SELECT events.number FROM events WHERE kind = 'time_fix' AND boot_id IN (SELECT boot_id FROM meant)
+"""  # noqa: S608  # both are constants
+    + _WITH_WHAT_BELONGS_TO_THEM
 )
-ORDER BY number
-"""
 
-LATEST_OF = """
+LATEST_OF = (
+    """
 WITH meant AS (
     SELECT number, epoch, seq, boot_id FROM events
     WHERE person_id = :person AND number NOT IN (SELECT number FROM renewed)
     ORDER BY number DESC LIMIT :limit
 )
-SELECT body, hash FROM events WHERE number NOT IN (SELECT number FROM renewed) AND number IN (
-    SELECT number FROM meant
-    UNION
-    SELECT events.number FROM meant
-    JOIN events ON kind = 'correction' AND of_epoch = meant.epoch AND of_seq = meant.seq
-    UNION
-    SELECT events.number FROM events WHERE kind = 'time_fix' AND boot_id IN (SELECT boot_id FROM meant)
+"""  # noqa: S608  # both are constants
+    + _WITH_WHAT_BELONGS_TO_THEM
 )
-ORDER BY number
-"""

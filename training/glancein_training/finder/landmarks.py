@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from glancein.domain import align
 from glancein.domain import landmarks as look
 from glancein_training import packs
+from glancein_training.averaging import follow
 from glancein_training.finder import data, measures
 from glancein_training.finder.data import Floats, Pixels
 from glancein_training.finder.disturb import Strength, disturb
@@ -240,16 +241,6 @@ def stream(looks: Looks, config: Config) -> Iterator[tuple[int, tuple[Tensor, Te
         looks, sampler=numbers, batch_size=None, num_workers=1, prefetch_factor=8
     )
     return zip(numbers, loader, strict=True)
-
-
-@torch.no_grad()
-def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Move the running average of the weights one step towards the network."""
-    for mean, now in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-        if mean.is_floating_point():
-            mean.lerp_(now, 1 - decay)
-        else:
-            mean.copy_(now)
 
 
 def load_network(path: Path) -> LandmarkNetwork:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from glancein_training.averaging import follow
 from glancein_training.finder import data, measures, predict
 from glancein_training.finder.disturb import Strength, disturb
 from glancein_training.finder.network import FAMILY, STRIDES, Finder
@@ -112,16 +113,6 @@ def build(config: Config) -> State:
         {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
     ]
     return State(network, average, torch.optim.AdamW(groups, lr=config.rate))
-
-
-@torch.no_grad()
-def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Move the running average of the weights one step towards the network."""
-    for mean, now in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-        if mean.is_floating_point():
-            mean.lerp_(now, 1 - decay)
-        else:
-            mean.copy_(now)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
