@@ -104,6 +104,19 @@ def test_parting_in_peace_publishes_no_will(opener: Opener) -> None:
     assert collect(listener, 1, within_s=0.5) == []
 
 
+def test_good_bye_is_heard_although_answers_are_on_their_way(opener: Opener) -> None:
+    """Whoever parts right after publishing is heard, and no will overwrites the last words."""
+    listener = opener(Greeting("listener", topics=("a/state",)))
+    for number in range(30):
+        leaver = opener(Greeting("leaver", will=Message("a/state", b"will", retain=True), topics=("b",)))
+        leaver.publish(Message("b", b"comes back"))
+        leaver.publish(Message("a/state", b"bye %d" % number, retain=True))
+        leaver.close()
+
+        assert collect(listener, 1) == [Message("a/state", b"bye %d" % number)]
+    assert collect(listener, 1, within_s=0.1) == []
+
+
 def test_wake_ends_the_wait(opener: Opener) -> None:
     """A thread that waits can be called."""
     connection = opener(Greeting("one"))

@@ -6,7 +6,9 @@ delivered; 3.1.1 is spoken only to a broker that knows nothing else (the embedde
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
 import re
 import select
 import socket
@@ -33,6 +35,7 @@ KEEPALIVE_S = 15  # a half-open connection is noticed after one and a half times
 # A broker that no longer answers what is sent to it is left: MQTT 5 (4.4) forbids to repeat a message on the
 # same connection, and twenty lost answers use up what may be in flight, for ever.
 ANSWER_WITHIN_S = 20.0
+PART_WITHIN_S = 1.0
 MOST_IN_FLIGHT = 200  # unanswered messages, where the broker does not ask for fewer (Receive Maximum)
 SILENT_BROKERS_MOST = 20  # where it cannot ask (3.1.1): what mosquitto takes by default
 MOST_AT_ONCE = 200  # happenings handed out by one wait
@@ -161,12 +164,20 @@ class Link:
             return
 
     def close(self) -> None:
-        """Send what is queued, for a second at most, and part."""
-        if self._client.socket() is not None and not self._lost:
-            deadline = time.monotonic() + 1.0
-            while self._unsent() and time.monotonic() < deadline and not self._lost:
-                self._turn(0.05)
-            self._client.disconnect()
+        """Wait a second at most for the answers to what was sent, and part.
+
+        A socket closed with something unread in it resets the connection: the broker may then drop what it
+        has not read yet, publish the will and so overwrite a good-bye that was sent. Hence the wait until it
+        hangs up.
+        """
+        deadline = time.monotonic() + PART_WITHIN_S
+        while self._unsent() and time.monotonic() < deadline and not self._lost:
+            self._turn(0.05)
+        sock = self._client.socket()
+        if sock is not None and not self._lost:
+            with socket.socket(fileno=os.dup(sock.fileno())) as kept_open:
+                self._client.disconnect()
+                _read_to_the_end(kept_open, deadline)
         self._client.on_disconnect = None
         self._wake_out.close()
         self._wake_in.close()
@@ -236,7 +247,7 @@ class Link:
             self._under_way[sent.mid] = token
 
     def _unsent(self) -> bool:
-        return bool(self._queued) or self._client.want_write()
+        return bool(self._queued or self._under_way) or self._client.want_write()
 
     def _more_to_read(self) -> bool:
         sock = self._client.socket()
@@ -392,6 +403,15 @@ _REFUSALS = {
     "Server unavailable": "it is not ready; try again later",
     "Server busy": "it is busy; try again later",
 }
+
+
+def _read_to_the_end(sock: socket.socket, deadline: float) -> None:
+    """Nothing more will be written here; take what still comes, until the other side hangs up too."""
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_WR)
+        while (left_s := deadline - time.monotonic()) > 0:
+            if select.select([sock], [], [], left_s)[0] and not sock.recv(1 << 16):
+                return
 
 
 def _connect_properties() -> Properties:
