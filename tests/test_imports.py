@@ -72,6 +72,18 @@ def test_command_line_does_not_load_the_laboratory() -> None:
     assert loaded_by("import glancein.cli") & LABORATORY == set()
 
 
+def test_newcomers_make_test_needs_no_laboratory() -> None:
+    """Without torch, scikit-learn and the converter every test module is read, or skipped with its reason."""
+    absent = ["litert_torch", "matplotlib", "pytorch_metric_learning", "scipy", "sklearn", "torch"]
+    program = f"""import sys; sys.modules.update(dict.fromkeys({absent})); import pytest
+raise SystemExit(pytest.main(['--collect-only', '-qq', '-p', 'no:cacheprovider']))"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
 def test_arrows_of_the_architecture_hold() -> None:
     """import-linter finds no import that points outwards."""
     pytest.importorskip("importlinter", reason="import-linter comes with the [dev] extra")

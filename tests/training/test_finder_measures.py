@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytest.importorskip("torch", reason="the laboratory needs torch: pip install .[training]")
+
 from glancein.types import Box, Face, Floats
 from glancein_training.finder.data import Labels, Picture
 from glancein_training.finder.evaluate import detections, report

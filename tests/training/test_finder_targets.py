@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
+pytest.importorskip("torch", reason="the laboratory needs torch: pip install .[training]")
+
 import torch
 
 from glancein.domain.detect import Level, Plane, decode, suppress
