@@ -184,6 +184,14 @@ def _refuse_quality(sight: _Sight, judged: Quality) -> Refusal:
     return Refusal(first.reason, message, judged.findings, sight.face, sight.crop, judged)
 
 
+class RefusedPhotoError(PhotoError):
+    """A photo that can be read but not enrolled; ``refusal`` says what was found."""
+
+    def __init__(self, refusal: Refusal, file_name: str) -> None:
+        super().__init__(refusal.reason, f"{file_name}: {refusal.message}")
+        self.refusal = refusal
+
+
 class Enroller:
     """Reads, examines and stores badge photos; keeps the templates to notice a face enrolled twice.
 
@@ -207,10 +215,6 @@ class Enroller:
         self._known = _Known(register.templates(self._embedder.model_sha256))
         self._people = {person.person_id: person for person in register.people()}
 
-    def examine(self, photo: Path | str | bytes) -> Examined:
-        """The portrait in a photo, or why there is none; stores nothing. Raises PhotoError if unreadable."""
-        return self._examine(self._pictures.decode(*self._pictures.fetch(photo)))
-
     def enrol(
         self,
         photo: Path | str | bytes,
@@ -224,7 +228,7 @@ class Enroller:
 
         A face too close to another enrolled person's is refused unless ``allow_duplicate`` gives the reason
         why both are right (twins), which is stored. ``dry_run`` does all but store. Raises PhotoError
-        (unreadable or refused, with the reason's code), InputError (id or name), StoreError.
+        (unreadable, with the reason's code), RefusedPhotoError, InputError (id or name), StoreError.
         """
         person_id, name = check_person_id(person_id), check_name(name)
         data, file_name = self._pictures.fetch(photo)
@@ -234,7 +238,7 @@ class Enroller:
             if like and like.score_cos >= self._limits.duplicate_cos and not allow_duplicate:
                 examined = _duplicate(examined, like)
         if isinstance(examined, Refusal):
-            raise PhotoError(examined.reason, f"{file_name}: {examined.message}")
+            raise RefusedPhotoError(examined, file_name)
         outcome = Outcome.ADDED
         if not dry_run:
             enrolment = self._enrolment(name, examined, data, allow_duplicate)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from glancein import cli, wiring
 
@@ -124,6 +125,35 @@ def test_enroll_when_the_face_is_enrolled_already(capsys: pytest.CaptureFixture[
         capsys, "enroll", photo, "--id", "E2", "--name", "Other", "--allow-duplicate", "twins"
     )
     assert (code, allowed["outcome"]) == (0, "added")
+
+
+@pytest.mark.usefixtures("home")
+def test_enroll_when_the_face_is_too_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The refusal tells each finding with its measure and limit, and shows the crop it speaks of."""
+    photo, preview = tmp_path / "tiny.png", tmp_path / "crop.png"
+    with Image.open(PICTURES / "collins.jpg") as whole:
+        whole.resize((60, 60 * whole.height // whole.width)).save(photo)
+
+    code, refused = answer(capsys, "enroll", photo, "--id", "E1", "--name", "E", "--preview", preview)
+
+    assert (code, refused["outcome"], refused["reason"]) == (2, "refused", "too_small")
+    assert refused["findings"][0]["value"] < refused["findings"][0]["limit"]
+    assert preview.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.usefixtures("home")
+def test_enroll_when_the_preview_cannot_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line, and nobody is enrolled."""
+    preview = tmp_path / "no such folder" / "crop.png"
+
+    code, told = complaint(
+        capsys, "enroll", PICTURES / "collins.jpg", "--id", "E1", "--name", "E", "--preview", preview
+    )
+
+    assert (code, told.count("\n")) == (2, 1)
+    assert answer(capsys, "people", "list")[1] == []
 
 
 @pytest.mark.usefixtures("home")

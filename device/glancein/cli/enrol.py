@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +16,9 @@ from glancein.cli.output import Output, table
 from glancein.errors import InputError, PhotoError
 
 if TYPE_CHECKING:
-    from glancein.enrolment import Enrolled, Enroller, Examined, RowReport
+    from collections.abc import Sequence
+
+    from glancein.enrolment import Enrolled, Examined, RowReport
     from glancein.types import Finding
 
 SOME_REFUSED = 1
@@ -68,17 +71,21 @@ def enroll(
         raise InputError(
             'say whom: glancein enroll photo.jpg --id E1024 --name "Kim Minji", or --csv and --photos'
         )
+    _check_writable(preview)
+    from glancein.enrolment import RefusedPhotoError  # noqa: PLC0415  # loads numpy
+
     with wiring.open_enroller(home) as enroller:
-        if preview is not None:
-            _save_preview(enroller.examine(photo), preview)
         try:
             done = enroller.enrol(
                 photo, person_id=person_id, name=name, allow_duplicate=allow_duplicate, dry_run=dry_run
             )
         except PhotoError as err:
+            refusal = err.refusal if isinstance(err, RefusedPhotoError) else None
+            _save_preview(refusal, preview)
             if as_json:
-                _tell_refusal(output, enroller, photo, err)
+                _tell_refusal(output, err, () if refusal is None else refusal.findings)
             raise
+    _save_preview(done.portrait, preview)
     tell_enrolled(output, done, dry_run=dry_run)
 
 
@@ -117,23 +124,29 @@ def finding_json(finding: Finding) -> dict[str, object]:
     }
 
 
-def _tell_refusal(output: Output, enroller: Enroller, photo: Path, err: PhotoError) -> None:
+def _tell_refusal(output: Output, err: PhotoError, findings: Sequence[Finding]) -> None:
     """The refusal as JSON; its sentence still goes to standard error."""
-    from glancein.enrolment import Refusal  # noqa: PLC0415  # loads numpy
-
-    findings: list[dict[str, object]] = []
-    if str(err.reason) not in {"unreadable", "wrong_format", "too_large"}:
-        match enroller.examine(photo):
-            case Refusal() as refusal:
-                findings = [finding_json(f) for f in refusal.findings]
-    document = {"outcome": "refused", "reason": str(err.reason), "message": str(err), "findings": findings}
+    document = {
+        "outcome": "refused",
+        "reason": str(err.reason),
+        "message": str(err),
+        "findings": [finding_json(finding) for finding in findings],
+    }
     output.result(document, lambda _: None)
 
 
-def _save_preview(examined: Examined, preview: Path) -> None:
+def _check_writable(preview: Path | None) -> None:
+    """Before anybody is enrolled, not after."""
+    if preview is None:
+        return
+    if not os.access(preview if preview.exists() else preview.parent, os.W_OK):
+        raise InputError(f"the preview {preview} cannot be written: name a place where you may write")
+
+
+def _save_preview(examined: Examined | None, preview: Path | None) -> None:
     from glancein.enrolment import crop_png  # noqa: PLC0415  # loads numpy
 
-    if examined.crop is None:
+    if preview is None or examined is None or examined.crop is None:
         return
     try:
         preview.write_bytes(crop_png(examined.crop))
