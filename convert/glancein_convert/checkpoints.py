@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from glancein_convert.errors import ConversionError
-from glancein_training.networks import FAMILY, Embedder
+from glancein_training.networks import Embedder, shape_named
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ def load_embedder(path: Path) -> Checkpoint:
     """The averaged weights of a checkpoint. Raises ConversionError if they cannot be read or do not fit."""
     try:
         stored = torch.load(path, weights_only=True, map_location="cpu")
-        network = Embedder(FAMILY[stored["network"]])
+        network = Embedder(shape_named(stored["network"]))
         network.load_state_dict(stored["average"])
     except (OSError, KeyError, RuntimeError, TypeError, EOFError, ValueError) as err:
         raise ConversionError(f"{path} is no checkpoint of an embedder: {err}") from err

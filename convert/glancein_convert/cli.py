@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -140,6 +141,41 @@ def preflight(
         _show(model, checked)
         sound &= checked.maps_everything and _ask_compiler(model)
     raise typer.Exit(0 if sound else 1)
+
+
+@app.command()
+def embed(  # noqa: PLR0913, PLR0917  # every option of a command is an argument
+    model: Annotated[Path, typer.Argument(help="int8 model.tflite of an embedder")],
+    pack: Annotated[Path, typer.Argument(help="folder with labels.csv and tars of aligned crops")],
+    out: Annotated[Path, typer.Option(help="FILE.npz to write, for `glancein-train evaluate`")],
+    split: Annotated[str, typer.Option(help="only this split")] = "",
+    most: Annotated[int, typer.Option(help="draw at most this many pictures", min=1)] = 1_000_000,
+    cache: Annotated[Path, typer.Option(help="decoded crops")] = DEFAULT_CACHE,
+) -> None:
+    """Embed a pack's aligned crops with an int8 model: the network alone, without the finder."""
+
+    def act() -> None:
+        from glancein_convert.embed_pack import embed_pack  # noqa: PLC0415  # torch takes seconds
+
+        count = embed_pack(model, pack, out, split=split, most=most, cache=cache.expanduser())
+        out_console.print(f"{count} pictures in {out}", markup=False, highlight=False)
+
+    _run(act)
+
+
+@app.command()
+def speed(
+    names: Annotated[list[str], typer.Argument(help="members of the family, such as glance-158-96px")],
+) -> None:
+    """Convert networks with random weights and print each one's int8 milliseconds as a line of JSON."""
+
+    def act() -> None:
+        from glancein_convert.speed import measure  # noqa: PLC0415  # torch takes seconds
+
+        for name in names:
+            print(json.dumps(asdict(measure(name))), flush=True)
+
+    _run(act)
 
 
 def _show(model: Path, checked: Preflight) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ pytest.importorskip("matplotlib", reason="the laboratory needs matplotlib: pip i
 import torch
 from typer.testing import CliRunner
 
+from glancein_training import cost
 from glancein_training.cli import app
 from glancein_training.networks import FAMILY, Embedder, EmbedderShape
 
@@ -98,10 +100,66 @@ def test_missing_file_is_one_line(tmp_path: Path) -> None:
 
 def test_networks_are_listed_with_their_cost() -> None:
     """Every member of the family stands in the table."""
-    result = CliRunner().invoke(app, ["networks"])
+    result = CliRunner().invoke(app, ["networks", "--no-measure"])
 
     assert result.exit_code == 0
     assert all(name in result.output for name in FAMILY)
+
+
+def test_networks_without_a_converter_say_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table comes all the same, with a dash for the milliseconds."""
+    monkeypatch.setattr(cost, "lacking", lambda: ["litert_torch"])
+
+    result = CliRunner().invoke(app, ["networks", "glance-33-96px"])
+
+    assert result.exit_code == 0
+    assert "no milliseconds: litert_torch not installed" in words(result.output)
+    assert "96 px" in result.output
+
+
+def test_measured_networks_carry_their_milliseconds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What the converter's lines say stands in the JSON and in the plot."""
+    line = {"name": "glance-33", "size_bytes": 700_000, "ms": 1.5}
+    done = subprocess.CompletedProcess([], 0, f"a warning\n{json.dumps(line)}\n", "")
+    monkeypatch.setattr(cost, "lacking", list)
+    monkeypatch.setattr(subprocess, "run", lambda *_args, **_options: done)
+    plot = tmp_path / "cost.svg"
+
+    result = CliRunner().invoke(app, ["networks", "glance-33", "--json", "--plot", str(plot)])
+
+    assert result.exit_code == 0, result.output
+    (found,) = json.loads(result.output)
+    assert (found["int8_ms"], found["int8_bytes"]) == (1.5, 700_000)
+    assert "glance-33" in plot.read_text(encoding="utf-8")
+
+
+def test_converter_that_fails_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last words and exit code 2, no table with holes."""
+    done = subprocess.CompletedProcess([], 7, "", "glancein-convert: no way\n")
+    monkeypatch.setattr(cost, "lacking", list)
+    monkeypatch.setattr(subprocess, "run", lambda *_args, **_options: done)
+
+    result = CliRunner().invoke(app, ["networks", "glance-33"])
+
+    assert result.exit_code == 2
+    assert "no way" in words(result.output)
+
+
+def test_accuracy_of_finished_runs_is_plotted_over_their_cost(tmp_path: Path) -> None:
+    """Network from config.json, true accepts from the curve's last line; a folder without them is refused."""
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.json").write_text('{"network": "glance-33"}', encoding="utf-8")
+    (run / "curve.csv").write_text("images,tar_1e-3\n64,1.0\n128,2.5\n", encoding="utf-8")
+    options = ["networks", "glance-33", "--no-measure", "--plot", str(tmp_path / "plot.svg")]
+
+    result = CliRunner().invoke(app, [*options, "--run", str(run)])
+    refused = CliRunner().invoke(app, [*options, "--run", str(tmp_path / "none")])
+
+    assert result.exit_code == 0, result.output
+    assert "128 images" in (tmp_path / "plot.svg").read_text(encoding="utf-8")
+    assert refused.exit_code == 2
+    assert "no run" in words(refused.output)
 
 
 def test_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -9,7 +9,15 @@ pytest.importorskip("torch", reason="the laboratory needs torch: pip install .[t
 import torch
 from torch import nn
 
-from glancein_training.networks import FAMILY, Embedder, count_cost, to_network_floats
+from glancein.errors import InputError
+from glancein_training.networks import (
+    FAMILY,
+    Embedder,
+    count_cost,
+    network_pictures,
+    shape_named,
+    to_network_floats,
+)
 
 
 def counted_by_hand(network: Embedder) -> tuple[int, int]:
@@ -22,7 +30,9 @@ def counted_by_hand(network: Embedder) -> tuple[int, int]:
                 kernel, _ = layer.kernel_size
                 if layer.stride[0] == 2:
                     px = (px + 1) // 2
-                weights = layer.in_channels * layer.out_channels * kernel * kernel
+                if layer.padding == (0, 0) and kernel > 1:  # MobileFaceNet's one look at the whole map
+                    px = 1
+                weights = layer.in_channels * layer.out_channels * kernel * kernel // layer.groups
                 parameters += weights
                 macs += weights * px * px
             case nn.BatchNorm2d():
@@ -53,12 +63,64 @@ def test_family_spans_what_a_kiosk_can_carry(name: str) -> None:
 
 @pytest.mark.parametrize("name", FAMILY)
 def test_every_operator_is_one_that_int8_takes(name: str) -> None:
-    """Convolution, normalisation to fold, ReLU, one linear layer: no PReLU, swish or depthwise groups."""
+    """Convolution, normalisation to fold, ReLU, one linear layer: no PReLU or swish."""
     for layer in Embedder(FAMILY[name]).modules():
         assert isinstance(layer, nn.Conv2d | nn.BatchNorm2d | nn.ReLU | nn.Linear | nn.Sequential) or type(
             layer
-        ).__name__ in {"Embedder", "Residual"}
-        assert not isinstance(layer, nn.Conv2d) or layer.groups == 1
+        ).__name__ in {"Embedder", "Residual", "Bottleneck", "Enlarged"}
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILY if name.startswith("glance")])
+def test_our_own_networks_have_no_depthwise_layers(name: str) -> None:
+    """They keep few of an accelerator's or a processor's matrix units busy; only the reference has them."""
+    layers = [m for m in Embedder(FAMILY[name]).modules() if isinstance(m, nn.Conv2d)]
+
+    assert all(layer.groups == 1 for layer in layers)
+
+
+def test_mobilefacenet_costs_what_the_paper_says() -> None:
+    """0.99 million parameters (Chen et al. 2018, table 2), to one part in a hundred."""
+    parameters, _ = count_cost(Embedder(FAMILY["mobilefacenet"]))
+
+    assert parameters == pytest.approx(0.99e6, rel=0.01)
+
+
+def test_name_asks_for_picture_and_vector_size() -> None:
+    """The same layers at another input, and a vector of another length."""
+    shape = shape_named("glance-33-96px-256d")
+    network = Embedder(shape).eval()
+
+    assert (shape.input_px, shape.embedding) == (96, 256)
+    assert network(torch.zeros(1, 3, 96, 96)).shape == (1, 256)
+    assert count_cost(network)[1] < count_cost(Embedder(FAMILY["glance-33"]))[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("glance-1", "the family has"),
+        ("glance-33-100px", "multiple of 16"),
+        ("glance-33-32px", "64 to 160"),
+        ("glance-33-1024d", "64 to 512"),
+    ],
+)
+def test_name_that_cannot_be_had_is_refused(name: str, said: str) -> None:
+    """An unknown member or size ends in one sentence."""
+    with pytest.raises(InputError, match=said):
+        shape_named(name)
+
+
+@pytest.mark.parametrize("name", ["glance-33", "glance-33-96px", "mobilefacenet"])
+def test_stored_crops_are_read_at_the_networks_size(name: str) -> None:
+    """The middle 112 px of a stored crop, scaled where the network looks at fewer; a flat one stays flat."""
+    network = Embedder(shape_named(name))
+    stored = torch.full((1, 3, 128, 128), 64, dtype=torch.uint8)
+    stored[..., :8] = 255
+
+    pictures = network_pictures(network, stored)
+
+    assert pictures.shape == (1, 3, network.shape.input_px, network.shape.input_px)
+    torch.testing.assert_close(pictures, torch.full_like(pictures, -0.5))
 
 
 def test_embedding_has_the_devices_size_at_both_picture_sizes() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from glancein.errors import InputError
-from glancein_training.networks import FAMILY, Embedder
+from glancein_training.networks import Embedder, shape_named
 
 
 def write_checkpoint(content: Mapping[str, object], path: Path) -> None:
@@ -44,9 +44,7 @@ def halved(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def load_network(path: Path) -> Embedder:
     """The averaged weights of a run, ready to embed. Raises InputError if they do not fit the family."""
     stored = read_checkpoint(path)
-    if stored["network"] not in FAMILY:
-        raise InputError(f"{path} holds a {stored['network']!r}; the family has {', '.join(FAMILY)}")
-    network = Embedder(FAMILY[stored["network"]])
+    network = Embedder(shape_named(str(stored["network"])))
     try:
         network.load_state_dict(stored["average"])
     except (KeyError, RuntimeError) as err:

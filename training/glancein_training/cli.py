@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -125,6 +127,23 @@ def embed(
 
 
 @app.command()
+def unpack(
+    pack: Annotated[Path, typer.Argument(help="folder with labels.csv and tars")],
+    out: Annotated[Path, typer.Option(help="folder of the pictures")],
+    *,
+    split: Annotated[str, typer.Option(help="only this split")] = "",
+    half: Half = "all",
+    cache: Annotated[Path, typer.Option(help="decoded crops")] = CACHE,
+) -> None:
+    """Write a pack's crops as picture files on grey, for `glancein embed`: the whole device pipeline."""
+    from glancein_training.unpack import unpack as write  # noqa: PLC0415  # numpy and PIL take a while
+
+    with errors_in_words():
+        count = write(pack, out, split=split, half=half, cache=cache)
+    out_console.print(f"{count} pictures in {out}")
+
+
+@app.command()
 def robustness(
     checkpoint: Annotated[Path, typer.Argument(help="checkpoint.pt of a run")],
     pack: Annotated[Path, typer.Argument(help="folder with labels.csv and tars")],
@@ -186,17 +205,48 @@ def distill(
 
 
 @app.command()
-def networks() -> None:
-    """Parameters and multiply-accumulates of every member of the family."""
-    from glancein_training.networks import FAMILY, Embedder, count_cost  # noqa: PLC0415 # torch takes seconds
+def networks(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="such as glance-158-96px-256d; default: the family")
+    ] = None,
+    *,
+    measure: Annotated[
+        bool, typer.Option("--measure/--no-measure", help="convert each and time it in int8, 10 s apiece")
+    ] = True,
+    runs: Annotated[
+        list[Path] | None, typer.Option("--run", help="folder of a finished run, for --plot; repeatable")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="SVG or PNG: accuracy of the runs over MMAC, else milliseconds")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON list instead of a table")] = False,
+) -> None:
+    """Parameters, multiply-accumulates, int8 size and int8 milliseconds of every member of the family."""
+    from glancein_training import cost  # noqa: PLC0415 # torch takes seconds
+    from glancein_training.evaluate import plots  # noqa: PLC0415 # as above
+    from glancein_training.networks import FAMILY  # noqa: PLC0415 # as above
 
-    table = Table("network", "parameters", "MMAC", "int8 MB", "input", "embedding")
-    for name, shape in FAMILY.items():
-        parameters, macs = count_cost(Embedder(shape))
-        size = (f"{shape.input_px} px", str(shape.embedding))
+    absent = cost.lacking() if measure else []
+    if absent:
+        error_console.print(f"no milliseconds: {', '.join(absent)} not installed; pip install .[convert]")
+    with errors_in_words():
+        found = cost.costs(names or list(FAMILY), measure=measure and not absent)
+        if plot is not None and runs:
+            plots.save(cost.accuracy_plot([cost.bought(run) for run in runs]), plot)
+        elif plot is not None:
+            if all(c.int8_ms is None for c in found):
+                raise InputError("there are no milliseconds to plot; install the converter, or give --run")
+            plots.save(cost.time_plot(found), plot)
+    if as_json:
+        print(json.dumps([asdict(c) for c in found], indent=1))
+        return
+    table = Table("network", "parameters", "MMAC", "int8 MB", "int8 ms", "input", "embedding")
+    for c in found:
+        took = "-" if c.int8_ms is None else f"{c.int8_ms:.2f}"
         table.add_row(
-            name, f"{parameters / 1e6:.2f} M", f"{macs / 1e6:.1f}", f"{parameters / 1e6:.2f}", *size
-        )
+            c.name, f"{c.parameters / 1e6:.2f} M", f"{c.macs / 1e6:.1f}", f"{c.int8_bytes / 1e6:.2f}", took,
+            f"{c.input_px} px", str(c.embedding),
+        )  # fmt: skip
     out_console.print(table)
 
 

@@ -30,7 +30,7 @@ from glancein_training.configuration import record, with_settings
 from glancein_training.losses.distillation import cosine_distillation, relational_distillation
 from glancein_training.losses.margin import MarginSoftmax
 from glancein_training.muon import Muon
-from glancein_training.networks import FAMILY, Embedder, to_network_floats
+from glancein_training.networks import Embedder, network_pictures, shape_named, to_network_floats
 
 NOTE_EVERY_IMAGES = 25_600
 CURVE_COLUMNS = [
@@ -118,9 +118,10 @@ def rate_at(images: int, config: Config, decay_from: int | None) -> float:
 
 def build(config: Config, identities: int) -> State:
     """Fresh networks and optimiser for one configuration."""
+    shape = shape_named(config.network)
     torch.manual_seed(config.seed)
-    student = Embedder(FAMILY[config.network]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = Embedder(FAMILY[config.network]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    student = Embedder(shape).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = Embedder(shape).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average.load_state_dict(student.state_dict())
     head = MarginSoftmax(
         student.shape.embedding, identities, scale=config.identity_scale, margin=config.identity_margin
@@ -156,8 +157,9 @@ def embed(network: Embedder, pixels: packs.Pixels, *, batch: int = 256) -> Tenso
     network.eval()
     out = []
     for start in range(0, len(pixels), batch):
-        stored = torch.from_numpy(np.ascontiguousarray(pixels[start : start + batch, 8:120, 8:120]))
-        inputs = to_network_floats(stored.permute(0, 3, 1, 2)).contiguous(memory_format=torch.channels_last)
+        stored = torch.from_numpy(np.ascontiguousarray(pixels[start : start + batch]))
+        inputs = network_pictures(network, stored.permute(0, 3, 1, 2))
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
         out.append(F.normalize(F.normalize(network(inputs)) + F.normalize(network(inputs.flip(3)))))
     return torch.cat(out)
 
@@ -219,8 +221,6 @@ def run(
     (training/weights/embedder.pt). ``compiled`` False does without a C++ compiler and is
     slower. Raises InputError if the data or the checkpoint does not fit the configuration.
     """
-    if config.network not in FAMILY:
-        raise InputError(f"there is no network {config.network!r}; the family has {', '.join(FAMILY)}")
     torch.set_num_threads(config.threads)
     crops = [packs.load(Path(config.data) / name, cache=cache) for name in config.packs]
     state = build(config, len(training_identities(crops[0])))
@@ -231,7 +231,10 @@ def run(
         basis = restore(state, checkpoint, network=config.network)
     elif start_from is not None:
         basis = adopt(state, start_from, network=config.network)
+    fresh_head = not checkpoint.exists()
     lessons, basis = prepare(crops, basis, state.student.shape.embedding)
+    if config.identity_weight and fresh_head:
+        place_centres(state.head, lessons)
     if decay and state.decay_from is None:
         state.decay_from = state.images
     kept = record(config, data_sha256=[c.data_sha256 for c in crops])
@@ -290,6 +293,19 @@ def prepare(crops: list[packs.Crops], basis: packs.Floats | None, width: int) ->
     targets = [make_target(c.teachers, basis, width)[0] for c in crops]
     where = np.concatenate([np.stack([np.full(len(r), k), r], 1) for k, r in enumerate(train_rows)])
     return Lessons(crops, targets, labels, where), basis
+
+
+@torch.no_grad()
+def place_centres(head: MarginSoftmax, lessons: Lessons) -> None:
+    """Begin with each person's centre where their targets point on the mean, instead of anywhere.
+
+    The student's vectors lie in the targets' space, so that the labels teach from the first step.
+    """
+    for target, label, crops in zip(lessons.targets, lessons.labels, lessons.crops, strict=True):
+        known = torch.from_numpy((label >= 0) & crops.is_train)
+        people = torch.from_numpy(label)[known]
+        sums = torch.zeros_like(head.centres).index_add_(0, people, target[known])
+        head.centres.copy_(torch.where(sums.any(1, keepdim=True), F.normalize(sums), head.centres))
 
 
 def step(

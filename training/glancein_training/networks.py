@@ -1,16 +1,28 @@
 """The embedder family: plain and fused convolutions with ReLU, int8-native, 112 x 112 RGB in, 128-D out.
 
 Every network takes floats ``(pixel - 128) / 128``, so the int8 input of the converted file is ``pixel - 128``
-exactly: scale 1/128, zero point 0. The L2 norm stays outside the graph.
+exactly: scale 1/128, zero point 0. The L2 norm stays outside the graph. A name may ask for another size:
+``glance-158-96px`` looks at 96 px, ``glance-158-256d`` answers with 256 numbers, ``glance-158-96px-256d``
+does both.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F  # noqa: N812  # the name every torch user knows
 from torch import Tensor, nn
+
+from glancein.domain.align import CROP_PX
+from glancein.errors import InputError
+from glancein_training.mobilefacenet import MobileShape, mobile_body
+
+STRIDE = 16  # from the picture to the last features
+EMBEDDINGS = (64, 512)  # fewest and most numbers of a vector
+INPUTS_PX = (64, 160)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +42,9 @@ class EmbedderShape:
     input_px: int = 112
 
 
-FAMILY: dict[str, EmbedderShape] = {
+Shape = EmbedderShape | MobileShape
+
+FAMILY: dict[str, Shape] = {
     shape.name: shape
     for shape in (
         EmbedderShape("glance-33", (16, 32, 64, 128), (1, 1, 1), (16, 32, 64)),
@@ -38,8 +52,30 @@ FAMILY: dict[str, EmbedderShape] = {
         EmbedderShape("glance-158", (24, 64, 128, 192), (1, 2, 2), (32, 64, 96)),
         EmbedderShape("glance-187", (24, 64, 128, 192), (1, 1, 1), (64, 128, 192)),
         EmbedderShape("glance-203", (24, 64, 128, 192), (1, 3, 3), (32, 64, 96)),
+        EmbedderShape("glance-361", (32, 96, 192, 256), (1, 2, 3), (48, 96, 128)),
+        MobileShape("mobilefacenet"),
     )
 }
+
+
+def shape_named(name: str, family: Mapping[str, Shape] | None = None) -> Shape:
+    """The family's member of this name, with the picture's size and the vector's length that it asks for.
+
+    Raises InputError for an unknown member or a size that cannot be had.
+    """
+    known = FAMILY if family is None else family
+    if name in known:
+        return known[name]
+    match = re.fullmatch(r"(.+?)(?:-(\d+)px)?(?:-(\d+)d)?", name)
+    if match is None or match[1] not in known:
+        raise InputError(f"there is no network {name!r}; the family has {', '.join(known)}")
+    shape = known[match[1]]
+    px, embedding = int(match[2] or shape.input_px), int(match[3] or shape.embedding)
+    if px % STRIDE or not INPUTS_PX[0] <= px <= INPUTS_PX[1]:
+        raise InputError(f"{name}: pictures are {INPUTS_PX[0]} to {INPUTS_PX[1]} px, a multiple of {STRIDE}")
+    if not EMBEDDINGS[0] <= embedding <= EMBEDDINGS[1]:
+        raise InputError(f"{name}: vectors have {EMBEDDINGS[0]} to {EMBEDDINGS[1]} numbers")
+    return replace(shape, name=name, input_px=px, embedding=embedding)
 
 
 class Embedder(nn.Module):
@@ -49,19 +85,15 @@ class Embedder(nn.Module):
     their last features are enlarged to the size that the projection expects.
     """
 
-    def __init__(self, shape: EmbedderShape) -> None:
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
-        stem, *stages = shape.widths
-        layers: list[nn.Module] = [convolution(3, stem, stride=2)]
-        before = stem
-        for width, count, inner in zip(stages, shape.blocks, shape.inner, strict=True):
-            layers.append(convolution(before, width, stride=2))
-            layers.extend(Residual(width, inner) for _ in range(count))
-            before = width
-        layers.append(convolution(before, shape.reduce, kernel=1))
-        self.body = nn.Sequential(*layers)
-        self.last_px = -(-shape.input_px // 16)
+        features_px = -(-shape.input_px // STRIDE)
+        match shape:
+            case EmbedderShape():
+                self.body, self.last_px = plain_body(shape), features_px
+            case MobileShape():
+                self.body, self.last_px = mobile_body(shape, features_px), 1
         self.project = nn.Linear(shape.reduce * self.last_px**2, shape.embedding)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -70,6 +102,18 @@ class Embedder(nn.Module):
         if features.shape[-1] != self.last_px:
             features = F.interpolate(features, size=self.last_px, mode="bilinear", align_corners=False)
         return self.project(features.flatten(1))  # type: ignore[no-any-return]  # torch types Module calls as Any
+
+
+def plain_body(shape: EmbedderShape) -> nn.Sequential:
+    """Picture to features: a stem, three stages of residual blocks, and a reduction."""
+    stem, *stages = shape.widths
+    layers: list[nn.Module] = [convolution(3, stem, stride=2)]
+    before = stem
+    for width, count, inner in zip(stages, shape.blocks, shape.inner, strict=True):
+        layers.append(convolution(before, width, stride=2))
+        layers.extend(Residual(width, inner) for _ in range(count))
+        before = width
+    return nn.Sequential(*layers, convolution(before, shape.reduce, kernel=1))
 
 
 class Residual(nn.Module):
@@ -95,6 +139,17 @@ def convolution(before: int, after: int, *, kernel: int = 3, stride: int = 1) ->
         nn.BatchNorm2d(after),
         nn.ReLU(),
     )
+
+
+def network_pictures(network: Embedder, stored: Tensor) -> Tensor:
+    """uint8 (n, 3, 128, 128) stored crops -> the floats this network takes: their middle, at its size."""
+    margin = (stored.shape[-1] - CROP_PX) // 2
+    pictures = stored[..., margin : margin + CROP_PX, margin : margin + CROP_PX]
+    px = network.shape.input_px
+    if px != CROP_PX:
+        mode = "area" if px < CROP_PX else "bilinear"
+        pictures = F.interpolate(pictures.float(), size=(px, px), mode=mode)
+    return to_network_floats(pictures)
 
 
 def to_network_floats(pixels: Tensor) -> Tensor:

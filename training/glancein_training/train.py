@@ -31,7 +31,7 @@ from glancein_training.configuration import record
 from glancein_training.distill import embed, tar_at
 from glancein_training.mining.collapse import CollapseWatch
 from glancein_training.mining.offline import offline_triplets
-from glancein_training.networks import FAMILY, Embedder, to_network_floats
+from glancein_training.networks import Embedder, shape_named, to_network_floats
 from glancein_training.objectives import Moment, Objective, objective
 from glancein_training.people import load_people
 from glancein_training.sampling import PeopleSampler, people_sampler
@@ -152,10 +152,8 @@ def training_labels(crops: packs.Crops) -> tuple[NDArray[np.int64], int]:
 
 def build(config: Config, people: int, place: Place) -> State:
     """Fresh networks and optimiser, or those of the checkpoint to start from."""
-    if config.network not in FAMILY:
-        raise InputError(f"there is no network {config.network!r}; the family has {', '.join(FAMILY)}")
+    shape = shape_named(config.network)
     torch.manual_seed(config.seed)
-    shape = FAMILY[config.network]
     student = load_network(Path(config.start)) if config.start else Embedder(shape)
     if student.shape != shape:
         raise InputError(

@@ -32,16 +32,19 @@ def compare(named: Sequence[tuple[str, Faces]], *, gallery: int, resamples: int,
     """Figures of each network; the first is what the others are measured against.
 
     Resamples and galleries are the same for all, so a difference's interval is far narrower than the figures'
-    own. Raises InputError if the pictures differ.
+    own. Raises InputError if the pictures differ; their order may.
     """
-    first = named[0][1]
-    for name, faces in named[1:]:
-        if not np.array_equal(faces.path, first.path):
-            raise InputError(
-                f"{name} holds other pictures than {named[0][0]}; embed the same ones in the same order"
-            )
+    named = [(name, _in_order(faces, name, named[0])) for name, faces in named]
     measured = [_measure(faces, gallery=gallery, resamples=resamples, seed=seed) for _, faces in named]
     return [_against(name, this, measured[0]) for (name, _), this in zip(named, measured, strict=True)]
+
+
+def _in_order(faces: Faces, name: str, first: tuple[str, Faces]) -> Faces:
+    """The same faces in the first one's order."""
+    if not np.array_equal(np.sort(faces.path), np.sort(first[1].path)):
+        raise InputError(f"{name} holds other pictures than {first[0]}; embed the same ones")
+    rank = np.argsort(np.argsort(first[1].path, kind="stable"), kind="stable")
+    return faces.take(np.argsort(faces.path, kind="stable")[rank])
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,8 @@ def read_faces(path: Path, *, labels: Path | None = None, identity_from: str = "
 
     ``path``: as ``glancein embed`` writes it (path, found, embedding, quality), or a teacher's file (vectors,
     scale) whose rows follow ``labels``. ``identity_from``: without labels the person is the "folder",
-    the "stem" of its file, or each "picture" is a person. Raises InputError if the files do not fit together.
+    the "stem" of its file, or each "picture" is a person. A picture that the labels name by path gets that
+    path. Raises InputError if the files do not fit together.
     """
     stored = read_arrays(path)
     rows = read_labels(labels) if labels else []
@@ -103,8 +104,9 @@ def read_faces(path: Path, *, labels: Path | None = None, identity_from: str = "
     if not kept.any():
         raise InputError(f"no picture of {path} is named in {labels}")
     quality = stored.get("quality")
+    named = [row.get("path") or path for row, path in zip(matched, paths, strict=True) if row is not None]
     return _assemble(
-        paths[kept],
+        np.array(named),
         found[kept],
         np.asarray(stored["embedding"], np.float32)[kept],
         [row for row in matched if row is not None],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -28,6 +29,13 @@ def picture(figure: Figure, *, as_png: bool = False) -> str:
         )
     kind = "png" if as_png else "svg+xml"
     return f'<img alt="" src="data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write the figure as the path's ending says; the same figures give the same SVG."""
+    is_svg = path.suffix == ".svg"
+    with mpl.rc_context({"svg.hashsalt": "glancein"}):
+        figure.savefig(path, dpi=110, metadata={"Date": None} if is_svg else None)
 
 
 def roc_plot(named: Sequence[tuple[str, Pairs]]) -> Figure:
@@ -95,6 +103,18 @@ def curves_plot(label: str, values: Sequence[float], curves: Sequence[tuple[str,
     for name, rates in curves:
         axes.plot(values, rates, marker="o", label=name)
     axes.legend()
+    return figure
+
+
+def points_plot(x: str, y: str, points: Sequence[tuple[float, float, str]], *, log_x: bool = False) -> Figure:
+    """A named point for each network."""
+    figure, axes = _axes(x, y)
+    for across, up, name in points:
+        axes.plot([across], [up], marker="o", color="C0")
+        axes.annotate(name, (across, up), xytext=(5, 4), textcoords="offset points", fontsize=8)
+    if log_x:
+        axes.set_xscale("log")
+    axes.margins(x=0.25, y=0.1)
     return figure
 
 

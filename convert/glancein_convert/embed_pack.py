@@ -1,0 +1,38 @@
+"""A bundle's int8 vectors of a pack's aligned crops: what the network does without the finder before it."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from glancein.adapters.tflite_runtime import open_model
+from glancein_convert import crops, vectors
+from glancein_convert.errors import ConversionError
+from glancein_training import packs
+
+
+def embed_pack(  # noqa: PLR0913  # what the command takes
+    model: Path, pack: Path, out: Path, *, split: str, most: int, cache: Path
+) -> int:
+    """Write path, found and embedding (crop and mirror image summed) of a pack; returns their number.
+
+    ``split`` "" takes all pictures; ``most`` of them are drawn, always the same ones. Raises ConversionError
+    if there are none.
+    """
+    labels = pack / "labels.csv"
+    if not labels.exists():
+        raise ConversionError(f"{pack} is no pack of crops: it has no labels.csv")
+    with labels.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    wanted = np.array([k for k, row in enumerate(rows) if not split or row.get("split") == split], np.int64)
+    if len(wanted) == 0:
+        raise ConversionError(f"{labels} has no pictures of split {split!r}")
+    wanted = np.sort(np.random.default_rng(0).permutation(wanted)[:most])
+    pixels = packs.load(pack, cache=cache).pixels
+    found = vectors.by_int8(open_model(model), crops.centre(pixels, wanted)).summed
+    part = out.with_suffix(".part.npz")
+    np.savez(part, path=[rows[k]["path"] for k in wanted], found=np.ones(len(wanted), bool), embedding=found)
+    part.replace(out)
+    return len(wanted)
