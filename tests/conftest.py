@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from tests.faults.promises import Promise, Promises
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -21,6 +22,35 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--heavy", action="store_true", help="also run the tests that take minutes")
     parser.addoption("--promises", type=Path, default=None, help="write the table of the fault tests here")
     parser.addoption("--update-golden", action="store_true", help="write tests/golden anew")
+
+
+class PromisesTold:
+    """Gathers what the fault tests tried, whichever process ran them, and prints the table at the end."""
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self._told = Promises()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """A test is through."""
+        if report.when == "teardown":
+            for kind, promise in report.user_properties:
+                if kind == "promise" and isinstance(promise, dict):
+                    self._told.add(Promise(**promise))
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print the table; ``--promises FILE`` also writes it."""
+        if not self._told.kept:
+            return
+        terminalreporter.section("promises")
+        terminalreporter.write_line(self._told.table())
+        if self._file is not None:
+            self._file.write_text(f"{self._told.table()}\n", encoding="utf-8")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One table for each run."""
+    config.pluginmanager.register(PromisesTold(config.getoption("--promises")))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 COLUMNS = ("promise", "trials", "failures", "proven at 95 %", "beside it")
 
@@ -30,10 +30,16 @@ class Promises:
 
     def record(self, words: str, *, trials: int, failures: int, note: str = "") -> None:
         """Add trials to a promise; the test itself asserts, this only counts."""
-        before = self.kept.get(words, Promise(words))
-        notes = (*before.notes, note) if note else before.notes
-        self.kept[words] = replace(
-            before, trials=before.trials + trials, failures=before.failures + failures, notes=notes
+        self.add(Promise(words, trials, failures, (note,) if note else ()))
+
+    def add(self, more: Promise) -> None:
+        """The trials of one more test."""
+        before = self.kept.get(more.words, Promise(more.words))
+        self.kept[more.words] = Promise(
+            more.words,
+            before.trials + more.trials,
+            before.failures + more.failures,
+            (*before.notes, *more.notes),
         )
 
     def table(self) -> str:
