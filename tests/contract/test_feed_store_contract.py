@@ -61,9 +61,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FeedTables
     if request.param == "sqlite":
         opened: FeedTables = SqliteFeedStore(tmp_path / "feed.db")
     else:
+        server: PostgresServer = request.getfixturevalue("server")  # skips where the extra is not installed
         from glancein.adapters.feed_postgres import PostgresFeedStore  # noqa: PLC0415  # an extra
 
-        server: PostgresServer = request.getfixturevalue("server")
         opened = PostgresFeedStore(server.empty())
     opened.now_s = lambda: 0.0
     yield opened

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from glancein.domain.intake import read_arrival
 from glancein.types import Correction, Direction, Event, EventId, OtherDirection, TimeFix
 
 SECRET = "whsec_" + "A" * 32
+over_http = pytest.mark.skipif(find_spec("httpx") is None, reason="needs pip install glancein[connect]")
 
 
 @pytest.fixture
@@ -54,6 +56,7 @@ def test_csv_files_are_dropped_once(
     assert [path.name for path in folder.iterdir()] == ["punches-0000000001.csv"]
 
 
+@over_http
 def test_refused_event_is_shown_and_tried_again(
     database: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,6 +85,7 @@ def test_refused_event_is_shown_and_tried_again(
         assert run(capsys, *words)[0] == 0
 
 
+@over_http
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
