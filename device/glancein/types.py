@@ -331,6 +331,7 @@ class StreamPosition:
     head: str  # hash of the last event
     history_from: int
     backlog: int  # events of any epoch that nobody has acknowledged
+    laid_aside: int = 0  # events that cannot be delivered as they are, for a person to look at
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,6 +374,7 @@ class TroubleKind(StrEnum):
     FORK = "fork"  # a known number with other contents: an old copy of the database is in use
     BROKEN_CHAIN = "broken_chain"  # the event does not continue the one before it
     HISTORY_GONE = "history_gone"  # events the kiosk no longer keeps
+    LEFT_OUT = "left_out"  # an event that the kiosk's broker never takes; the kiosk keeps it
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ class FakeLedger:
         self._aside: list[LaidAside] = []
         self._renewed: dict[EventId, EventId] = {}
         self.full = False  # a disk without space
+        self.tail_problem: str | None = None
 
     def record(self, body: Body) -> Event:
         """Number, chain and keep the event."""
@@ -77,7 +78,7 @@ class FakeLedger:
         """Where the current stream stands."""
         mine = [e for e in self._events if e.epoch == self._epoch]
         head = wire.event_hash(mine[-1]) if mine else wire.NO_HASH
-        return StreamPosition(self._epoch, len(mine), head, 1, len(self._outbox))
+        return StreamPosition(self._epoch, len(mine), head, 1, len(self._outbox), len(self._aside))
 
     def replay(self, epoch: str, from_seq: int, limit: int) -> list[Event]:
         """Recorded events from a number on."""

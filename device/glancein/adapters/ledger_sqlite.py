@@ -31,12 +31,12 @@ from glancein.storage.database import (
 )
 from glancein.storage.recovery import bring_in, compare, epochs_behind, write_event
 from glancein.storage.rescue import carry_over, check, is_damage, set_aside
+from glancein.storage.second_copy import SecondCopy, first_uncopied
 from glancein.storage.tail import Gone, Memory, Tail, spans_without
 from glancein.types import Body, CheckIn, Correction, Event, EventId, LaidAside, StreamPosition, TimeFix
 
 log = logging.getLogger(__name__)
 
-MOST_TO_COPY = 500
 Answer = TypeVar("Answer")
 
 _NAMES: dict[type[Body], str] = {CheckIn: "check-in", Correction: "correction", TimeFix: "time fix"}
@@ -63,11 +63,10 @@ class SqliteLedger:
         self._database: Database | None = None
         self._inode = 0
         self._tail = Tail(path)
+        self._copy = SecondCopy(self._tail, _event)
         self._counted: tuple[object, int] | None = None  # PRAGMA data_version, rows in the outbox under it
         self._ballast = Ballast(path.parent) if rescue else None
         self._is_doubtful = False  # the disk reported an error: what can be read may not be on it
-        self._uncopied: int | None = None  # from this number on, the second copy may miss what waits
-        self.tail_problem: str | None = None
         self._begin()
 
     def record(self, body: Body) -> Event:
@@ -122,7 +121,7 @@ class SqliteLedger:
                 ).rowcount
             self._count(-gone)
             kept = database.execute(_LAID_ASIDE_BELOW, {"epoch": epoch, "up_to": up_to_seq}).fetchall()
-            self._forget(database, spans_without(epoch, up_to_seq, [seq for (seq,) in kept]))
+            self._copy.forget(database, spans_without(epoch, up_to_seq, [seq for (seq,) in kept]))
             return gone
 
     def position(self) -> StreamPosition:
@@ -131,12 +130,13 @@ class SqliteLedger:
             row = database.execute(
                 """
                 SELECT epoch, seq, head,
-                    coalesce((SELECT min(seq) FROM events WHERE events.epoch = stream.epoch), seq + 1)
+                    coalesce((SELECT min(seq) FROM events WHERE events.epoch = stream.epoch), seq + 1),
+                    (SELECT count(*) FROM laid_aside)
                 FROM stream ORDER BY number DESC LIMIT 1
                 """
             ).fetchone()
-            epoch, seq, head, history_from = row
-            return StreamPosition(epoch, seq, head, history_from, self._waiting(database))
+            epoch, seq, head, history_from, aside = row
+            return StreamPosition(epoch, seq, head, history_from, self._waiting(database), aside)
 
     def replay(self, epoch: str, from_seq: int, limit: int) -> list[Event]:
         """Recorded events of an epoch from a number on, acknowledged or not. Raises StoreError."""
@@ -259,6 +259,19 @@ class SqliteLedger:
         """True while the disk is nearly full: nothing but check-ins should be written to it."""
         return self._ballast is not None and self._ballast.is_tight
 
+    @property
+    def tail_problem(self) -> str | None:
+        """Why there is no second copy of what is recorded now, and what to do; None if there is one."""
+        return self._copy.problem
+
+    def is_all_copied(self) -> bool:
+        """True if everything that waits has its second copy, whichever process recorded it.
+
+        Reads both from the disk. Raises StoreError.
+        """
+        with self._open() as database:
+            return first_uncopied(database, self._remember()) is None
+
     def _record(self, body: Body) -> Event:
         if self._ballast is not None:
             self._ballast.look()
@@ -267,7 +280,7 @@ class SqliteLedger:
                 settled = _settle_target(database, body)
                 event, number = self._insert(database, settled)
             self._count(1)
-            self._append(database, event, number)
+            self._copy.add(database, event, number)
             return self._with_name(database, event)
 
     def _insert(self, database: Database, body: Body) -> tuple[Event, int]:
@@ -293,8 +306,8 @@ class SqliteLedger:
                 ]
             self._counted = None
             for new, number, old in written:
-                self._append(database, new, number)
-                self._forget(database, [Gone(old.epoch, old.seq, old.seq)])
+                self._copy.add(database, new, number)
+                self._copy.forget(database, [Gone(old.epoch, old.seq, old.seq)])
             return len(written)
 
     def _renew(self, database: Database, number: int, old: Event) -> tuple[Event, int, Event]:
@@ -306,42 +319,6 @@ class SqliteLedger:
         database.execute("DELETE FROM outbox WHERE number = :number", {"number": number})
         database.execute("DELETE FROM laid_aside WHERE number = :number", {"number": number})
         return event, became, old
-
-    def _append(self, database: Database, event: Event, number: int) -> None:
-        """The second copy. Without it the event is recorded all the same; what is missing follows later."""
-        try:
-            if self._uncopied is None:
-                self._tail.append([(event, number)])
-            else:
-                self._catch_up(database, self._uncopied)
-            self.tail_problem = None
-        except OSError as err:
-            if self.tail_problem is None:
-                log.warning("there is no second copy of what is recorded now: %s", err.strerror)
-            self.tail_problem = f"there is no second copy of what is recorded now: {err.strerror}"
-            self._uncopied = number if self._uncopied is None else self._uncopied
-
-    def _catch_up(self, database: Database, first: int) -> None:
-        """Copy what waits from this number on, so much at a time that nobody in front waits for it."""
-        rows = database.execute(
-            """
-            SELECT body, hash, number FROM outbox JOIN events USING (number)
-            WHERE number >= :first ORDER BY number LIMIT :most
-            """,
-            {"first": first, "most": MOST_TO_COPY},
-        ).fetchall()
-        self._tail.append([(_event(body, digest), number) for body, digest, number in rows])
-        self._uncopied = None if len(rows) < MOST_TO_COPY else rows[-1][2] + 1
-
-    def _forget(self, database: Database, gone: list[Gone]) -> None:
-        oldest = scalar(
-            database,
-            "SELECT min(number) FROM (SELECT number FROM outbox UNION SELECT number FROM laid_aside)",
-        )
-        try:
-            self._tail.forget(gone, oldest_waiting=oldest if isinstance(oldest, int) else None)
-        except OSError as err:  # these events will be sent once more after the next start, and known there
-            log.debug("the second copy does not know what is gone: %s", err)
 
     def _waiting(self, database: Database) -> int:
         """How many rows the outbox has; counted only when another process may have changed it."""
@@ -400,6 +377,7 @@ class SqliteLedger:
                     self._begin_stream(database, "the database was made")
                 elif tuple(row) != (self._site, self._kiosk):
                     self._begin_stream(database, f"renamed from {row[0]}/{row[1]}")
+                self._copy.begin(database, memory)
 
     def _remember(self) -> Memory:
         with storage_errors("the second copy of the events cannot be read"):
