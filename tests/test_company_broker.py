@@ -31,7 +31,7 @@ from glancein.wiring import Home
 DEPLOY = Path(__file__).resolve().parent.parent / "deploy"
 NOT_AUTHORISED = "Not authorized"
 CLIENTS = ("hq/door", "hq/gate", "lab/door", "hr", "screen")
-LEAVES = ("event", "state", "ack", "refuse", "resend")
+LEAVES = ("event", "batch", "state", "ack", "refuse", "resend")
 pytestmark = pytest.mark.broker
 
 
@@ -131,7 +131,7 @@ def test_everybody_may_write_only_what_is_theirs(company: Company) -> None:
 
 def may_write(name: str, kiosk: str, leaf: str) -> bool:
     """The rights as they are meant."""
-    return (name == kiosk and leaf in {"event", "state"}) or (
+    return (name == kiosk and leaf in {"event", "batch", "state"}) or (
         name == "hr" and leaf in {"ack", "refuse", "resend"}
     )
 
@@ -155,7 +155,7 @@ def test_everybody_hears_only_what_is_theirs(company: Company) -> None:
             heard = heard_by(company, ear)
         for kiosk, leaf in itertools.product(("hq/door", "hq/gate"), LEAVES):
             may = (name == kiosk and leaf in {"ack", "refuse", "resend"}) or (
-                name in {"hr", "screen"} and leaf in {"event", "state"}
+                name in {"hr", "screen"} and leaf in {"event", "batch", "state"}
             )
             if (f"glancein/v1/{kiosk}/{leaf}" in heard) is not may:
                 wrong.append((name, kiosk, leaf))

@@ -24,14 +24,15 @@ def main(host: str, port: str = "1883") -> None:
     def subscribe(
         client: Client, _data: object, _flags: ConnectFlags, _code: ReasonCode, _more: Properties | None
     ) -> None:
-        client.subscribe("glancein/v1/+/+/event", qos=1)
+        client.subscribe([("glancein/v1/+/+/event", 1), ("glancein/v1/+/+/batch", 1)])
 
     def tell(_client: Client, _data: object, message: MQTTMessage) -> None:
-        event = json.loads(message.payload)
-        name = event["id"]["kiosk"], event["id"]["epoch"], event["id"]["seq"]
-        if name not in seen:  # QoS 1 may deliver twice
-            seen.add(name)
-            print(event["time"], event["direction"], event["person_id"], *name, flush=True)
+        for line in message.payload.splitlines():  # of an event alone there is one
+            event = json.loads(line)
+            name = event["id"]["kiosk"], event["id"]["epoch"], event["id"]["seq"]
+            if "person_id" in event and name not in seen:  # QoS 1 may deliver twice
+                seen.add(name)
+                print(event["time"], event["direction"], event["person_id"], *name, flush=True)
 
     client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
     client.on_connect = subscribe

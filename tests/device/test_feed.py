@@ -105,13 +105,137 @@ def listen(script: Script, store: FeedStore | None, *events: Event, rules: FeedR
     return [received.event for received in feed]
 
 
+def batch(broker: FakeBroker, *events: Event, mangle: Callable[[bytes], bytes] = lambda line: line) -> None:
+    """Publish a backlog as a kiosk would."""
+    lines = [mangle(wire.encode_event(sent)) for sent in events]
+    broker.route(Message(wire.topic("hq", "door", "batch"), wire.join_batch(lines)))
+
+
+def test_batch_is_taken_in_like_its_events_alone(store: SqliteFeedStore) -> None:
+    """In order, once, with the bytes as they came; one answer for all of it."""
+    events = chain(6)
+    script = Script(events)
+    feed = script.feed(store)
+
+    def publish() -> None:
+        batch(script.broker, *events[:4])
+        batch(script.broker, *events[2:])
+
+    after_connecting(feed, script.broker, publish)
+
+    assert [received.event for received in feed] == events
+    assert [parcel.payload for parcel in store.after(0, 9)] == [wire.encode_event(one) for one in events]
+    assert script.acknowledged[-1].up_to == 6
+    assert feed.counts.repeated == 2
+
+
+def test_broken_line_of_a_batch_takes_none_of_the_others_with_it(store: SqliteFeedStore) -> None:
+    """What came whole is kept; the rest is asked for again."""
+    events = chain(5)
+    script = Script(events)
+    feed = script.feed(store)
+
+    def mangle(line: bytes) -> bytes:
+        return line[:-9] if b'"seq":3' in line else line
+
+    after_connecting(feed, script.broker, lambda: batch(script.broker, *events, mangle=mangle))
+
+    assert [received.event for received in feed] == events
+    assert feed.counts.of[TroubleKind.UNREADABLE] == 1
+    assert script.asked[0].from_seq == 3
+
+
+def test_retained_batch_is_a_stale_one(store: SqliteFeedStore) -> None:
+    """Ours never are retained."""
+    script = Script([])
+    payload = wire.join_batch([wire.encode_event(one) for one in chain(2)])
+    script.broker.retained["batch"] = Message(wire.topic("hq", "door", "batch"), payload, retain=True)
+
+    assert [received.event for received in script.feed(store)] == []
+
+
+def stand_in(event: Event, *, previous_hash: str | None = None) -> bytes:
+    """What a kiosk publishes in place of an event that its broker never takes."""
+    told = wire.LeftOut(
+        event.site, event.id, previous_hash or event.previous_hash, wire.event_hash(event), "Packet too large"
+    )
+    return wire.encode_left_out(told)
+
+
+@pytest.mark.parametrize("place", [0, 1, 3], ids=["first", "middle", "last"])
+def test_event_left_out_at_the_kiosk_holds_up_nobody(store: SqliteFeedStore, place: int) -> None:
+    """The others are committed in order with a whole chain, and HR is told which one waits at the kiosk."""
+    events = chain(4)
+    topic = wire.topic("hq", "door", "event")
+    script = Script([])
+    feed = script.feed(store)
+
+    def publish() -> None:
+        for number, one in enumerate(events):
+            payload = stand_in(one) if number == place else wire.encode_event(one)
+            script.broker.route(Message(topic, payload))
+
+    after_connecting(feed, script.broker, publish)
+    received = [one.event for one in feed]
+
+    assert received == [event for number, event in enumerate(events) if number != place]
+    assert script.acknowledged[-1].up_to == 4
+    assert script.acknowledged[-1].head == wire.event_hash(events[-1])
+    assert troubles(store) == [("left_out", "door", place + 1)]
+    assert store.heads()[KEY].seq == 4
+
+
+def test_event_left_out_that_comes_after_all_fills_its_place(store: SqliteFeedStore) -> None:
+    """A kiosk whose broker was put right may be asked for it; what is told again changes nothing."""
+    events = chain(3)
+    topic = wire.topic("hq", "door", "event")
+    script = Script([])
+    feed = script.feed(store)
+
+    def publish() -> None:
+        for payload in (
+            wire.encode_event(events[0]), stand_in(events[1]), wire.encode_event(events[2]),
+            wire.encode_event(events[1]), stand_in(events[1]), stand_in(events[2]),
+        ):  # fmt: skip
+            script.broker.route(Message(topic, payload))
+
+    after_connecting(feed, script.broker, publish)
+
+    assert [one.event for one in feed] == [events[0], events[2], events[1]]
+    assert troubles(store) == [("left_out", "door", 2)]
+
+
+@pytest.mark.parametrize("wrong", ["too early", "other chain"])
+def test_stand_in_that_does_not_continue_the_stream_is_asked_about(
+    store: SqliteFeedStore, wrong: str
+) -> None:
+    """Nothing is passed over that nobody spoke of."""
+    events = chain(4)
+    script = Script([])
+    feed = script.feed(store)
+    payload = stand_in(events[3]) if wrong == "too early" else stand_in(events[1], previous_hash="ee" * 32)
+
+    def publish() -> None:
+        send(script.broker, events[0])
+        script.broker.route(Message(wire.topic("hq", "door", "event"), payload))
+
+    after_connecting(feed, script.broker, publish)
+
+    assert [one.event for one in feed] == events[:1]
+    assert script.asked[0].from_seq == 2
+    assert script.acknowledged[-1].up_to == 1
+    assert troubles(store) == []
+
+
 def test_events_are_stored_then_acknowledged(store: SqliteFeedStore) -> None:
     """The acknowledgement names the last committed number and its hash."""
     events = chain(5)
     script = Script(events)
 
     assert listen(script, store, *events) == events
-    assert script.acknowledged[-1] == wire.Acknowledgement(EPOCH, 5, wire.event_hash(events[-1]), "hr")
+    assert script.acknowledged[-1] == wire.Acknowledgement(
+        EPOCH, 5, wire.event_hash(events[-1]), "hr", wire.LARGEST_BATCH
+    )
     assert store.heads() == {KEY: Head(5, wire.event_hash(events[-1]))}
 
 
@@ -163,7 +287,7 @@ def test_gap_is_asked_for_and_filled(store: SqliteFeedStore) -> None:
     script = Script(events)
 
     assert listen(script, store, events[0], events[5]) == events[:6]
-    assert script.asked[0] == wire.Resend(2, 5, EPOCH)
+    assert script.asked[0] == wire.Resend(2, 5, EPOCH, wire.LARGEST_BATCH)
 
 
 def test_missing_tail_is_noticed_by_the_state(store: SqliteFeedStore) -> None:
@@ -206,7 +330,9 @@ def test_same_number_with_other_contents_is_quarantined(store: SqliteFeedStore) 
 
     assert listen(script, store, other) == []
     assert troubles(store) == [("fork", "door", 2)]
-    assert script.acknowledged[-1] == wire.Acknowledgement(EPOCH, 3, wire.event_hash(events[-1]), "hr")
+    assert script.acknowledged[-1] == wire.Acknowledgement(
+        EPOCH, 3, wire.event_hash(events[-1]), "hr", wire.LARGEST_BATCH
+    )
     (refusal,) = script.refused
     assert (refusal.seq, refusal.hash, refusal.why) == (2, wire.event_hash(other), wire.RefusedFor.FORK)
 
@@ -236,7 +362,9 @@ def test_old_copy_that_only_says_how_far_it_is_hears_what_is_known(store: Sqlite
     script.broker.route(Message(wire.topic("hq", "door", "state"), wire.encode_state(state), retain=True))
 
     assert list(script.feed(store)) == []
-    assert script.acknowledged[0] == wire.Acknowledgement(EPOCH, 5, wire.event_hash(events[-1]), "hr")
+    assert script.acknowledged[0] == wire.Acknowledgement(
+        EPOCH, 5, wire.event_hash(events[-1]), "hr", wire.LARGEST_BATCH
+    )
 
 
 def poisoned(sent: Event) -> tuple[bytes, str]:
@@ -329,7 +457,7 @@ def test_event_that_breaks_the_chain_is_asked_for_again(store: SqliteFeedStore) 
     script = Script(events)
 
     assert listen(script, store, events[0], forged) == events[:2]
-    assert script.asked == [wire.Resend(2, 2, EPOCH)]
+    assert script.asked == [wire.Resend(2, 2, EPOCH, wire.LARGEST_BATCH)]
     assert troubles(store) == []
 
 

@@ -73,9 +73,28 @@ def events_at(broker: FakeBroker) -> list[Event]:
     return [wire.decode_event(m.payload) for m in list(broker.seen) if m.topic.endswith("/event")]
 
 
-def acknowledge(broker: FakeBroker, epoch: str, up_to: int, head: str | None = None) -> None:
+def batches_at(broker: FakeBroker) -> list[bytes]:
+    """Everything the broker saw on the topic of batches."""
+    return [m.payload for m in list(broker.seen) if m.topic.endswith("/batch")]
+
+
+def carried(broker: FakeBroker) -> list[Event]:
+    """Every event the broker saw, alone or in a batch."""
+    messages = [m for m in list(broker.seen) if m.topic.endswith(("/event", "/batch"))]
+    return [wire.decode_event(line) for m in messages for line in wire.split_batch(m.payload)]
+
+
+def left_out(broker: FakeBroker) -> list[wire.LeftOut]:
+    """What the broker saw in place of events."""
+    messages = [m.payload for m in list(broker.seen) if m.topic.endswith("/event")]
+    return [told for told in map(wire.decode_left_out, messages) if told is not None]
+
+
+def acknowledge(
+    broker: FakeBroker, epoch: str, up_to: int, head: str | None = None, *, batch: int = 0
+) -> None:
     """As the consumer would."""
-    ack = wire.Acknowledgement(epoch, up_to, head)
+    ack = wire.Acknowledgement(epoch, up_to, head, batch=batch)
     broker.route(Message(wire.topic("hq", "door", "ack"), wire.encode_acknowledgement(ack)))
 
 
@@ -406,6 +425,179 @@ def test_event_the_broker_never_takes_is_laid_aside_where_only_the_broker_answer
 
     assert wait_until(lambda: not ledger.pending(9))
     assert [one.event for one in ledger.laid_aside()] == [poison]
+
+
+@pytest.mark.parametrize("place", [0, 1, 2], ids=["first", "middle", "last"])
+def test_event_the_broker_never_takes_is_left_out_and_the_consumer_told(
+    broker: FakeBroker, run: Run, place: int
+) -> None:
+    """The others go on, and in its place comes what keeps the chain whole."""
+    ledger = filled(3)
+    poison = ledger.pending(9)[place]
+    payload = wire.encode_event(poison)
+    broker.is_final = lambda message: message.payload == payload
+    broker.answer = lambda message: (True, "Packet too large" if message.payload == payload else "Success")
+    publisher = run(ledger)
+
+    assert wait_until(lambda: len(left_out(broker)) == 1)
+    (told,) = left_out(broker)
+    digest = wire.event_hash(poison)
+    assert told == wire.LeftOut("hq", poison.id, poison.previous_hash, digest, "Packet too large")
+    assert [one.event for one in ledger.laid_aside()] == [poison]
+    assert "never takes it: Packet too large" in ledger.laid_aside()[0].why
+    acknowledge(broker, poison.epoch, 3)
+    assert wait_until(lambda: not ledger.pending(9))
+    assert (publisher.state()["delivered"], publisher.state()["laid_aside"]) == (2, 1)
+
+
+def test_consumer_that_asks_for_what_was_left_out_is_told_again(broker: FakeBroker, run: Run) -> None:
+    """What was told may have been lost, like everything else."""
+    ledger = filled(3)
+    poison = ledger.pending(9)[1]
+    payload = wire.encode_event(poison)
+    broker.is_final = lambda message: message.payload == payload
+    run(ledger)
+    assert wait_until(lambda: len(left_out(broker)) == 1)
+
+    ask(broker, wire.Resend(2, 2))
+
+    assert wait_until(lambda: len(left_out(broker)) == 2)
+    assert len(ledger.laid_aside()) == 1
+
+
+def test_broker_that_takes_no_event_at_all_makes_none_a_dead_letter(broker: FakeBroker, run: Run) -> None:
+    """It is set up wrongly: everything waits, and the reason is shown."""
+    broker.is_final = lambda message: message.topic.endswith("/event")
+    ledger = filled(3)
+    publisher = run(ledger, FAST)
+    assert wait_until(lambda: "Success" in str(publisher.state()["last_error"]))
+    assert wait_until(lambda: broker_tries(broker) >= 1)
+
+    assert len(ledger.pending(9)) == 3
+    assert ledger.laid_aside() == []
+    broker.is_final = lambda _: False
+    assert wait_until(lambda: len(events_at(broker)) >= 3)
+
+
+def broker_tries(broker: FakeBroker) -> int:
+    """How often the state came through, which it does whatever becomes of events."""
+    return sum(message.topic.endswith("/state") for message in broker.seen)
+
+
+@pytest.mark.parametrize("first", ["refusal", "acknowledgement"])
+def test_fork_opens_one_epoch_and_records_once_whichever_word_comes_first(
+    broker: FakeBroker, run: Run, first: str
+) -> None:
+    """The consumer refuses the event and says by its head that it knows others: both go out at once."""
+    ledger = filled(3)
+    publisher = run(ledger)
+    assert wait_until(lambda: len(events_at(broker)) == 3)
+    one, two, forked = ledger.pending(9)
+    opened: list[str] = []
+    open_epoch = ledger.open_epoch
+
+    def counted(why: str) -> None:
+        opened.append(why)
+        open_epoch(why)
+
+    ledger.open_epoch = counted  # type: ignore[method-assign]  # looked at, not changed
+
+    words: list[Callable[[], None]] = [
+        lambda: refuse(broker, forked, wire.RefusedFor.FORK),
+        lambda: acknowledge(broker, forked.epoch, 40, head="ee" * 32),
+    ]
+    for say in words if first == "refusal" else reversed(words):
+        say()
+    for say in words:  # and QoS 1 delivers twice
+        say()
+    acknowledge(broker, two.epoch, 2, head=wire.event_hash(two))
+
+    assert wait_until(lambda: publisher.state()["ignored_acknowledgements"] == 1)
+    assert wait_until(lambda: len(ledger.pending(9)) == 1)
+    assert len(opened) == 1
+    (again,) = ledger.pending(9)
+    assert (again.body, again.seq, again.epoch) == (forked.body, 1, ledger.position().epoch)
+    assert one.epoch != again.epoch
+
+
+def test_backlog_comes_in_batches_once_the_consumer_asks_for_them(broker: FakeBroker, run: Run) -> None:
+    """The first window one by one, the rest many in a packet, the last ones alone again; in order, once."""
+    ledger = filled(60)
+    publisher = run(ledger, replace(PATIENT, window=10))
+    assert wait_until(lambda: len(carried(broker)) == 10)
+    assert batches_at(broker) == []
+
+    for up_to in (10, 60):
+        assert wait_until(lambda: len(carried(broker)) >= up_to)  # noqa: B023  # called at once
+        acknowledge(broker, ledger.position().epoch, up_to, batch=4096)
+
+    assert wait_until(lambda: not ledger.pending(9))
+    assert [event.seq for event in carried(broker)] == list(range(1, 61))
+    assert len(batches_at(broker)) >= 2
+    assert all(len(payload) <= 4096 for payload in batches_at(broker))
+    ledger.record(check_in("E99"))
+    publisher.wake()
+    assert wait_until(lambda: len(carried(broker)) == 61)
+    assert events_at(broker)[-1].seq == 61
+
+
+def test_no_batch_is_sent_to_a_consumer_that_does_not_ask(broker: FakeBroker, run: Run) -> None:
+    """Who reads events one by one goes on doing so."""
+    ledger = filled(60)
+    run(ledger, replace(PATIENT, window=10))
+    for up_to in range(10, 61, 10):
+        assert wait_until(lambda: len(carried(broker)) >= up_to)  # noqa: B023  # called at once
+        acknowledge(broker, ledger.position().epoch, up_to)
+
+    assert wait_until(lambda: not ledger.pending(9))
+    assert batches_at(broker) == []
+
+
+@pytest.mark.parametrize("how", ["forbidden", "too large"])
+def test_batch_that_does_not_pass_comes_one_by_one(broker: FakeBroker, run: Run, how: str) -> None:
+    """An access list from before, or a lower limit: slower, and nobody has to do anything."""
+    broker.answer = lambda message: (not message.topic.endswith("/batch"), "Not authorized")
+    broker.is_final = lambda message: how == "too large" and message.topic.endswith("/batch")
+    ledger = filled(60)
+    publisher = run(ledger, replace(PATIENT, window=10))
+    for up_to in range(10, 61, 10):
+        assert wait_until(lambda: len(events_at(broker)) >= up_to)  # noqa: B023  # called at once
+        acknowledge(broker, ledger.position().epoch, up_to, batch=4096)
+
+    assert wait_until(lambda: not ledger.pending(9))
+    assert batches_at(broker) == []
+    assert ledger.laid_aside() == []
+    assert publisher.state()["last_error"] is None
+
+
+def test_history_comes_in_batches_when_asked_for_so(broker: FakeBroker, run: Run) -> None:
+    """A consumer that lost its database does not wait for every single packet."""
+    ledger = filled(30)
+    run(ledger)
+    assert wait_until(lambda: len(carried(broker)) == 30)
+    acknowledge(broker, ledger.position().epoch, 30)
+    assert wait_until(lambda: not ledger.pending(9))
+    broker.seen.clear()
+
+    ask(broker, wire.Resend(1, 30, batch=8192))
+
+    assert wait_until(lambda: len(carried(broker)) == 30)
+    assert [event.seq for event in carried(broker)] == list(range(1, 31))
+    assert len(batches_at(broker)) >= 2
+
+
+def test_state_says_what_the_record_needs(broker: FakeBroker, run: Run) -> None:
+    """A missing second copy and dead letters are shown to whoever looks, on the wire and at the kiosk."""
+    ledger = filled(2)
+    ledger.tail_problem = "there is no second copy of what is recorded now: No space left on device"
+    ledger.lay_aside(ledger.pending(1)[0].id, "test")
+    publisher = run(ledger)
+    topic = wire.topic("hq", "door", "state")
+
+    assert wait_until(lambda: topic in broker.retained)
+    told = wire.decode_state(broker.retained[topic].payload)
+    assert (told.second_copy, told.laid_aside) == (ledger.tail_problem, 1)
+    assert publisher.state()["second_copy"] == ledger.tail_problem
 
 
 def test_puback_mode_lets_go_when_the_broker_says_success(run: Run) -> None:

@@ -13,7 +13,7 @@ from tests.contract.fake_broker import URL, FakeBroker
 from tests.contract.fake_ledger import FakeLedger
 from tests.device.brokers import wait_until
 from tests.device.postgres_server import PostgresServer
-from tests.device.punches import check_in, event, moment
+from tests.device.punches import EPOCH, check_in, event, moment
 
 from glancein.adapters.feed_mqtt import Feed, FeedRules
 from glancein.adapters.feed_store import SqliteFeedStore
@@ -24,7 +24,7 @@ from glancein.domain.strict_json import canonical
 from glancein.errors import FeedError, SettingsError
 from glancein.mqtt.link import Message
 from glancein.storage.feed_tables import FeedTables
-from glancein.types import Correction, Event, Moment, TimeFix, TroubleKind, Voided
+from glancein.types import Correction, Event, Moment, StreamKey, TimeFix, TroubleKind, Voided
 
 MUTANTS = 1000
 DOOR = wire.kiosk_name("hq", "door")
@@ -212,6 +212,82 @@ def test_no_mutated_acknowledgement_takes_a_row_out(keys: Keys) -> None:
     assert counted
     assert left == 5
     assert emptied
+
+
+def test_no_mutated_refusal_lays_a_row_aside(keys: Keys) -> None:
+    """A thousand changed, unsigned or strangers' refusals: nothing is laid aside or recorded anew."""
+    ledger, broker = FakeLedger(), FakeBroker()
+    for number in range(5):
+        ledger.record(check_in(f"E{number}", at=moment(number)))
+    publisher = MqttPublisher(
+        Address(URL, "hq", "door"),
+        ledger,
+        clock=StillClock(),
+        rules=PublisherRules(ack_timeout_s=60, seal=wire.Seal(keys.kiosk, keys.verify)),
+        connect=broker.connect,
+    )
+    publisher.start()
+    waiting = ledger.pending(9)
+    assert wait_until(lambda: sum(m.topic.endswith("event") for m in broker.seen) == 5)
+    refused, epoch = waiting[2], ledger.position().epoch
+    forged: list[bytes] = []
+    for why in wire.RefusedFor:
+        true = wire.Refusal(epoch, refused.seq, wire.event_hash(refused), why, "why", "hr")
+        signed = wire.encode_refusal(true, signer=keys.consumer)
+        other = replace(true, seq=1, hash=wire.event_hash(waiting[0]))
+        others = [wire.encode_refusal(other, signer=keys.consumer)]
+        forged += mutants(signed, MUTANTS // 3 + 1, others=others)
+        forged += [wire.encode_refusal(true, signer=s) for s in (keys.stranger, keys.kiosk, None)]
+        # Signed by the consumer, about something that was never sent like that.
+        strange = [replace(true, hash="ee" * 32), replace(true, seq=9), replace(true, epoch=EPOCH)]
+        forged += [wire.encode_refusal(one, signer=keys.consumer) for one in strange]
+
+    for payload in forged:
+        broker.route(Message(wire.topic("hq", "door", "refuse"), payload))
+    counted = wait_until(lambda: publisher.state()["ignored_acknowledgements"] == len(forged), within_s=120)
+    left, aside, after = ledger.pending(9), ledger.laid_aside(), ledger.position().epoch
+    broker.route(Message(wire.topic("hq", "door", "refuse"), signed))
+    taken = wait_until(lambda: len(ledger.laid_aside()) == 1)
+    publisher.stop(5)
+
+    print(f"\n{len(forged)} forged refusals, accepted {5 - len(left) + len(aside) + (after != epoch)}")
+    assert counted
+    assert (left, aside, after) == (waiting, [], epoch)
+    assert taken
+
+
+def test_no_mutated_stand_in_makes_a_consumer_pass_over_an_event(keys: Keys, store: FeedTables) -> None:
+    """Whoever could say "this one does not come" could make a kiosk forget it: a signature is needed too."""
+    first = event()
+    second = replace(first, seq=2, previous_hash=wire.event_hash(first))
+    third = replace(first, seq=3, previous_hash=wire.event_hash(second))
+    told = wire.LeftOut("hq", second.id, second.previous_hash, wire.event_hash(second), "too large")
+    signed = wire.encode_left_out(told, signer=keys.kiosk)
+    others = [wire.encode_event(one, signer=keys.kiosk) for one in (first, third)]
+    forged = mutants(signed, MUTANTS, others=others)
+    forged += [wire.encode_left_out(told, signer=s) for s in (keys.stranger, keys.consumer, None)]
+    broker, door = FakeBroker(), wire.topic("hq", "door", "event")
+    feed = Feed(
+        URL,
+        store=store,
+        rules=FeedRules(follow=False, idle_s=0.1, consumer="hr", seal=wire.Seal(keys.consumer, keys.verify)),
+        connect=broker.connect,
+    )
+    first_turn: Callable[..., object] = feed._connect
+
+    def connect(*arguments: object) -> object:
+        made = first_turn(*arguments)
+        for payload in (others[0], *forged, others[1]):
+            broker.route(Message(door, payload))
+        return made
+
+    feed._connect = connect  # type: ignore[assignment]  # the events come right after subscribing
+    received = [one.event for one in feed]
+
+    print(f"\n{len(forged)} forged stand-ins, accepted {feed.counts.of[TroubleKind.LEFT_OUT]}")
+    assert received == [first]
+    assert feed.counts.of[TroubleKind.LEFT_OUT] == 0
+    assert store.heads()[StreamKey("door", EPOCH)].seq == 1
 
 
 def test_signature_belongs_to_one_kiosk(keys: Keys) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import unicodedata
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -206,12 +207,46 @@ def test_golden_control_messages_are_unchanged(*, update_golden: bool) -> None:
     refusal = wire.Refusal(EPOCH, 9, "cd" * 32, wire.RefusedFor.FORK, "number 9 came before", "payroll")
     _golden("refuse.json", wire.encode_refusal(refusal), update=update_golden)
     _golden("resend.json", wire.encode_resend(wire.Resend(3, 8, EPOCH)), update=update_golden)
+    left_out = wire.LeftOut("hq", event().id, wire.NO_HASH, "cd" * 32, "Packet too large")
+    _golden("left-out.json", wire.encode_left_out(left_out), update=update_golden)
+    _golden(
+        "ack_batch.json",
+        wire.encode_acknowledgement(replace(ack, batch=wire.LARGEST_BATCH)),
+        update=update_golden,
+    )
     _golden("state_online.json", wire.encode_state(state), update=update_golden)
     _golden(
         "state_will.json",
         wire.encode_state(wire.KioskState("hq", "door", online=False)),
         update=update_golden,
     )
+
+
+def test_golden_batch_has_the_same_bytes_as_its_events_alone(*, update_golden: bool) -> None:
+    """A line for each event, and every line is an event of the published schema."""
+    alone = [wire.encode_event(one) for one in chain(2)]
+
+    _golden("batch.jsonl", wire.join_batch(alone), update=update_golden)
+    lines = wire.split_batch((GOLDEN / "batch.jsonl").read_bytes().rstrip())
+    assert lines == alone
+    for line in lines:
+        _validator("event").validate(json.loads(line))
+
+
+def test_batch_larger_than_anybody_asks_for_is_refused() -> None:
+    """Before it is taken apart."""
+    with pytest.raises(FeedError, match="bytes"):
+        wire.split_batch(b"{}\n" * wire.LARGEST_BATCH)
+
+
+def test_what_stands_in_for_an_event_survives_the_wire() -> None:
+    """And is told from an event."""
+    left_out = wire.LeftOut("hq", event().id, "ab" * 32, "cd" * 32, "Packet too large")
+
+    assert wire.decode_left_out(wire.encode_left_out(left_out)) == left_out
+    assert wire.decode_left_out(wire.encode_event(event())) is None
+    with pytest.raises(FeedError, match="kind"):
+        wire.decode_event(wire.encode_left_out(left_out))
 
 
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.json")), ids=lambda path: path.name)
@@ -224,10 +259,11 @@ def test_golden_payload_fits_its_schema(path: Path) -> None:
 
 def test_control_messages_survive_the_wire() -> None:
     """Acknowledgement, refusal, resend and state read back equal."""
-    ack = wire.Acknowledgement(EPOCH, 12, None, "hr")
-    resend = wire.Resend(5)
+    ack = wire.Acknowledgement(EPOCH, 12, None, "hr", 4096)
+    resend = wire.Resend(5, batch=4096)
     refusal = wire.Refusal(EPOCH, 4, "0f" * 32, wire.RefusedFor.UNACCEPTABLE)
     state = wire.KioskState("hq", "door", online=True, epoch=EPOCH, seq=0, backlog=0, last_error="no broker")
+    state = replace(state, laid_aside=2, second_copy="there is none")
 
     assert wire.decode_acknowledgement(wire.encode_acknowledgement(ack)) == ack
     assert wire.decode_resend(wire.encode_resend(resend)) == resend

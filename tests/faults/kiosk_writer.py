@@ -17,7 +17,8 @@ from glancein.adapters.publisher_mqtt import Address, MqttPublisher, PublisherRu
 from glancein.mqtt.broker_url import parse_broker_url
 from glancein.types import CheckIn, Direction
 
-FAST = PublisherRules(ack_timeout_s=2.0, backoff_s=0.05, longest_s=0.5)
+# A small window: what gathers while somebody is dead comes in batches.
+FAST = PublisherRules(window=20, ack_timeout_s=2.0, backoff_s=0.05, longest_s=0.5)
 Say = Callable[[tuple[str, str, int]], None]
 
 

@@ -33,6 +33,7 @@ connection office
 address 127.0.0.1:{port}
 bridge_protocol_version mqttv50
 topic glancein/v1/+/+/event out 1
+topic glancein/v1/+/+/batch out 1
 topic glancein/v1/+/+/state out 1
 topic glancein/v1/+/+/ack in 1
 topic glancein/v1/+/+/refuse in 1

@@ -28,6 +28,7 @@ from glancein.adapters.feed_store import SqliteFeedStore
 from glancein.adapters.ledger_sqlite import SqliteLedger
 from glancein.adapters.publisher_mqtt import Address, Delivery, MqttPublisher, PublisherRules
 from glancein.domain import intake, wire
+from glancein.mqtt import dispatch
 from glancein.mqtt.link import Message
 from glancein.types import CheckIn, Moment
 
@@ -88,6 +89,7 @@ class Story(RuleBasedStateMachine):
             ack_timeout_s=1e9,
             backoff_s=1e-9,
             longest_s=1e9,
+            window=4,  # more waiting ones come in batches
             seal=sealed(wire.kiosk_name("hq", "door")),
         )
 
@@ -280,7 +282,8 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed_mqtt, "BACKOFF_S", 0.0)
     monkeypatch.setattr(publisher_mqtt, "STEADY_S", 0.0)
     monkeypatch.setattr(publisher_mqtt, "STATE_EVERY_S", 0.0)
-    monkeypatch.setattr(publisher_mqtt, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(dispatch, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(dispatch, "BATCH_REST_S", 0.0)
 
 
 @pytest.mark.usefixtures("no_waiting")

@@ -129,7 +129,7 @@ class Feed:
         if self._store is not None:
             self._intake.begin(self._store.heads())  # whatever a failed turn made us believe
         site, kiosk = self._rules.site, self._rules.kiosk
-        topics = tuple(wire.topic(site, kiosk, leaf) for leaf in ("event", "state"))
+        topics = tuple(wire.topic(site, kiosk, leaf) for leaf in ("event", "batch", "state"))
         name = f"glancein-{self._rules.consumer}-{uuid.uuid4().hex[:8]}"
         link = self._connect(self._url, Greeting(name, topics=topics))
         self._link = link
@@ -156,7 +156,7 @@ class Feed:
             match happening:
                 case Message(topic, payload, retain):
                     # A retained event is a stale one: ours never are.
-                    if not (retain and topic.endswith("/event")):
+                    if not (retain and topic.endswith(("/event", "/batch"))):
                         self._intake.take(topic, payload, now_s=time.monotonic())
                 case Lost():
                     lost = happening

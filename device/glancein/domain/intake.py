@@ -101,7 +101,10 @@ class Intake:
         self._now_s = now_s
         try:
             site, kiosk, leaf = wire.split_topic(topic)
-            if leaf == "state":
+            if leaf == "batch":
+                for line in wire.split_batch(payload):
+                    self.take(wire.topic(site, kiosk, "event"), line, now_s=now_s)
+            elif leaf == "state":
                 self._on_state((site, kiosk), wire.decode_state(payload))
             else:
                 self._on_event((site, kiosk), payload)
@@ -126,14 +129,18 @@ class Intake:
 
     def acknowledgement(self, sender: Sender, epoch: str, head: Head) -> tuple[str, bytes]:
         """Topic and payload of "committed up to here"."""
-        ack = wire.Acknowledgement(epoch, head.seq, head.hash, self._consumer)
+        ack = wire.Acknowledgement(epoch, head.seq, head.hash, self._consumer, wire.LARGEST_BATCH)
         return wire.topic(*sender, "ack"), wire.encode_acknowledgement(ack, signer=self._seal.sign)
 
     def _on_event(self, sender: Sender, payload: bytes) -> None:
         try:
             arrival = read_arrival(payload)
         except FeedError as err:
-            self._on_unreadable(sender, payload, err)
+            left_out = wire.decode_left_out(payload)
+            if left_out is None:
+                self._on_unreadable(sender, payload, err)
+            else:
+                self._on_left_out(sender, left_out, payload)
             return
         event, key = arrival.event, arrival.key
         if not self._is_from(sender, event.site, event.id, payload):
@@ -212,10 +219,33 @@ class Intake:
         if name.seq > last.seq:
             self._pass_over(sender, envelope, str(err))
 
-    def _pass_over(self, sender: Sender, envelope: _Envelope, words: str) -> None:
-        """Count the number of a refused event as taken, and go on with what waited behind it."""
+    def _on_left_out(self, sender: Sender, left_out: wire.LeftOut, payload: bytes) -> None:
+        """The kiosk says that this one cannot come: it keeps it, and the others go on."""
+        name = left_out.name
+        envelope = _Envelope(name, left_out.site, left_out.previous_hash, left_out.hash)
+        if not self._is_from(sender, left_out.site, name, payload):
+            return
+        sequence = self._sequences.setdefault(envelope.key, Sequence())
+        if self._hash_of is None and sequence.head is None:
+            sequence.begin_at(Head(name.seq - 1, left_out.previous_hash))
+        last = sequence.head or Head(0, wire.NO_HASH)
+        if name.seq <= last.seq:
+            self._follow(envelope.key, sender, Known())
+        elif name.seq > last.seq + 1 or left_out.previous_hash != last.hash:
+            self._ask(envelope.key, sender, Missing(last.seq + 1, name.seq))
+        else:
+            self._pass_over(sender, envelope, left_out.words, kind=TroubleKind.LEFT_OUT)
+
+    def _pass_over(
+        self,
+        sender: Sender,
+        envelope: _Envelope,
+        words: str,
+        *,
+        kind: TroubleKind = TroubleKind.UNREADABLE,
+    ) -> None:
+        """Count the number of an event that will not be taken as taken; go on with what waited behind it."""
         name, key = envelope.name, envelope.key
-        kind = TroubleKind.UNREADABLE
         self._trouble(StreamTrouble(kind, name.kiosk, name.epoch, name.seq, words, passed=envelope.hash))
         self._go_on_behind(key, sender, Head(name.seq, envelope.hash))
 
@@ -281,7 +311,7 @@ class Intake:
         if from_seq > missing.to_seq or not self._may_again("ask", key, from_seq):
             return
         self.counts.gaps += 1
-        wanted = wire.Resend(from_seq, missing.to_seq, key.epoch)
+        wanted = wire.Resend(from_seq, missing.to_seq, key.epoch, wire.LARGEST_BATCH)
         payload = wire.encode_resend(wanted, signer=self._seal.sign)
         self._turn.answers.append((wire.topic(*sender, "resend"), payload))
 
@@ -339,6 +369,8 @@ def trouble_in_words(trouble: StreamTrouble) -> str | None:
             return f"{where}: does not continue the event before it: its record was edited"
         case TroubleKind.HISTORY_GONE:
             return f"{where}: {trouble.detail}"
+        case TroubleKind.LEFT_OUT:
+            return f"{where}: its broker never takes it; it waits at the kiosk: {trouble.detail}"
         case TroubleKind.UNREADABLE if trouble.passed is not None:
             return f"{where}: refused, because it cannot be read: {trouble.detail}"
         case _:

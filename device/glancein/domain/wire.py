@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -28,11 +28,13 @@ from glancein.domain.strict_json import (
     whole,
 )
 from glancein.errors import FeedError, InputError, SettingsError
-from glancein.types import Event
+from glancein.types import Event, EventId
 
 SCHEMA = "glancein/v1"
 NO_HASH = "0" * 64  # previous_hash of the first event of an epoch
 WORDS_LIMIT = 500  # characters of an explanation
+LARGEST_BATCH = 32 * 1024  # bytes; about 55 signed events, and half of what our links take in one packet
+LEFT_OUT = "left_out"  # ``kind`` of what is sent in place of an event that the broker never takes
 
 HEX64 = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -63,22 +65,27 @@ UNSEALED = Seal()
 class Acknowledgement:
     """The consumer has committed every event of this epoch up to ``up_to``.
 
-    ``head`` is the hash of that one.
+    ``head`` is the hash of that one, ``batch`` the largest batch that the consumer takes, in bytes.
     """
 
     epoch: str
     up_to: int
     head: str | None = None
     consumer: str = ""
+    batch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Resend:
-    """Please send again from ``from_seq`` on, to ``to_seq`` or to the end. No epoch: the current one."""
+    """Please send again from ``from_seq`` on, to ``to_seq`` or to the end. No epoch: the current one.
+
+    In batches of at most ``batch`` bytes, if it is not 0.
+    """
 
     from_seq: int
     to_seq: int | None = None
     epoch: str | None = None
+    batch: int = 0
 
 
 class RefusedFor(StrEnum):
@@ -106,6 +113,20 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Sent in place of an event that the broker never takes, so that the ones behind it are not held up.
+
+    ``hash`` is that of the event. The kiosk keeps it, and records it anew when somebody says so.
+    """
+
+    site: str
+    name: EventId
+    previous_hash: str
+    hash: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class KioskState:
     """What the retained state topic says. The last will carries only ``online: false`` and the names."""
 
@@ -116,7 +137,9 @@ class KioskState:
     seq: int | None = None
     history_from: int | None = None
     backlog: int | None = None
+    laid_aside: int | None = None
     last_error: str | None = None
+    second_copy: str | None = None  # why there is none of what is recorded now, and what to do
     at: str | None = None
 
 
@@ -181,6 +204,50 @@ def decode_event(payload: bytes) -> Event:
     )
 
 
+def join_batch(events: Sequence[bytes]) -> bytes:
+    """The payload of a ``batch`` message: a line for each event, the same bytes as it would be alone."""
+    return b"\n".join(events)
+
+
+def split_batch(payload: bytes) -> list[bytes]:
+    """The payloads in a ``batch`` message; raises FeedError for one larger than anybody asks for."""
+    if len(payload) > LARGEST_BATCH:
+        raise FeedError(f"the batch has {len(payload)} bytes, more than {LARGEST_BATCH}")
+    return payload.split(b"\n")
+
+
+def encode_left_out(left_out: LeftOut, *, signer: Signer | None = None) -> bytes:
+    """What is published in place of an event."""
+    name = left_out.name
+    body: dict[str, object] = {
+        "schema": SCHEMA,
+        "kind": LEFT_OUT,
+        "id": {"kiosk": name.kiosk, "epoch": name.epoch, "seq": name.seq},
+        "site": left_out.site,
+        "previous_hash": left_out.previous_hash,
+        "hash": left_out.hash,
+        "words": left_out.words,
+    }
+    return _signed(body, signer)
+
+
+def decode_left_out(payload: bytes) -> LeftOut | None:
+    """Read what came in place of an event, None if it is something else. Raises FeedError."""
+    if parse_object(payload).get("kind") != LEFT_OUT:
+        return None
+    body = _message(payload)
+    identity = body.get("id")
+    if not isinstance(identity, dict):
+        refuse("id", "is not an object")
+    return LeftOut(
+        site=matching(body, "site", SEGMENT),
+        name=read_id(identity),
+        previous_hash=matching(body, "previous_hash", HEX64),
+        hash=matching(body, "hash", HEX64),
+        words=text(body, "words", WORDS_LIMIT),
+    )
+
+
 def event_hash(event: Event) -> str:
     """SHA-256 (hex) of the event's canonical JSON without name and signature."""
     return hash_of_core(canonical(_event_fields(event)))
@@ -208,6 +275,8 @@ def encode_acknowledgement(ack: Acknowledgement, *, signer: Signer | None = None
         body["head"] = ack.head
     if ack.consumer:
         body["consumer"] = ack.consumer
+    if ack.batch:
+        body["batch"] = ack.batch
     return _signed(body, signer)
 
 
@@ -219,6 +288,7 @@ def decode_acknowledgement(payload: bytes) -> Acknowledgement:
         up_to=whole(body, "up_to", low=0),
         head=None if body.get("head") is None else matching(body, "head", HEX64),
         consumer=text(body, "consumer", WORD_LIMIT) if body.get("consumer") else "",
+        batch=0 if body.get("batch") is None else whole(body, "batch", low=0),
     )
 
 
@@ -229,6 +299,8 @@ def encode_resend(resend: Resend, *, signer: Signer | None = None) -> bytes:
         body["to"] = resend.to_seq
     if resend.epoch is not None:
         body["epoch"] = resend.epoch
+    if resend.batch:
+        body["batch"] = resend.batch
     return _signed(body, signer)
 
 
@@ -239,6 +311,7 @@ def decode_resend(payload: bytes) -> Resend:
         from_seq=whole(body, "from", low=1),
         to_seq=None if body.get("to") is None else whole(body, "to", low=1),
         epoch=None if body.get("epoch") is None else matching(body, "epoch", EPOCH),
+        batch=0 if body.get("batch") is None else whole(body, "batch", low=0),
     )
 
 
@@ -281,7 +354,9 @@ def encode_state(state: KioskState) -> bytes:
         "seq": state.seq,
         "history_from": state.history_from,
         "backlog": state.backlog,
+        "laid_aside": state.laid_aside or None,
         "last_error": state.last_error,
+        "second_copy": state.second_copy,
         "at": state.at,
     }
     return canonical({"schema": SCHEMA} | {key: value for key, value in fields.items() if value is not None})
@@ -301,7 +376,9 @@ def decode_state(payload: bytes) -> KioskState:
         seq=None if body.get("seq") is None else whole(body, "seq", low=0),
         history_from=None if body.get("history_from") is None else whole(body, "history_from", low=1),
         backlog=None if body.get("backlog") is None else whole(body, "backlog", low=0),
+        laid_aside=None if body.get("laid_aside") is None else whole(body, "laid_aside", low=0),
         last_error=None if body.get("last_error") is None else text(body, "last_error", WORDS_LIMIT),
+        second_copy=None if body.get("second_copy") is None else text(body, "second_copy", WORDS_LIMIT),
         at=None if body.get("at") is None else text(body, "at", WORD_LIMIT),
     )
 

@@ -11,13 +11,14 @@ ACCESS_LIST = """\
 # A kiosk writes its own events and state and reads what is meant for it. %u is the common name of its
 # certificate, <site>/<kiosk>, which is exactly its place in the topics.
 pattern write glancein/v1/%u/event
+pattern write glancein/v1/%u/batch
 pattern write glancein/v1/%u/state
 pattern read glancein/v1/%u/ack
 pattern read glancein/v1/%u/refuse
 pattern read glancein/v1/%u/resend
 """
 
-SAID = ("event", "state")  # by a kiosk
+SAID = ("event", "batch", "state")  # by a kiosk
 TOLD = ("ack", "refuse", "resend")  # to a kiosk
 # What each kind does, what it reads, what it writes.
 MAY = {
@@ -65,6 +66,7 @@ bridge_certfile {home}/broker.crt
 bridge_keyfile {home}/broker.key
 bridge_tls_version tlsv1.3
 topic glancein/v1/+/+/event out 1
+topic glancein/v1/+/+/batch out 1
 topic glancein/v1/+/+/state out 1
 topic glancein/v1/+/+/ack in 1
 topic glancein/v1/+/+/refuse in 1
