@@ -20,6 +20,8 @@ from glancein_training.packs import STORED_PX
 MODEL = Path(__file__).parents[2] / "device/glancein/models/embedder/model.tflite"
 
 
+@pytest.mark.heavy
+@pytest.mark.filterwarnings("ignore")  # the converter's own dependencies warn about each other
 def test_speed_is_a_line_of_json_for_each_network() -> None:
     """Depthwise layers and another input size are converted too, in one piece for the runtime."""
     result = CliRunner().invoke(app, ["speed", "glance-33-64px", "mobilefacenet-64px"])

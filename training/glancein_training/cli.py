@@ -9,13 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from glancein.errors import GlanceinError, InputError
+
+if TYPE_CHECKING:
+    from glancein_training.evaluate.cross import Crossed
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 out_console = Console()
@@ -202,6 +205,65 @@ def distill(
     with errors_in_words():
         config = with_settings(distillation.Config(), settings or [])
         distillation.run(config, out, cache, minutes=minutes, decay=decay, compiled=compiled)
+
+
+@app.command()
+def harmonic(
+    out: Annotated[Path, typer.Argument(help="folder of the run: checkpoint.pt, config.json, harmonic.json")],
+    settings: Set = None,
+    cache: Annotated[Path, typer.Option(help="decoded crops and features")] = CACHE,
+) -> None:
+    """Fit a new network to an old one's vectors, so that old templates still match; and what it costs."""
+    from glancein_training import harmonic as harmony  # noqa: PLC0415  # torch takes seconds
+    from glancein_training.configuration import with_settings  # noqa: PLC0415  # as above
+
+    with errors_in_words():
+        show_cross(harmony.run(with_settings(harmony.Config(), settings or []), out, cache))
+
+
+@app.command()
+def cross(
+    old: Annotated[Path, typer.Argument(help="FILE.npz of the network that made the templates")],
+    new: Annotated[Path, typer.Argument(help="FILE.npz of the network that looks, same pictures")],
+    *,
+    labels: Labels = None,
+    split: Split = "",
+    half: Half = "all",
+    resamples: Annotated[int, typer.Option(min=2)] = 100,
+    seed: int = 0,
+) -> None:
+    """True accepts when one network enrolled and another one looks."""
+    from glancein_training.evaluate import command  # noqa: PLC0415  # matplotlib takes seconds
+    from glancein_training.evaluate.compare import in_order  # noqa: PLC0415  # as above
+    from glancein_training.evaluate.cross import cross as measure  # noqa: PLC0415  # as above
+    from glancein_training.evaluate.faces import read_faces  # noqa: PLC0415  # as above
+
+    with errors_in_words():
+        faces = [
+            command.chosen_faces(
+                read_faces(path, labels=labels),
+                command.Request(path, labels=labels, split=split, half=half),
+                seed=seed,
+            )
+            for path in (old, new)
+        ]
+        new_faces = in_order(faces[1], new.stem, (old.stem, faces[0]))
+        show_cross(measure(faces[0], new_faces, resamples=resamples, seed=seed))
+
+
+def show_cross(found: Crossed) -> None:
+    """Three lines: both old, both new, and one of each."""
+    from glancein_training.evaluate.report import percent  # noqa: PLC0415  # matplotlib takes seconds
+
+    table = Table("true accepts", *(f"FAR {rate}" for rate in found.new_new), title="95 % interval by people")
+    for name, rows in (
+        ("old templates, old looks", found.old_old),
+        ("new templates, new looks", found.new_new),
+        ("old templates, new looks", found.new_old),
+    ):
+        table.add_row(name, *(percent(rate) for rate in rows.values()))
+    table.columns[0].no_wrap = True
+    out_console.print(table)
 
 
 @app.command()

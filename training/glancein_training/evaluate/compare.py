@@ -34,12 +34,12 @@ def compare(named: Sequence[tuple[str, Faces]], *, gallery: int, resamples: int,
     Resamples and galleries are the same for all, so a difference's interval is far narrower than the figures'
     own. Raises InputError if the pictures differ; their order may.
     """
-    named = [(name, _in_order(faces, name, named[0])) for name, faces in named]
+    named = [(name, in_order(faces, name, named[0])) for name, faces in named]
     measured = [_measure(faces, gallery=gallery, resamples=resamples, seed=seed) for _, faces in named]
     return [_against(name, this, measured[0]) for (name, _), this in zip(named, measured, strict=True)]
 
 
-def _in_order(faces: Faces, name: str, first: tuple[str, Faces]) -> Faces:
+def in_order(faces: Faces, name: str, first: tuple[str, Faces]) -> Faces:
     """The same faces in the first one's order."""
     if not np.array_equal(np.sort(faces.path), np.sort(first[1].path)):
         raise InputError(f"{name} holds other pictures than {first[0]}; embed the same ones")
