@@ -208,6 +208,33 @@ def distill(
 
 
 @app.command()
+def patches(
+    checkpoint: Annotated[Path, typer.Argument(help="checkpoint.pt of a run, or kept weights")],
+    images: Annotated[Path, typer.Argument(help="a pack, or the folder that --landmarks were found in")],
+    out: Annotated[Path, typer.Option(help="PNG to write; it shows faces")],
+    *,
+    landmarks: Annotated[Path | None, typer.Option(help="FILE.npz of `glancein embed IMAGES`")] = None,
+    most: Annotated[int, typer.Option(help="look at this many pictures of a pack", min=1)] = 1000,
+    channels: Annotated[int, typer.Option(help="channels of each layer", min=1)] = 8,
+    count: Annotated[int, typer.Option(help="patches of each channel", min=1)] = 4,
+    cache: Annotated[Path, typer.Option(help="decoded crops")] = CACHE,
+) -> None:
+    """What each layer sees: the patches that excite its most selective channels, as one picture."""
+    import numpy as np  # noqa: PLC0415  # beside its only use
+
+    from glancein_training import packs, people  # noqa: PLC0415  # torch takes seconds
+    from glancein_training import patches as seen  # noqa: PLC0415  # as above
+    from glancein_training.checkpoints import load_network  # noqa: PLC0415  # as above
+
+    with errors_in_words():
+        network = load_network(checkpoint)
+        crops = people.load_people(images, landmarks) if landmarks else packs.load(images, cache=cache)
+        rows = np.sort(np.random.default_rng(0).permutation(len(crops))[:most])
+        seen.draw(network, crops.pixels[rows], out, channels=channels, count=count)
+    out_console.print(f"{out}", highlight=False)
+
+
+@app.command()
 def harmonic(
     out: Annotated[Path, typer.Argument(help="folder of the run: checkpoint.pt, config.json, harmonic.json")],
     settings: Set = None,

@@ -34,3 +34,7 @@ train evaluate "$RUN/badges.npz" --labels "$DATA/badges/people.csv" --enrol-from
 
 # Worse and worse looks against clean ones: JPEG, pixels between the eyes, blur, rotation, light (float weights).
 train robustness "$WEIGHTS" "$DATA/faces" --split val --half odd --people 40 --out "$RUN/robustness" --cache "$CACHE"
+
+# What a layer sees, on one portrait in the public domain: copy it to docs/models/embedder-layers.png.
+"$DEVICE_PYTHON" -m glancein embed device/glancein/demo_pictures/collins.jpg --out "$RUN/portrait.npz" --data "$RUN/home"
+train patches "$WEIGHTS" device/glancein/demo_pictures --landmarks "$RUN/portrait.npz" --out "$RUN/embedder-layers.png"
