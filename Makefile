@@ -24,7 +24,7 @@ check:
 
 faults:
 	@scripts/setup dev
-	@.venv/bin/python -m pytest tests/faults --heavy $(ARGS)
+	@.venv/bin/python -m pytest -n 3 --dist loadfile tests/faults tests/device/test_signatures.py --heavy $(ARGS)
 
 bench:
 	@scripts/setup kiosk

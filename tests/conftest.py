@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,14 @@ def mosquitto() -> str:
     if program is None:
         pytest.skip("no mosquitto on this machine: sudo apt install mosquitto")
     return program
+
+
+@pytest.fixture
+def promises(request: pytest.FixtureRequest) -> Iterator[Promises]:
+    """Where a fault test writes down how many trials it made and how many failed."""
+    table = Promises()
+    yield table
+    request.node.user_properties += [("promise", asdict(promise)) for promise in table.kept.values()]
 
 
 @pytest.fixture

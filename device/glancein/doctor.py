@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ SOON_DAYS = 30  # a certificate that ends within a month wants somebody to act
 RENEW = "make a new one where the site's folder is: glancein site rotate"
 CAMERA_PATIENCE_S = 5.0
 BROKER_PATIENCE_S = 3.0
+COPY_PATIENCE_S = 0.5  # a kiosk that is recording just now copies an event a moment after its commit
 THERMAL = Path("/sys/class/thermal/thermal_zone0/temp")
 
 
@@ -86,9 +88,16 @@ def _database(home: Home) -> Iterator[Check]:
     with closing(wiring.open_ledger(home)) as ledger:
         backlog = ledger.position().backlog
         aside = ledger.laid_aside()
+        is_copied = ledger.is_all_copied()
+        if not is_copied:
+            time.sleep(COPY_PATIENCE_S)
+            is_copied = ledger.is_all_copied()
     yield Check(
         "database", State.WELL, f"{home.database}: {len(everybody)} people, {backlog} events unacknowledged"
     )
+    if not is_copied:
+        said = "events that wait have no second copy on this disk: if the database is damaged they are lost"
+        yield Check("second copy", State.WARNING, said, "check the card and free some space; keep a copy")
     for one in aside[:FEW]:
         said = f"number {one.event.seq} of {one.at:.10} was laid aside: {one.why}"
         yield Check("feed", State.WARNING, said, "put right what is said, then: glancein doctor --send-again")

@@ -14,6 +14,7 @@ from tests.contract.fake_ledger import FakeLedger
 from tests.device.brokers import wait_until
 from tests.device.postgres_server import PostgresServer
 from tests.device.punches import EPOCH, check_in, event, moment
+from tests.faults.promises import Promises
 
 from glancein.adapters.feed_mqtt import Feed, FeedRules
 from glancein.adapters.feed_store import SqliteFeedStore
@@ -27,6 +28,8 @@ from glancein.storage.feed_tables import FeedTables
 from glancein.types import Correction, Event, Moment, StreamKey, TimeFix, TroubleKind, Voided
 
 MUTANTS = 1000
+EVENTS = "mutated, replayed, foreign events: none accepted"
+WORDS = "mutated, replayed, foreign {}: none believed, no row wrongly deleted"
 DOOR = wire.kiosk_name("hq", "door")
 
 
@@ -130,7 +133,7 @@ def every_kind() -> list[Event]:
     return [first, second, third]
 
 
-def test_no_mutated_event_is_accepted(keys: Keys, store: FeedTables) -> None:
+def test_no_mutated_event_is_accepted(keys: Keys, store: FeedTables, promises: Promises) -> None:
     """A thousand changed, re-signed, foreign or replayed events of every kind: none is stored, none twice."""
     events = every_kind()
     sent = [wire.encode_event(one, signer=keys.kiosk) for one in events]
@@ -169,6 +172,7 @@ def test_no_mutated_event_is_accepted(keys: Keys, store: FeedTables) -> None:
     print(
         f"\n{len(messages)} forged, foreign or replayed events, accepted {len(stored) - 3}; {dict(counted)}"
     )
+    promises.record(EVENTS, trials=len(messages), failures=abs(len(stored) - len(events)))
     assert received == stored == events
     assert counted[TroubleKind.FORGED] + counted[TroubleKind.UNREADABLE] + counted[TroubleKind.FOREIGN] == (
         len(forged) + len(sent)
@@ -177,7 +181,7 @@ def test_no_mutated_event_is_accepted(keys: Keys, store: FeedTables) -> None:
     assert feed.counts.repeated == 19 * len(sent)
 
 
-def test_no_mutated_acknowledgement_takes_a_row_out(keys: Keys) -> None:
+def test_no_mutated_acknowledgement_takes_a_row_out(keys: Keys, promises: Promises) -> None:
     """A thousand changed, unsigned or strangers' acknowledgements: every row stays; the true one works."""
     ledger, broker = FakeLedger(), FakeBroker()
     for number in range(5):
@@ -209,12 +213,13 @@ def test_no_mutated_acknowledgement_takes_a_row_out(keys: Keys) -> None:
     publisher.stop(5)
 
     print(f"\n{len(forged)} forged acknowledgements, rows wrongly deleted {5 - left}")
+    promises.record(WORDS.format("acknowledgements"), trials=len(forged), failures=5 - left)
     assert counted
     assert left == 5
     assert emptied
 
 
-def test_no_mutated_refusal_lays_a_row_aside(keys: Keys) -> None:
+def test_no_mutated_refusal_lays_a_row_aside(keys: Keys, promises: Promises) -> None:
     """A thousand changed, unsigned or strangers' refusals: nothing is laid aside or recorded anew."""
     ledger, broker = FakeLedger(), FakeBroker()
     for number in range(5):
@@ -250,13 +255,17 @@ def test_no_mutated_refusal_lays_a_row_aside(keys: Keys) -> None:
     taken = wait_until(lambda: len(ledger.laid_aside()) == 1)
     publisher.stop(5)
 
-    print(f"\n{len(forged)} forged refusals, accepted {5 - len(left) + len(aside) + (after != epoch)}")
+    wrong = 5 - len(left) + len(aside) + (after != epoch)
+    print(f"\n{len(forged)} forged refusals, accepted {wrong}")
+    promises.record(WORDS.format("refusals"), trials=len(forged), failures=wrong)
     assert counted
     assert (left, aside, after) == (waiting, [], epoch)
     assert taken
 
 
-def test_no_mutated_stand_in_makes_a_consumer_pass_over_an_event(keys: Keys, store: FeedTables) -> None:
+def test_no_mutated_stand_in_makes_a_consumer_pass_over_an_event(
+    keys: Keys, store: FeedTables, promises: Promises
+) -> None:
     """Whoever could say "this one does not come" could make a kiosk forget it: a signature is needed too."""
     first = event()
     second = replace(first, seq=2, previous_hash=wire.event_hash(first))
@@ -284,7 +293,9 @@ def test_no_mutated_stand_in_makes_a_consumer_pass_over_an_event(keys: Keys, sto
     feed._connect = connect  # type: ignore[assignment]  # the events come right after subscribing
     received = [one.event for one in feed]
 
-    print(f"\n{len(forged)} forged stand-ins, accepted {feed.counts.of[TroubleKind.LEFT_OUT]}")
+    wrong = feed.counts.of[TroubleKind.LEFT_OUT]
+    print(f"\n{len(forged)} forged stand-ins, accepted {wrong}")
+    promises.record(WORDS.format("stand-ins"), trials=len(forged), failures=wrong)
     assert received == [first]
     assert feed.counts.of[TroubleKind.LEFT_OUT] == 0
     assert store.heads()[StreamKey("door", EPOCH)].seq == 1

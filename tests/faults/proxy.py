@@ -24,6 +24,10 @@ class Faults:
     """How often each fault happens, as a share of the packets it can happen to, in both directions."""
 
     swallow: float = 0.0  # a PUBLISH is answered with PUBACK and passed on to nobody
+    refuse_with: int = (
+        0  # not 0: the reason code that a PUBLISH of events is answered with, and passed on to nobody
+    )
+    refuse_what: bytes = b""  # only those that hold this
     lose_puback: float = 0.0
     twice: float = 0.0  # a PUBLISH or PUBACK is passed on twice
     overtake: float = 0.0  # a PUBLISH or PUBACK waits until the next packet has passed
@@ -51,6 +55,12 @@ class Packet:
             return None
         after_topic = 2 + int.from_bytes(self.body[:2], "big")
         return self.body[after_topic : after_topic + 2]
+
+    @property
+    def is_of_events(self) -> bool:
+        """True for a PUBLISH of an event, or of several."""
+        end = 2 + int.from_bytes(self.body[:2], "big")
+        return self.kind == PUBLISH and self.body[2:end].endswith((b"/event", b"/batch"))
 
 
 @dataclass(slots=True)
@@ -168,6 +178,14 @@ class MqttProxy:
         faults = self.faults
         if packet.kind not in {PUBLISH, PUBACK}:
             await self._write(way, packet)
+        elif (
+            packet.id is not None
+            and faults.refuse_with
+            and packet.is_of_events
+            and faults.refuse_what in packet.raw
+        ):
+            self.done["refused"] += 1
+            way.back.write(bytes([PUBACK << 4, 3]) + packet.id + bytes([faults.refuse_with]))
         elif packet.id is not None and self._happens("swallowed", faults.swallow):
             way.back.write(bytes([PUBACK << 4, 2]) + packet.id)
         elif packet.kind == PUBACK and self._happens("lost PUBACK", faults.lose_puback):

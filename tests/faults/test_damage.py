@@ -304,6 +304,35 @@ def test_second_copy_that_cannot_be_written_stops_nobody_and_catches_up(
     again.close()
 
 
+def test_what_had_no_second_copy_gets_one_after_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kiosk that died while the copy could not be written: any process tells it, the next makes it good."""
+    path = tmp_path / "kiosk.db"
+    ledger = opened(path)
+    events = [ledger.record(check_in("E1"))]
+
+    def fail(descriptor: int) -> None:
+        raise OSError(28, f"No space left on {descriptor}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.pwrite", lambda descriptor, *_: fail(descriptor))
+        events += [ledger.record(check_in(f"E{number}", at=moment(number))) for number in (2, 3)]
+    assert "No space left" in str(ledger.tail_problem)
+    ledger.close()
+    again = opened(path)
+    before = again.is_all_copied()
+    events.append(again.record(check_in("E4", at=moment(4))))
+    after = again.is_all_copied()
+    again.close()
+    path.unlink()
+
+    saved = opened(path)
+    assert (before, after) == (False, True)
+    assert saved.pending(9) == events
+    saved.close()
+
+
 def test_two_processes_keep_their_own_files(tmp_path: Path) -> None:
     """The kiosk and the desk record in one database; neither deletes what the other writes to."""
     path = tmp_path / "kiosk.db"
