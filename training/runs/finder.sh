@@ -8,7 +8,7 @@ export PYTHONPATH=device:training:convert OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASS
 SETTING="data=\"$DATA/finder\""
 
 python -m glancein_training.finder.train "$RUN" --set "$SETTING" --set width_px=192 --set height_px=144 \
-    --choice largest_px=140 --minutes "${STABLE_MINUTES:-20}"
+    --set choice.largest_px=140 --minutes "${STABLE_MINUTES:-20}"
 python -m glancein_training.finder.train "$RUN" --set "$SETTING" --decay
 python -m glancein_training.finder.weights "$RUN/checkpoint.pt" training/weights/finder.pt
 python -m glancein_training.finder.landmarks "$RUN/second" --set "data=\"$DATA\""

@@ -11,9 +11,8 @@ import csv
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,13 +20,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from glancein.errors import InputError
 from glancein_training.averaging import follow
+from glancein_training.checkpoints import read_checkpoint, write_checkpoint
+from glancein_training.configuration import with_settings
 from glancein_training.finder import data, measures, predict
 from glancein_training.finder.disturb import Strength, disturb
 from glancein_training.finder.network import FAMILY, STRIDES, Finder
 from glancein_training.finder.scenes import Choice, compose
 from glancein_training.finder.targets import Target, Weights, loss, make_target
+from glancein_training.muon import Muon
 from glancein_training.networks import to_network_floats
+from glancein_training.schedule import share_of_rate
 
 Losses = NDArray[np.float64]  # (3,) of score, box, landmarks
 
@@ -58,7 +62,7 @@ class State:
 
     network: Finder
     average: Finder
-    optimiser: torch.optim.Optimizer
+    optimisers: tuple[torch.optim.Optimizer, ...]
     scenes: int = 0
     decay_from: int | None = None
 
@@ -93,26 +97,28 @@ def cv2_seed(number: int) -> None:
     cv2.setRNGSeed(number % 2**31)
 
 
-def rate_at(scenes: int, config: Config, decay_from: int | None) -> float:
-    """Share of the full learning rate after so many scenes: warm-up, stable, then down to a hundredth."""
-    warm = min(1.0, (scenes + config.batch) / config.warm_up_scenes)
-    if decay_from is None:
-        return warm
-    done = min(1.0, (scenes - decay_from) / max(1, config.decay_scenes))
-    return warm * max(0.01, 1 - done)
-
-
 def build(config: Config) -> State:
     """Fresh networks and optimiser."""
     torch.manual_seed(config.seed)
     network = Finder(FAMILY[config.network]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     average = Finder(FAMILY[config.network]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as above
     average.load_state_dict(network.state_dict())
+    return State(network, average, optimisers(network, config))
+
+
+def optimisers(network: nn.Module, config: Config) -> tuple[torch.optim.Optimizer, ...]:
+    """Muon for the convolutions of the body, AdamW for the heads, the biases and the normalisation."""
+    inner = [p for name, p in network.named_parameters() if p.ndim > 1 and not name.startswith("heads")]
+    heads = [p for name, p in network.named_parameters() if p.ndim > 1 and name.startswith("heads")]
+    others = [p for p in network.parameters() if p.ndim <= 1]
     groups = [
-        {"params": [p for p in network.parameters() if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": heads, "weight_decay": config.weight_decay},
+        {"params": others, "weight_decay": 0.0},
     ]
-    return State(network, average, torch.optim.AdamW(groups, lr=config.rate))
+    return (
+        Muon(inner, lr=config.rate, weight_decay=config.weight_decay),
+        torch.optim.AdamW(groups, lr=config.rate),
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -124,42 +130,45 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=JSON", help="one setting of Config"
     )
-    parser.add_argument(
-        "--choice", action="append", default=[], metavar="NAME=JSON", help="one setting of Choice"
-    )
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after this long, with a checkpoint")
     parser.add_argument("--decay", action="store_true", help="start the decay from the latest checkpoint")
     parser.add_argument("--decay-after", type=float, default=1e9, help="start the decay after these minutes")
+    parser.add_argument("--start-from", type=Path, metavar="FILE", help="begin a fresh run with kept weights")
     parser.add_argument("--workers", type=int, default=1, help="processes that draw scenes")
     parser.add_argument(
         "--threads", type=int, default=1, help="threads of the network; more than free cores is slower"
     )
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
-    config = replace(Config(), **settings(args.set))
-    config = replace(config, choice=replace(config.choice, **settings(args.choice)))
+    config = with_settings(Config(), args.set)
     run(
         config,
         args.out,
         minutes=args.minutes,
         decay_after=0.0 if args.decay else args.decay_after,
         workers=args.workers,
+        start_from=args.start_from,
     )
     return 0
 
 
-def settings(items: Sequence[str]) -> dict[str, Any]:
-    """``NAME=JSON`` pairs; Any: the kind is that of the configuration's field."""
-    return {name: json.loads(value) for name, value in (item.split("=", 1) for item in items)}
-
-
-def run(config: Config, out: Path, *, minutes: float, decay_after: float, workers: int) -> None:
-    """Train until the decay is over or the time is up."""
+def run(
+    config: Config,
+    out: Path,
+    *,
+    minutes: float,
+    decay_after: float,
+    workers: int,
+    start_from: Path | None = None,
+) -> None:
+    """Train until the decay is over or the time is up; a checkpoint in ``out`` is continued."""
     state = build(config)
     checkpoint = out / "checkpoint.pt"
     out.mkdir(parents=True, exist_ok=True)
     if checkpoint.exists():
         restore(state, checkpoint)
+    elif start_from is not None:
+        adopt(state, start_from)
     (out / "config.json").write_text(json.dumps(asdict(config), indent=1), encoding="utf-8")
     pictures = data.load(Path(config.data), "train")
     held_back = data.load(Path(config.data), "val")
@@ -170,22 +179,8 @@ def run(config: Config, out: Path, *, minutes: float, decay_after: float, worker
         if state.decay_from is None and time.monotonic() - started >= 60 * decay_after:
             state.decay_from = state.scenes
         pixels, targets = next(stream)
-        share = rate_at(state.scenes, config, state.decay_from)
-        for group in state.optimiser.param_groups:
-            group["lr"] = config.rate * share
-        state.network.train()
-        outputs = state.network(to_network_floats(pixels).contiguous(memory_format=torch.channels_last))
-        parts = loss(outputs, targets, config.weights)
-        state.optimiser.zero_grad()
-        torch.stack(parts).sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        nn.utils.clip_grad_norm_(state.network.parameters(), 10.0)
-        state.optimiser.step()
-        follow(
-            state.average, state.network, min(config.average_decay, 1 - 1 / (1 + state.scenes / config.batch))
-        )
-        state.scenes += config.batch
+        sums += step(state, pixels, targets, config)
         seen += config.batch
-        sums += [part.item() for part in parts]
         over = state.decay_from is not None and state.scenes - state.decay_from >= config.decay_scenes
         if seen >= 6_400 or over:
             note(out, held_back, state, sums * config.batch / seen, seen / (time.monotonic() - noted))
@@ -194,6 +189,32 @@ def run(config: Config, out: Path, *, minutes: float, decay_after: float, worker
         if over:
             break
     save(state, checkpoint, config)
+
+
+def step(state: State, pixels: Tensor, targets: tuple[Target, ...], config: Config) -> Losses:
+    """One update of network and running average; the three losses."""
+    share = share_of_rate(
+        state.scenes,
+        batch=config.batch,
+        warm_up=config.warm_up_scenes,
+        decay=config.decay_scenes,
+        decay_from=state.decay_from,
+    )
+    for optimiser in state.optimisers:
+        optimiser.zero_grad()
+        for group in optimiser.param_groups:
+            group["lr"] = config.rate * share
+    state.network.train()
+    outputs = state.network(to_network_floats(pixels).contiguous(memory_format=torch.channels_last))
+    parts = loss(outputs, targets, config.weights)
+    torch.stack(parts).sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    nn.utils.clip_grad_norm_(state.network.parameters(), 10.0)
+    for optimiser in state.optimisers:
+        optimiser.step()
+    steps = state.scenes / config.batch
+    follow(state.average, state.network, min(config.average_decay, 1 - 1 / (1 + steps)))
+    state.scenes += config.batch
+    return np.array([part.item() for part in parts])
 
 
 def batches(scenes: Scenes, first: int, workers: int) -> Iterator[tuple[Tensor, tuple[Target, ...]]]:
@@ -217,7 +238,7 @@ def note(out: Path, held_back: Sequence[data.Picture], state: State, losses: Los
         },
         **report.brief(),
         "scenes_per_s": round(speed, 1),
-        "rate": state.optimiser.param_groups[0]["lr"],
+        "rate": state.optimisers[0].param_groups[0]["lr"],
     }
     path = out / "curve.csv"
     fresh = not path.exists()
@@ -231,30 +252,40 @@ def note(out: Path, held_back: Sequence[data.Picture], state: State, losses: Los
 
 def save(state: State, path: Path, config: Config) -> None:
     """Write the checkpoint whole or not at all."""
-    part = path.with_suffix(".part")
-    torch.save(
+    write_checkpoint(
         {
             "network": config.network,
             "weights": state.network.state_dict(),
             "average": state.average.state_dict(),
-            "optimiser": state.optimiser.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in state.optimisers],
             "scenes": state.scenes,
             "decay_from": state.decay_from,
             "config": asdict(config),
         },
-        part,
+        path,
     )
-    part.replace(path)
 
 
 def restore(state: State, path: Path) -> None:
-    """Continue from a checkpoint."""
-    stored = torch.load(path, weights_only=True)
+    """Continue from a checkpoint. Raises InputError if it is damaged or another optimiser's."""
+    stored = read_checkpoint(path)
+    if len(stored.get("optimisers", ())) != len(state.optimisers):
+        raise InputError(
+            f"{path} was trained with another optimiser; take a fresh folder and --start-from it"
+        )
     state.network.load_state_dict(stored["weights"])
     state.average.load_state_dict(stored["average"])
-    state.optimiser.load_state_dict(stored["optimiser"])
+    for optimiser, kept in zip(state.optimisers, stored["optimisers"], strict=True):
+        optimiser.load_state_dict(kept)
     state.scenes = stored["scenes"]
     state.decay_from = stored["decay_from"]
+
+
+def adopt(state: State, path: Path) -> None:
+    """Begin with the averaged weights of a checkpoint or of the repository; the optimiser starts anew."""
+    stored = read_checkpoint(path)
+    for network in (state.network, state.average):
+        network.load_state_dict(stored["average"])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,88 @@
+"""A training run of the finder: its rate, and that it continues where it stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from glancein.errors import InputError
+from glancein_training.finder import data
+from glancein_training.finder.train import Config, Scenes, State, adopt, build, restore, save, step
+from glancein_training.schedule import share_of_rate
+
+SMALL = Config(network="finder-24", width_px=64, height_px=48, batch=2, warm_up_scenes=8)
+
+
+def picture() -> data.Picture:
+    """Noise in which a label says there is a face."""
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3)).astype(np.uint8)
+    points = np.array([[[34, 24], [46, 24], [40, 32], [35, 38], [45, 38]]], np.float32)
+    return data.Picture(
+        "noise", pixels, data.Labels(np.array([[28, 14, 24, 32]], np.float32), points, np.ones(1, np.float32))
+    )
+
+
+def trained(state: State, numbers: range) -> State:
+    """The state after these batches."""
+    scenes = Scenes([picture()], SMALL)
+    for number in numbers:
+        step(state, *scenes[number], SMALL)
+    return state
+
+
+def test_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:
+    """Four steps in one go, or two, a checkpoint, and two: the same weights."""
+    torch.set_num_threads(1)
+    whole = trained(build(SMALL), range(0, 8, 2))
+    save(trained(build(SMALL), range(0, 4, 2)), tmp_path / "checkpoint.pt", SMALL)
+    again = build(SMALL)
+
+    restore(again, tmp_path / "checkpoint.pt")
+    trained(again, range(4, 8, 2))
+
+    assert again.scenes == whole.scenes == 8
+    for name, tensor in again.network.state_dict().items():
+        assert torch.equal(tensor, whole.network.state_dict()[name]), name
+
+
+def test_fresh_run_can_begin_with_kept_weights(tmp_path: Path) -> None:
+    """The average becomes network and average; the count starts anew."""
+    save(trained(build(SMALL), range(0, 4, 2)), tmp_path / "kept.pt", SMALL)
+    state = build(SMALL)
+
+    adopt(state, tmp_path / "kept.pt")
+
+    kept = torch.load(tmp_path / "kept.pt", weights_only=True)["average"]
+    assert all(torch.equal(kept[name], tensor) for name, tensor in state.network.state_dict().items())
+    assert state.scenes == 0
+
+
+def test_checkpoint_of_another_optimiser_is_refused(tmp_path: Path) -> None:
+    """What AdamW alone left cannot be continued with Muon."""
+    torch.save({"network": "finder-24", "optimisers": []}, tmp_path / "checkpoint.pt")
+
+    with pytest.raises(InputError, match="another optimiser"):
+        restore(build(SMALL), tmp_path / "checkpoint.pt")
+
+
+@pytest.mark.parametrize(
+    ("seen", "decay_from", "share"),
+    [
+        (0, None, 0.1),
+        (90, None, 1.0),
+        (5000, None, 1.0),
+        (5250, 5000, 0.5),
+        (5500, 5000, 0.01),
+        (9000, 5000, 0.01),
+    ],
+)
+def test_rate_warms_up_stays_and_falls_to_a_hundredth(
+    seen: int, decay_from: int | None, share: float
+) -> None:
+    """Warm-up over 100 examples, a decay over 500 once it has begun."""
+    assert share_of_rate(seen, batch=10, warm_up=100, decay=500, decay_from=decay_from) == pytest.approx(
+        share
+    )
