@@ -1,0 +1,35 @@
+"""What the laboratory's commands share: how they print, how they fail, and options that several take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from glancein.errors import GlanceinError, InputError
+
+out_console = Console()
+error_console = Console(stderr=True)
+
+CACHE = Path.home() / ".cache/glancein"
+Labels = Annotated[Path | None, typer.Option(help="labels.csv with path and identity (or id), split, groups")]
+Split = Annotated[str, typer.Option(help="only this split of the labels; others pad the galleries")]
+Half = Annotated[str, typer.Option(help="even (to choose on), odd (to report on) or all people")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE of the configuration; repeatable")]
+
+
+@contextmanager
+def errors_in_words() -> Iterator[None]:
+    """Ours and missing files as one line and an exit code, without a traceback."""
+    try:
+        yield
+    except FileNotFoundError as err:
+        error_console.print(f"glancein-train: there is no {err.filename}", highlight=False, markup=False)
+        raise typer.Exit(InputError.exit_code) from None
+    except GlanceinError as err:
+        error_console.print(f"glancein-train: {err}", highlight=False, markup=False)
+        raise typer.Exit(err.exit_code) from None
