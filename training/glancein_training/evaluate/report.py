@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from glancein_training.evaluate import plots, structure
-from glancein_training.evaluate.bootstrap import Estimate
+from glancein_training.evaluate.bootstrap import Estimate, person_weights
 from glancein_training.evaluate.calibration import Limit, limits_by_gallery
 from glancein_training.evaluate.faces import Bools, Faces
 from glancein_training.evaluate.groups import GroupRates, rates_by_group
@@ -68,9 +68,9 @@ class Report:
     open_set: list[OpenSet]
     limits: list[Limit]
     groups: list[GroupRates]
-    neighbours: dict[str, float] = field(default_factory=dict)
+    neighbours: dict[str, Estimate] = field(default_factory=dict)
     clusters: list[structure.Clustering] = field(default_factory=list)
-    templates: dict[str, float] = field(default_factory=dict)
+    templates: dict[str, Estimate] = field(default_factory=dict)
 
 
 def measure(
@@ -92,6 +92,7 @@ def measure(
     limit = float(thresholds_at(pairs.impostor(), (COMMON_RATE,))[0])
     bench = Bench(faces, padding)
     detail = plan.with_structure and listed is None
+    few = person_weights(len(faces.people), min(plan.resamples, 50), seed=plan.seed)
     return Report(
         pictures=len(faces),
         people=len(faces.people),
@@ -102,11 +103,13 @@ def measure(
         open_set=_open_sets(bench, plan, enrol) if listed is None else [],
         limits=_limits(bench, pairs, plan) if listed is None else [],
         groups=rates_by_group(faces, pairs, limit, resamples=min(plan.resamples, 50), seed=plan.seed),
-        neighbours={str(k): structure.nearest_neighbours(faces, k) for k in (1, 5)} if detail else {},
+        neighbours={str(k): structure.nearest_neighbours(faces, k, weights=few) for k in (1, 5)}
+        if detail
+        else {},
         clusters=structure.cluster(faces.sample(200, seed=plan.seed), limit_cos=limit, seed=plan.seed)
         if detail
         else [],
-        templates=structure.template_sizes(faces, COMMON_RATE, seed=plan.seed) if detail else {},
+        templates=structure.template_sizes(faces, COMMON_RATE, weights=few, seed=plan.seed) if detail else {},
     )
 
 
@@ -252,7 +255,7 @@ def groups_table(rows: Sequence[GroupRates]) -> str:
 
 def structure_table(report: Report) -> str:
     """Neighbours, clusters and template sizes in one table."""
-    rows = [(f"{k} nearest neighbours right", f"{100 * v:.2f} %") for k, v in report.neighbours.items()]
+    rows = [(f"{k} nearest neighbours right", percent(v)) for k, v in report.neighbours.items()]
     rows += [
         (
             f"{c.method}, {c.clusters} clusters",
@@ -260,9 +263,7 @@ def structure_table(report: Report) -> str:
         )
         for c in report.clusters
     ]
-    rows += [
-        (f"true accepts with templates of {name}", f"{100 * v:.2f} %") for name, v in report.templates.items()
-    ]
+    rows += [(f"true accepts with templates of {name}", percent(v)) for name, v in report.templates.items()]
     return table(("", ""), rows) if rows else ""
 
 

@@ -11,8 +11,9 @@ from sklearn.decomposition import TruncatedSVD  # type: ignore[import-untyped]  
 from sklearn.manifold import TSNE  # type: ignore[import-untyped]  # it ships none
 from sklearn.metrics import adjusted_rand_score, pair_confusion_matrix  # type: ignore[import-untyped]  # it ships none
 
+from glancein_training.evaluate.bootstrap import Estimate, Weights, estimate
 from glancein_training.evaluate.faces import Faces, Floats, Ints, cosines, unit_rows
-from glancein_training.evaluate.verification import all_pairs, true_accepts_at
+from glancein_training.evaluate.verification import all_pairs, resample_true_accepts, true_accepts_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +28,17 @@ class Clustering:
     pair_f: float
 
 
-def nearest_neighbours(faces: Faces, neighbours: int) -> float:
+def nearest_neighbours(faces: Faces, neighbours: int, *, weights: Weights) -> Estimate:
     """Share of pictures whose ``neighbours`` nearest others vote for their person; ties go to the nearer.
 
-    Leave one out; a picture without a face counts as wrong.
+    Leave one out; a picture without a face counts as wrong. The interval draws the people who are looked for.
     """
     scores = cosines(faces, faces)
     np.fill_diagonal(scores, -2)
     nearest = np.argsort(-scores, axis=1, kind="stable")[:, :neighbours]
-    right = [_vote(row) == own for row, own in zip(faces.identity[nearest], faces.identity, strict=True)]
-    return float(np.mean(np.array(right) & faces.found))
+    votes = [_vote(row) == own for row, own in zip(faces.identity[nearest], faces.identity, strict=True)]
+    right = np.array(votes) & faces.found
+    return estimate(float(right.mean()), [np.average(right, weights=w[faces.identity]) for w in weights])
 
 
 def _vote(people: Ints) -> int:
@@ -81,17 +83,19 @@ def smaller(vectors: Floats, width: int, *, seed: int) -> Floats:
     return unit_rows(np.asarray(TruncatedSVD(width, random_state=seed).fit_transform(vectors), np.float32))
 
 
-def template_sizes(faces: Faces, rate: float, *, seed: int) -> dict[str, float]:
+def template_sizes(faces: Faces, rate: float, *, weights: Weights, seed: int) -> dict[str, Estimate]:
     """True accepts at one false accept rate for templates as floats, as bytes, and with fewer dimensions."""
     width = faces.vector.shape[1]
     variants = {f"{width} floats": faces.vector, f"{width} bytes": as_bytes(faces.vector)}
     for fewer in (64, 32):
         if fewer < min(width, len(faces)):
             variants[f"{fewer} bytes (principal axes)"] = as_bytes(smaller(faces.vector, fewer, seed=seed))
-    return {
-        name: float(true_accepts_at(all_pairs(replace(faces, vector=v)), (rate,))[0])
-        for name, v in variants.items()
-    }
+    out = {}
+    for name, vectors in variants.items():
+        pairs = all_pairs(replace(faces, vector=vectors))
+        value = float(true_accepts_at(pairs, (rate,))[0])
+        out[name] = estimate(value, resample_true_accepts(pairs, weights, (rate,))[:, 0])
+    return out
 
 
 def map_of(faces: Faces, *, people: int, seed: int) -> tuple[NDArray[np.float32], Ints]:
