@@ -1,0 +1,132 @@
+"""The laboratory's verbs about frames, end to end on a pack of noise."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="the laboratory needs torch: pip install .[training]")
+pytest.importorskip("matplotlib", reason="the laboratory needs matplotlib: pip install .[training]")
+
+import torch
+from typer.testing import CliRunner
+
+from glancein_training.cli import app
+from glancein_training.frames.visits import Plan, Study, simulate
+from glancein_training.networks import FAMILY, Embedder
+
+WEIGHTS = Path(__file__).resolve().parents[3] / "training" / "weights"
+PLAN = {
+    "fit_people": 4,
+    "choose_people": 3,
+    "report_people": 5,
+    "report_visits": 1,
+    "frames": 2,
+    "chance": 0.5,
+}
+
+
+@pytest.fixture
+def tiny_weights(tiny_network: None, tmp_path: Path) -> Path:  # noqa: ARG001  # it enters the family
+    """A fresh tiny embedder with the axes of its target."""
+    torch.manual_seed(0)
+    path = tmp_path / "embedder.pt"
+    average = Embedder(FAMILY["tiny"]).state_dict()
+    torch.save({"network": "tiny", "average": average, "basis": torch.eye(24)[:, :8]}, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def kept_visits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where decoded crops and visits are kept between these tests."""
+    return tmp_path_factory.mktemp("cache")
+
+
+def options(data: Path, weights: Path, cache: Path) -> list[str]:
+    """The smallest study there is."""
+    words = ["--pack", str(data / "faces"), "--embedder", str(weights), "--cache", str(cache), "--json"]
+    words += ["--landmarks", str(WEIGHTS / "landmarks.pt"), "--resamples", "3", "--set", "seed=1"]
+    for name, value in PLAN.items():
+        words += ["--plan", f"{name}={value}"]
+    return words
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("rank", "epochs=1", "ranking.json", "plain mean"),
+        ("defects", "epochs=1", "defects.json", "plain measures, kiosk's limits"),
+        ("person-limit", "steps=2", "limits.json", "one limit for all"),
+    ],
+    ids=["rank", "defects", "person-limit"],
+)
+def test_study_prints_and_keeps_its_figures(
+    noise_data: Path, tiny_weights: Path, kept_visits: Path, tmp_path: Path, case: tuple[str, str, str, str]
+) -> None:
+    """The table as JSON, and the same rows beside the plan in the folder."""
+    verb, setting, file, first = case
+    given = options(noise_data, tiny_weights, kept_visits)
+
+    result = CliRunner().invoke(app, [verb, *given, "--set", setting, "--out", str(tmp_path / "out")])
+
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)
+    kept = json.loads((tmp_path / "out" / file).read_text(encoding="utf-8"))
+    assert kept["rows"] == rows
+    assert kept["report_people"] == PLAN["report_people"]
+    assert (rows[0].get("name") or rows[0]["judged"]["name"]) == first
+
+
+def test_style_prints_every_arm(noise_data: Path, tiny_weights: Path, kept_visits: Path) -> None:
+    """The network as it is and its three fine-tunes."""
+    given = [
+        "--pack",
+        str(noise_data / "faces"),
+        "--embedder",
+        str(tiny_weights),
+        "--cache",
+        str(kept_visits),
+    ]
+    for setting in ("images=4", "batch=2", "passes=1", "people=5", "half=all", "transfer.steps=1"):
+        given += ["--set", setting]
+
+    result = CliRunner().invoke(app, ["style", *given, "--resamples", "2", "--json"])
+
+    assert result.exit_code == 0, result.output
+    names = [row["name"] for row in json.loads(result.stdout)]
+    assert names == ["as it is", "fine-tuned: clean", "fine-tuned: restyled", "fine-tuned: disturbed"]
+
+
+def test_study_of_too_few_people_says_how_many_there_are(
+    noise_data: Path, tiny_weights: Path, kept_visits: Path
+) -> None:
+    """One line and exit code 2."""
+    given = options(noise_data, tiny_weights, kept_visits)
+
+    result = CliRunner().invoke(app, ["rank", *given, "--plan", "fit_people=50"])
+
+    assert result.exit_code == 2
+    assert "7 people to train on" in " ".join(result.output.split())
+
+
+def test_simulate_gives_the_same_visits_again(
+    noise_data: Path, tiny_weights: Path, kept_visits: Path
+) -> None:
+    """From the cache and afresh, frame by frame, with people kept apart."""
+    study = Study(noise_data / "faces", tiny_weights, WEIGHTS / "landmarks.pt", kept_visits, Plan(**PLAN))  # type: ignore[arg-type]  # numbers of two kinds
+
+    first = simulate(study)
+    for path in kept_visits.glob("visits-*/*.npz"):
+        path.unlink()
+    second = simulate(study)
+
+    for name, visits in first.items():
+        assert np.array_equal(visits.raw, second[name].raw)
+        assert np.array_equal(visits.wrong, second[name].wrong)
+        assert visits.raw.shape == (len(visits.person), PLAN["frames"], 8)
+    assert not set(map(tuple, first["fit"].template.tolist())) & set(
+        map(tuple, first["report"].template.tolist())
+    )
