@@ -17,7 +17,8 @@ from glancein_training.evaluate import structure
 from glancein_training.evaluate.bootstrap import person_weights
 from glancein_training.evaluate.command import Request, evaluate, find_padding
 from glancein_training.evaluate.contact_sheet import write_sheet
-from glancein_training.evaluate.faces import Floats, parity_of, read_faces, unit_rows
+from glancein_training.evaluate.faces import Faces, Floats, parity_of, read_faces, unit_rows
+from glancein_training.evaluate.groups import strangers_by_group
 from glancein_training.evaluate.pair_list import listed_pairs, read_pair_list
 from glancein_training.evaluate.report import Plan, measure
 from glancein_training.evaluate.verification import all_pairs
@@ -227,6 +228,24 @@ def test_cluster_agreement_of_known_partitions() -> None:
 
     # Joined: (0,1), (2,3), (2,4), (3,4); right among them (0,1), (3,4); wanted: 3 + 1.
     assert (found.pair_precision, found.pair_recall) == (0.5, 0.5)
+
+
+def test_strangers_false_matches_are_counted_inside_their_group() -> None:
+    """Two look-alikes in a group of four are one pair in six; a group without any has none."""
+    vectors = unit_rows(np.asarray(np.eye(8), np.float32))
+    vectors[1] = vectors[0]
+    vectors[4] = vectors[0]
+    group = np.array(["a"] * 4 + ["b"] * 4)
+    names = np.array([f"{k}.jpg" for k in range(8)])
+    found, split = np.ones(8, bool), np.array([""] * 8)
+    faces = Faces(names, found, vectors, np.arange(8), tuple(names.tolist()), split, {"group": group})
+
+    one, other = strangers_by_group(faces, 0.5, resamples=5, seed=0)
+
+    assert (one.group, one.people, other.group) == ("a", 4, "b")
+    assert one.false_match.value == pytest.approx(1 / 6)
+    assert other.false_match.value == 0
+    assert np.isnan(one.true_accept.value)
 
 
 def test_bytes_keep_directions() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from glancein_training.evaluate.bootstrap import Estimate, Weights, estimate, person_weights
-from glancein_training.evaluate.faces import Bools, Faces, Ints
+from glancein_training.evaluate.faces import Bools, Faces, Ints, cosines
 from glancein_training.evaluate.verification import Pairs
 
 
@@ -43,6 +43,28 @@ def rates_by_group(
                     true_accept=_share_above(pairs, inside & pairs.same, limit_cos, weights),
                 )
             )
+    return out
+
+
+def strangers_by_group(
+    strangers: Faces, limit_cos: float, *, resamples: int, seed: int, most: int = 1500
+) -> list[GroupRates]:
+    """False matches inside each group of people with one picture each; there is nobody to accept.
+
+    At most ``most`` people of a group are drawn.
+    """
+    out = []
+    for column, values in strangers.groups.items():
+        for group in sorted(set(values.tolist()) - {""}):
+            rows = np.random.default_rng(seed).permutation(np.flatnonzero(values == group))[:most]
+            some = strangers.take(rows)
+            left, right = np.triu_indices(len(some), 1)
+            scores = cosines(some, some)[left, right]
+            first, second = some.identity[left], some.identity[right]
+            pairs = Pairs(scores, first, second, len(some.people), left, right)
+            weights = person_weights(len(some.people), resamples, seed=seed)
+            rate = _share_above(pairs, ~pairs.same, limit_cos, weights)
+            out.append(GroupRates(column, group, len(some.people), rate, Estimate(float("nan"))))
     return out
 
 

@@ -15,7 +15,7 @@ from glancein_training.evaluate import plots, structure
 from glancein_training.evaluate.bootstrap import Estimate, person_weights
 from glancein_training.evaluate.calibration import Limit, limits_by_gallery
 from glancein_training.evaluate.faces import Bools, Faces
-from glancein_training.evaluate.groups import GroupRates, rates_by_group
+from glancein_training.evaluate.groups import GroupRates, rates_by_group, strangers_by_group
 from glancein_training.evaluate.identification import Bench, OpenSet, draw_galleries, identify
 from glancein_training.evaluate.verification import (
     Pairs,
@@ -68,6 +68,7 @@ class Report:
     open_set: list[OpenSet]
     limits: list[Limit]
     groups: list[GroupRates]
+    strangers: list[GroupRates]
     neighbours: dict[str, Estimate] = field(default_factory=dict)
     clusters: list[structure.Clustering] = field(default_factory=list)
     templates: dict[str, Estimate] = field(default_factory=dict)
@@ -103,6 +104,9 @@ def measure(
         open_set=_open_sets(bench, plan, enrol) if listed is None else [],
         limits=_limits(bench, pairs, plan) if listed is None else [],
         groups=rates_by_group(faces, pairs, limit, resamples=min(plan.resamples, 50), seed=plan.seed),
+        strangers=strangers_by_group(padding, limit, resamples=min(plan.resamples, 20), seed=plan.seed)
+        if padding is not None
+        else [],
         neighbours={str(k): structure.nearest_neighbours(faces, k, weights=few) for k in (1, 5)}
         if detail
         else {},
@@ -149,6 +153,7 @@ def write_html(
         ("Threshold by people enrolled", limits_table(report.limits)),
         ("", plots.picture(plots.limits_plot(report.limits)) if report.limits else ""),
         (f"Groups at the threshold of FAR {COMMON_RATE:g}", groups_table(report.groups)),
+        ("Strangers enrolled beside them, at the same threshold", groups_table(report.strangers)),
         ("Neighbours, clusters, templates", structure_table(report)),
     ]
     if report.clusters and plan.map_people:
