@@ -155,7 +155,7 @@ class MqttPublisher:
                 case Receipt():
                     session.dispatch.on_receipt(happening)
                 case Lost(why):
-                    session.dispatch.end()
+                    session.dispatch.end(why)
                     raise FeedError(f"lost the broker {self._address.url}: {why}")
 
     def _on_message(self, dispatch: Dispatch, message: Message) -> None:

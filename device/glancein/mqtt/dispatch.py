@@ -23,6 +23,13 @@ LOOK_EVERY_S = 5.0  # how long a row written by another process may wait to be n
 BATCH_WINDOWS = 5  # so many windows may be under way while batches are sent
 BATCH_REST_S = 60.0  # events go one by one for so long after a batch that was refused, or ended a connection
 
+# Some brokers end the connection for an event they will not take, and mosquitto answers one that exceeds its
+# message_size_limit with a code (0x95) that MQTT forbids there, which ends it too. So an event that was the
+# first without an answer so many times in a row is sent after all others, alone; and if the connection then
+# still ends so many times in all, the event is what ends it.
+SUSPECT_AFTER = 2
+GUILTY_AFTER = 5
+
 Key = tuple[str, int]  # epoch and number of an event
 
 
@@ -84,6 +91,9 @@ class Standing:
     sent_up_to: dict[str, int] = field(default_factory=dict)  # by epoch: what is beyond it is not about us
     contradicted: set[str] = field(default_factory=set)  # epochs of which the consumer knows other events
     batches_from_s: float = 0.0  # on the monotonic clock: no batches before
+    suspect: Key | None = None  # the first event without an answer when the last connection ended
+    suspicions: int = 0  # connections in a row that ended so
+    guilty: dict[Key, str] = field(default_factory=dict)  # what ends connections, and the words of it
 
     def complain(self, words: str) -> None:
         """Keep it for the state; the first of a row of complaints is a warning in the log."""
@@ -131,14 +141,13 @@ class Dispatch:
         keys = self._unanswered.pop(receipt.token, None)
         if keys is None:  # of the state topic: nobody need listen to it
             return
-        if not receipt.delivered:
+        if self.standing.suspect in keys:
+            self.standing.suspect = None
+        if receipt.delivered:
+            self._on_delivered(keys, receipt.token)
+        else:
             self._on_undelivered(keys, receipt)
-            return
-        self._has_passed = self._has_passed or bool(keys)
-        if self.rules.delivery is Delivery.PUBACK and receipt.token in self._in_flight.values():
-            self._confirmed.add(receipt.token)
-            self._take_out_confirmed()
-        self._leave_out()
+        self._send_suspect()
 
     def take_out(self, epoch: str, up_to: int) -> None:
         """Everything of the epoch up to this number has arrived."""
@@ -189,10 +198,20 @@ class Dispatch:
         """Something happened that is worth waiting for before anything is repeated."""
         self._progress_at = time.monotonic()
 
-    def end(self) -> None:
+    def end(self, why: str) -> None:
         """The connection is lost. Some brokers end it for what they do not allow."""
         if any(len(keys) > 1 for keys in self._unanswered.values()):
             self._rest_from_batches()
+        first = next((keys for keys in self._unanswered.values() if keys), ())
+        if len(first) != 1:
+            return
+        standing, key = self.standing, first[0]
+        standing.suspicions = standing.suspicions + 1 if key == standing.suspect else 1
+        standing.suspect = key
+        if standing.suspicions >= GUILTY_AFTER and self._has_passed:
+            standing.suspect = None
+            standing.guilty[key] = f"the broker ends the connection: {why}"
+            self.lay_aside(key, standing.guilty[key])
 
     def _has_room(self) -> bool:
         """True if there may be rows to send, and half the window is free for them."""
@@ -215,13 +234,28 @@ class Dispatch:
         window = self._window()
         events = self.record.pending(window)
         self._is_full = len(events) == window
-        due = [event for event in events if (event.epoch, event.seq) not in self._in_flight]
+        taken = self._in_flight.keys() | ({self.standing.suspect} if self._is_suspicious else set())
+        due = [event for event in events if (event.epoch, event.seq) not in taken]
         if due and not self._in_flight:
             self._progress_at = time.monotonic()
         is_backlog = len(events) > self.rules.window
         for token in self._send(due, self._batch_limit(self.batch_bytes) if is_backlog else 0):
             self._in_flight |= dict.fromkeys(self._unanswered[token], token)
         self.standing.in_flight = len(self._in_flight)
+
+    @property
+    def _is_suspicious(self) -> bool:
+        return self.standing.suspect is not None and self.standing.suspicions >= SUSPECT_AFTER
+
+    def _send_suspect(self) -> None:
+        """What may end the connection, once everything else has its answer."""
+        key = self.standing.suspect
+        if key is None or not self._is_suspicious or not self._has_passed or any(self._unanswered.values()):
+            return
+        event = next(iter(self.record.replay(*key, 1)), None)
+        if event is not None and event.seq == key[1]:
+            for token in self._send([event], 0):
+                self._in_flight[key] = token
 
     def _send_replay(self) -> None:
         """History somebody asked for, a window at a time, as fast as the broker takes it."""
@@ -243,6 +277,9 @@ class Dispatch:
         """Each event alone or, with a limit in bytes, as many in a packet as fit; the tokens."""
         together: list[tuple[Event, bytes]] = []
         for event in events:
+            if words := self.standing.guilty.get((event.epoch, event.seq)):
+                self._tell_left_out((event.epoch, event.seq), words)
+                continue
             payload = wire.encode_event(event, signer=self.rules.seal.sign)
             if together and sum(len(line) + 1 for _, line in together) + len(payload) > limit:
                 yield self._publish(together)
@@ -276,6 +313,13 @@ class Dispatch:
         self._in_flight.clear()
         self._progress_at = time.monotonic()
         self.news.set()
+
+    def _on_delivered(self, keys: tuple[Key, ...], token: int) -> None:
+        self._has_passed = self._has_passed or bool(keys)
+        if self.rules.delivery is Delivery.PUBACK and token in self._in_flight.values():
+            self._confirmed.add(token)
+            self._take_out_confirmed()
+        self._leave_out()
 
     def _on_undelivered(self, keys: tuple[Key, ...], receipt: Receipt) -> None:
         if len(keys) > 1:
