@@ -14,9 +14,21 @@ pytest.importorskip("torch", reason="the laboratory needs torch: pip install .[t
 import torch
 
 from glancein.errors import InputError
+from glancein_training import packs
 from glancein_training.augment import Strength
 from glancein_training.configuration import with_settings
-from glancein_training.distill import Config, State, build, main, rate_at, run
+from glancein_training.distill import (
+    Config,
+    State,
+    build,
+    main,
+    place_centres,
+    prepare,
+    rate_at,
+    run,
+    training_identities,
+)
+from glancein_training.losses.margin import MarginSoftmax
 from glancein_training.networks import FAMILY, EmbedderShape
 
 pytestmark = pytest.mark.usefixtures("tiny_network")
@@ -173,3 +185,16 @@ def test_module_still_runs_by_its_own_name(noise_data: Path, tmp_path: Path) -> 
 
     assert main([*words, *(word for setting in settings for word in ("--set", setting))]) == 0
     assert (tmp_path / "run" / "checkpoint.pt").exists()
+
+
+def test_people_begin_where_their_targets_point(noise_data: Path, tmp_path: Path) -> None:
+    """With identity labels each centre starts as the mean of the person's targets."""
+    crops = packs.load(noise_data / "faces", cache=tmp_path / "cache")
+    lessons, _ = prepare([crops], None, 8)
+    head = MarginSoftmax(8, len(training_identities(crops)))
+
+    place_centres(head, lessons)
+
+    for number, person in enumerate(training_identities(crops)):
+        own = lessons.targets[0][torch.from_numpy(crops.identity == person)]
+        torch.testing.assert_close(head.centres[number], own.sum(0) / own.sum(0).norm())
