@@ -12,12 +12,14 @@ from tests.device.brokers import Mosquitto, wait_until
 from tests.device.postgres_server import PostgresServer
 from tests.device.punches import check_in, moment
 from tests.faults.promises import Promises
+from tests.faults.test_backlog import fill
 
 from glancein.adapters.clock_system import SystemClock
 from glancein.adapters.feed_mqtt import Feed, FeedRules
 from glancein.adapters.feed_store import SqliteFeedStore
 from glancein.adapters.ledger_sqlite import SqliteLedger
 from glancein.adapters.publisher_mqtt import Address, MqttPublisher
+from glancein.domain import wire
 from glancein.mqtt.broker_url import parse_broker_url
 
 if TYPE_CHECKING:
@@ -107,3 +109,54 @@ def test_ten_thousand_events_are_drained_within_a_minute(
     )
     assert (lost, doubled) == (0, 0)
     assert took_s <= 60
+
+
+@pytest.mark.broker
+@pytest.mark.faults
+@pytest.mark.parametrize("count", [600, pytest.param(10_000, marks=pytest.mark.heavy)], ids=["short", "long"])
+def test_backlog_drains_alike_one_by_one_and_in_batches(
+    mosquitto: str, tmp_path: Path, promises: Promises, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """The same events to the same consumer; it asks for batches the second time. Both rates are printed."""
+    broker = Mosquitto(mosquitto, tmp_path)
+    broker.start()
+    told = []
+    for how, largest in (("one by one", 0), ("in batches", wire.LARGEST_BATCH)):
+        monkeypatch.setattr(wire, "LARGEST_BATCH", largest)
+        folder = tmp_path / how
+        folder.mkdir()
+        lost, doubled, took_s = waiting_drained(folder, broker.url, count)
+        promises.record("consumer away: nothing lost or doubled", trials=count, failures=lost + doubled)
+        told.append(f"{how} {count / took_s:.0f} a second")
+        assert (lost, doubled) == (0, 0)
+    broker.kill()
+
+    note = f"{count} events {', '.join(told)}"
+    print(f"\n{note}")
+    promises.record("consumer away: nothing lost or doubled", trials=0, failures=0, note=note)
+
+
+def waiting_drained(folder: Path, broker: str, count: int) -> tuple[int, int, float]:
+    """So many wait already when consumer and kiosk connect: lost, doubled, and the seconds it took."""
+    url = parse_broker_url(broker)
+    ledger = SqliteLedger(folder / "kiosk.db", site="hq", kiosk="door")
+    fill(ledger, count)
+    store = SqliteFeedStore(folder / "feed.db")
+    feed = Feed(url, store=store, rules=FeedRules(consumer="hr"))
+    thread = threading.Thread(target=lambda: list(feed))
+    thread.start()
+    assert wait_until(lambda: feed.counts.connections == 1, within_s=PATIENCE_S)
+    address = Address(url, "hq", "door")
+    publisher = MqttPublisher(address, ledger, clock=SystemClock())
+    began = time.monotonic()
+    publisher.start()
+    emptied = wait_until(lambda: not ledger.pending(1), within_s=PATIENCE_S)
+    took_s = time.monotonic() - began
+    feed.stop()
+    thread.join()
+    publisher.stop(10)
+    ledger.close()
+    stored = [parcel.event.seq for parcel in store.after(0, 2 * count)]
+    store.close()
+    assert emptied
+    return count - len(set(stored)), len(stored) - len(set(stored)), took_s
