@@ -10,8 +10,9 @@ pytest.importorskip("torch", reason="the laboratory needs torch: pip install .[t
 
 import torch
 
-from glancein_training.networks import convolution, to_network_floats
+from glancein_training.networks import FAMILY, Embedder, convolution, to_network_floats
 from glancein_training.style import Transfer, gram, restyle, style_distance, taps
+from glancein_training.style_command import Trial, body_features, tune
 
 
 def a_body() -> torch.nn.Sequential:
@@ -84,3 +85,35 @@ def test_restyle_leaves_the_network_alone() -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in body.state_dict().items())
     with pytest.raises(ValueError, match="evaluation mode"):
         restyle(pictures(0, 90, 1), pictures(0, 90, 1), body.train(), Transfer())
+
+
+@pytest.mark.usefixtures("tiny_network")
+def test_body_features_are_what_the_last_layer_sees() -> None:
+    """Features through the last layer are the network's own answer to the middle of the crop."""
+    torch.manual_seed(0)
+    network = Embedder(FAMILY["tiny"]).eval()
+    stored = torch.randint(0, 256, (3, 3, 128, 128), dtype=torch.uint8)
+
+    features = body_features(network, stored)
+
+    with torch.no_grad():
+        wanted = network(to_network_floats(stored[:, :, 8:120, 8:120]))
+        torch.testing.assert_close(network.project(features), wanted)
+
+
+def test_tune_brings_changed_pictures_to_their_target() -> None:
+    """A copy learns, the layer it began with stays."""
+    rng = torch.Generator().manual_seed(0)
+    plain, target = torch.randn(16, 6, generator=rng), torch.randn(16, 4, generator=rng)
+    target = target / target.norm(dim=1, keepdim=True)
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(6, 4)
+    before = layer.weight.clone()
+
+    tuned = tune(layer, plain, plain + 0.1, target, Trial(passes=40, batch=8, rate=1e-2))
+
+    def likeness(project: torch.nn.Linear) -> float:
+        return torch.nn.functional.cosine_similarity(project(plain + 0.1), target).mean().item()
+
+    assert likeness(tuned) > likeness(layer) + 0.2
+    assert torch.equal(layer.weight, before)

@@ -22,8 +22,8 @@ class Transfer:
     """How far a picture goes towards another one's look."""
 
     layers: int = 2  # of the network, from the first: the look; the last of them is the content
-    steps: int = 15
-    rate: float = 0.04  # of the network's input range, per step
+    steps: int = 10
+    rate: float = 0.05  # of the network's input range, per step
     style_weight: float = 3.0
     calm_weight: float = 0.02  # against noise that fools the features: neighbouring pixels stay alike
 

@@ -1,7 +1,12 @@
-"""Does style transfer earn its time? Three short fine-tunes on the same pictures, judged on worse looks."""
+"""Does style transfer earn its time? The embedder's last layer tuned on, three ways, judged on worse looks.
+
+Only the last layer learns: the body's features of every picture are then computed once, and the trial is
+short enough for anybody to repeat.
+"""
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -9,14 +14,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+import torch.nn.functional as F  # noqa: N812  # the name every torch user knows
+from torch import Tensor, nn
 
+from glancein.domain.align import CROP_PX
 from glancein_training import augment, packs
 from glancein_training.checkpoints import load_network, read_checkpoint
 from glancein_training.configuration import record
-from glancein_training.distill import embed, make_target
+from glancein_training.distill import make_target
 from glancein_training.evaluate.bootstrap import Estimate
-from glancein_training.evaluate.faces import Floats
+from glancein_training.evaluate.faces import Faces, Floats
 from glancein_training.evaluate.robustness import Disturbance, measure
 from glancein_training.losses.distillation import cosine_distillation
 from glancein_training.networks import Embedder, to_network_floats
@@ -24,31 +31,22 @@ from glancein_training.robustness import Choice, pictures_of, with_vectors
 from glancein_training.style import Transfer, restyle
 
 Progress = Callable[[int, int], None]
-CHANGED = 2  # every second picture of a batch is restyled, or disturbed; the others stay clean
+Look = Callable[[Tensor, torch.Generator], Tensor]
+MARGIN_PX = (packs.STORED_PX - CROP_PX) // 2
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A short fine-tune; every arm sees the same pictures in the same order."""
+    """A short fine-tune; every arm sees the same pictures in the same order, half of them changed its way."""
 
-    images: int = 480
-    passes: int = 3
+    images: int = 256
+    passes: int = 8
     batch: int = 32
     rate: float = 3e-4
-    people: int = 120  # development people to judge on
+    people: int = 50  # development people to judge on
     half: str = "odd"
     seed: int = 1
     transfer: Transfer = field(default_factory=Transfer)
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One arm: true accepts at FAR 1e-3, one side clean, the other as named."""
-
-    name: str
-    clean: Estimate
-    camera: Estimate
-    badge: Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,32 +59,43 @@ class Place:
     out: Path | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One arm: true accepts at FAR 1e-3, one side clean, the other as named."""
+
+    name: str
+    clean: Estimate
+    camera: Estimate
+    badge: Estimate
+
+
 def compare(
     place: Place, trial: Trial, *, resamples: int = 100, progress: Progress | None = None
 ) -> list[Row]:
-    """As it is, fine-tuned on clean pictures, on restyled ones, and on ones disturbed directly.
+    """As it is, tuned on with clean pictures, with restyled ones, and with ones disturbed directly.
 
     "Camera" and "badge" looks are drawn by ``augment``; style transfer sees them as styles only.
     Writes ``style.json`` into ``out``. Raises InputError if weights or pack cannot be used.
     """
     crops = packs.load(place.pack, cache=place.cache)
     rows = np.random.default_rng(trial.seed).permutation(np.flatnonzero(crops.is_train))[: trial.images]
-    clean = torch.from_numpy(np.asarray(crops.pixels[np.sort(rows)])).permute(0, 3, 1, 2).contiguous()
-    stored = read_checkpoint(place.weights)
-    basis = np.asarray(stored["basis"].float().numpy(), np.float32)
-    target, _ = make_target([t[np.sort(rows)] for t in crops.teachers], basis, basis.shape[1])
+    clean = torch.from_numpy(np.asarray(crops.pixels[rows])).permute(0, 3, 1, 2).contiguous()
+    basis = np.asarray(read_checkpoint(place.weights)["basis"].float().numpy(), np.float32)
+    target, _ = make_target([t[rows] for t in crops.teachers], basis, basis.shape[1])
     looks = spoilt_looks(clean, trial.seed)
-    styles = looks.roll(trial.images // 3, 0)  # the look of somebody else's picture
+    styles = looks.roll(len(looks) // 3, 0)  # the look of somebody else's picture
     network = load_network(place.weights)
-    arms: dict[str, Tensor] = {
+    arms = {
         "clean": clean,
         "restyled": _restyled(clean, styles, network, trial, progress),
         "disturbed": looks,
     }
-    judged = [_judge("as it is", network, place, trial, resamples=resamples)]
+    bench = _bench(network, place, trial, resamples)
+    judged = [bench.judge("as it is", network.project)]
+    plain = body_features(network, clean)
     for name, changed in arms.items():
-        tuned = fine_tune(load_network(place.weights), clean, changed, target, trial)
-        judged.append(_judge(f"fine-tuned: {name}", tuned, place, trial, resamples=resamples))
+        tuned = tune(network.project, plain, body_features(network, changed), target, trial)
+        judged.append(bench.judge(f"tuned on: {name}", tuned))
     if place.out is not None:
         place.out.mkdir(parents=True, exist_ok=True)
         content = record(trial, rows=[asdict(row) for row in judged])
@@ -113,30 +122,37 @@ def badge_look(images: Tensor, rng: torch.Generator) -> Tensor:
     return augment.print_and_scan(images.clone(), rng, 1.0)
 
 
-def fine_tune(network: Embedder, clean: Tensor, changed: Tensor, target: Tensor, trial: Trial) -> Embedder:
-    """Distil on, every second picture of a batch as it was changed; running statistics stay."""
-    matrices = list(network.parameters())
-    optimiser = torch.optim.AdamW(matrices, lr=trial.rate, weight_decay=0.01)
-    steps = trial.passes * (len(clean) // trial.batch)
+@torch.no_grad()
+def body_features(network: Embedder, stored: Tensor, *, batch: int = 64) -> Tensor:
+    """(n, m) what the last layer sees of stored crops, uint8 (n, 3, 128, 128)."""
+    middle = slice(MARGIN_PX, MARGIN_PX + CROP_PX)
+    out = []
+    for start in range(0, len(stored), batch):
+        inputs = to_network_floats(stored[start : start + batch, :, middle, middle])
+        features: Tensor = network.body(inputs.contiguous(memory_format=torch.channels_last))
+        out.append(features.flatten(1))
+    return torch.cat(out)
+
+
+def tune(project: nn.Linear, plain: Tensor, changed: Tensor, target: Tensor, trial: Trial) -> nn.Linear:
+    """A last layer distilled on from features (n, m), every second picture of a batch as it was changed."""
+    tuned = copy.deepcopy(project)
+    optimiser = torch.optim.AdamW(tuned.parameters(), lr=trial.rate, weight_decay=0.01)
+    steps = trial.passes * (len(plain) // trial.batch)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     rng = torch.Generator().manual_seed(trial.seed)
-    still = replace(augment.Strength(), rotate_deg=7, scale=0.07, shift_px=3)
-    network.eval()
     for _ in range(trial.passes):
-        order = torch.randperm(len(clean), generator=rng)
+        order = torch.randperm(len(plain), generator=rng)
         for start in range(0, len(order) - trial.batch + 1, trial.batch):
             rows = order[start : start + trial.batch]
-            images = torch.where(
-                (torch.arange(len(rows)) % CHANGED == 0)[:, None, None, None], changed[rows], clean[rows]
-            )
-            moved = augment.jitter_pose(images.float(), rng, still, out_px=network.shape.input_px)
-            vectors = network(to_network_floats(moved).contiguous(memory_format=torch.channels_last))
+            is_changed = (torch.arange(len(rows)) % 2 == 0)[:, None]
+            vectors = tuned(torch.where(is_changed, changed[rows], plain[rows]))
             loss = cosine_distillation(vectors, target[rows], hard_power=0.5)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             optimiser.step()
             schedule.step()
-    return network
+    return tuned
 
 
 def _restyled(
@@ -151,38 +167,63 @@ def _restyled(
     return torch.cat(out)
 
 
-def _judge(name: str, network: Embedder, place: Place, trial: Trial, *, resamples: int) -> Row:
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    """The pictures that every arm is judged on; their looks and the body's features of them are kept."""
+
+    network: Embedder
+    faces: Faces
+    pixels: packs.Pixels
+    kinds: tuple[Disturbance, ...]
+    resamples: int
+    seed: int
+    kept: dict[bytes, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def judge(self, name: str, project: nn.Linear) -> Row:
+        """True accepts with this last layer, crop and mirror summed."""
+
+        @torch.no_grad()
+        def vectors_of(stored: packs.Pixels) -> Floats:
+            crop, mirror = (F.normalize(project(features)) for features in self._features(stored))
+            return np.asarray(F.normalize(crop + mirror).numpy(), np.float32)
+
+        faces = with_vectors(self.faces, vectors_of(self.pixels))
+        found = measure(
+            faces, self.pixels, vectors_of, kinds=self.kinds, resamples=self.resamples, seed=self.seed
+        )
+        camera, badge = (row.true_accepts[0] for row in found)
+        return Row(name, found[0].clean, camera, badge)
+
+    def _features(self, stored: packs.Pixels) -> tuple[Tensor, Tensor]:
+        key = stored.tobytes()
+        if key not in self.kept:
+            pictures = torch.from_numpy(np.ascontiguousarray(stored)).permute(0, 3, 1, 2)
+            mirrored = pictures.flip(3)
+            self.kept[key] = body_features(self.network, pictures), body_features(self.network, mirrored)
+        return self.kept[key]
+
+
+def _bench(network: Embedder, place: Place, trial: Trial, resamples: int) -> _Bench:
     choice = Choice(place.pack, half=trial.half, people=trial.people)
     faces, rows = pictures_of(choice, seed=trial.seed)
     pixels = np.asarray(packs.load(place.pack, cache=place.cache).pixels[rows])
-
-    def vectors_of(stored: packs.Pixels) -> Floats:
-        return np.asarray(embed(network, stored).numpy(), np.float32)
-
-    kinds = tuple(Disturbance(n, "", (1.0,), _picture_by_picture(f)) for n, f in _LOOKS.items())
-    found = measure(
-        with_vectors(faces, vectors_of(pixels)),
-        pixels,
-        vectors_of,
-        kinds=kinds,
-        resamples=resamples,
-        seed=trial.seed,
-    )
-    camera, badge = (row.true_accepts[0] for row in found)
-    return Row(name, found[0].clean, camera, badge)
+    kinds = tuple(Disturbance(name, "", (1.0,), _remembered(look)) for name, look in _LOOKS.items())
+    return _Bench(network, faces, pixels, kinds, resamples, trial.seed)
 
 
-def _picture_by_picture(
-    look: Callable[[Tensor, torch.Generator], Tensor],
-) -> Callable[[packs.Pixels, float], packs.Pixels]:
-    """A look for one stored crop, the same for the same picture."""
+def _remembered(look: Look) -> Callable[[packs.Pixels, float], packs.Pixels]:
+    """A look for one stored crop, the same for the same picture, drawn once for all arms."""
+    seen: dict[bytes, packs.Pixels] = {}
 
     def apply(picture: packs.Pixels, _value: float) -> packs.Pixels:
-        rng = torch.Generator().manual_seed(int(picture.sum()))
-        seen = look(torch.from_numpy(picture.copy()).permute(2, 0, 1).float()[None], rng)[0]
-        return np.asarray(seen.permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8).numpy())
+        key = picture.tobytes()
+        if key not in seen:
+            rng = torch.Generator().manual_seed(int(picture.sum()))
+            worse = look(torch.from_numpy(picture.copy()).permute(2, 0, 1).float()[None], rng)[0]
+            seen[key] = worse.permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8).numpy()
+        return seen[key]
 
     return apply
 
 
-_LOOKS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {"camera": camera_look, "badge": badge_look}
+_LOOKS: dict[str, Look] = {"camera": camera_look, "badge": badge_look}

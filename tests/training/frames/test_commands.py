@@ -81,7 +81,7 @@ def test_study_prints_and_keeps_its_figures(
 
 
 def test_style_prints_every_arm(noise_data: Path, tiny_weights: Path, kept_visits: Path) -> None:
-    """The network as it is and its three fine-tunes."""
+    """The network as it is and three ways to tune it on."""
     given = [
         "--pack",
         str(noise_data / "faces"),
@@ -90,14 +90,14 @@ def test_style_prints_every_arm(noise_data: Path, tiny_weights: Path, kept_visit
         "--cache",
         str(kept_visits),
     ]
-    for setting in ("images=4", "batch=2", "passes=1", "people=5", "half=all", "transfer.steps=1"):
+    for setting in ("images=4", "batch=2", "passes=1", "people=2", "half=all", "transfer.steps=1"):
         given += ["--set", setting]
 
     result = CliRunner().invoke(app, ["style", *given, "--resamples", "2", "--json"])
 
     assert result.exit_code == 0, result.output
     names = [row["name"] for row in json.loads(result.stdout)]
-    assert names == ["as it is", "fine-tuned: clean", "fine-tuned: restyled", "fine-tuned: disturbed"]
+    assert names == ["as it is", "tuned on: clean", "tuned on: restyled", "tuned on: disturbed"]
 
 
 def test_study_of_too_few_people_says_how_many_there_are(

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console
 from rich.progress import Progress as Bar
 from rich.table import Table
+
+from glancein_training.terminal import CACHE, Set, error_console, errors_in_words, out_console
 
 if TYPE_CHECKING:
     from glancein_training.evaluate.bootstrap import Estimate
@@ -22,15 +23,12 @@ if TYPE_CHECKING:
 Chosen = TypeVar("Chosen")
 
 app = typer.Typer()
-_console = Console()
 
 _WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
 _FACES = Path("../shared/data/faces")
-_CACHE = Path.home() / ".cache/glancein"
 Pack = Annotated[Path, typer.Option(help="folder with labels.csv and tars of aligned crops")]
 Embedder = Annotated[Path, typer.Option(help="the embedder's checkpoint or kept weights")]
 Landmarks = Annotated[Path, typer.Option(help="the second look's weights: a kiosk's measures need landmarks")]
-Settings = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE of the learning; repeatable")]
 Visits = Annotated[
     list[str] | None, typer.Option("--plan", help="NAME=VALUE of the simulated visits; repeatable")
 ]
@@ -47,10 +45,10 @@ def rank(
     embedder: Embedder = _WEIGHTS / "embedder.pt",
     landmarks: Landmarks = _WEIGHTS / "landmarks.pt",
     out: Out = None,
-    settings: Settings = None,
+    settings: Set = None,
     plan: Visits = None,
     resamples: Resamples = 200,
-    cache: Cache = _CACHE,
+    cache: Cache = CACHE,
     as_json: Json = False,
 ) -> None:
     """Does it pay to weigh the frames of a visit? Trains the ranking network and counts the misses it saves.
@@ -74,7 +72,7 @@ def rank(
     for row, cells in zip(rows, _judged_cells([row.judged for row in rows]), strict=True):
         ordered = "" if row.ordered is None else f"{100 * row.ordered:.1f} %"
         table.add_row(*cells, ordered, "" if row.steepness is None else f"{row.steepness:g}")
-    _console.print(table)
+    out_console.print(table)
 
 
 @app.command()
@@ -84,10 +82,10 @@ def defects(
     embedder: Embedder = _WEIGHTS / "embedder.pt",
     landmarks: Landmarks = _WEIGHTS / "landmarks.pt",
     out: Out = None,
-    settings: Settings = None,
+    settings: Set = None,
     plan: Visits = None,
     resamples: Resamples = 200,
-    cache: Cache = _CACHE,
+    cache: Cache = CACHE,
     as_json: Json = False,
 ) -> None:
     """Tell what is wrong with a frame by a network, and compare it with the measures a kiosk takes anyway.
@@ -113,7 +111,7 @@ def defects(
         if row.precision_each is not None:
             below = [f"[dim]{100 * value:.1f}[/dim]" for value in row.precision_each.values()]
             table.add_row("", "", "", *below)
-    _console.print(table)
+    out_console.print(table)
 
 
 @app.command("person-limit")
@@ -123,10 +121,10 @@ def person_limit(
     embedder: Embedder = _WEIGHTS / "embedder.pt",
     landmarks: Landmarks = _WEIGHTS / "landmarks.pt",
     out: Out = None,
-    settings: Settings = None,
+    settings: Set = None,
     plan: Visits = None,
     resamples: Resamples = 200,
-    cache: Cache = _CACHE,
+    cache: Cache = CACHE,
     as_json: Json = False,
 ) -> None:
     """Would a limit of one's own for each person save misses? Learned from badge photo and neighbours.
@@ -146,7 +144,7 @@ def person_limit(
     table = _judged_table(rows)
     for cells in _judged_cells(rows):
         table.add_row(*cells)
-    _console.print(table)
+    out_console.print(table)
 
 
 @app.command()
@@ -155,12 +153,12 @@ def style(
     pack: Pack = _FACES,
     embedder: Embedder = _WEIGHTS / "embedder.pt",
     out: Out = None,
-    settings: Settings = None,
+    settings: Set = None,
     resamples: Resamples = 100,
-    cache: Cache = _CACHE,
+    cache: Cache = CACHE,
     as_json: Json = False,
 ) -> None:
-    """Is style transfer worth its time as augmentation? Three short fine-tunes on the same pictures.
+    """Is style transfer worth its time as augmentation? The last layer tuned on, on the same pictures.
 
     Every second picture is left clean, given the look of a poor camera or a scanned badge by style
     transfer, or disturbed directly. The table shows true accepts at FAR 1e-3 of clean pictures against
@@ -180,15 +178,13 @@ def style(
     table = Table("true accepts at FAR 1e-3", "clean", "camera", "scanned badge")
     for row in rows:
         table.add_row(row.name, _percent(row.clean), _percent(row.camera), _percent(row.badge))
-    _console.print(table)
+    out_console.print(table)
 
 
 @contextmanager
 def _at_work(what: str) -> Iterator[Progress]:
     """A progress bar on standard error, and errors in words."""
-    from glancein_training.cli import errors_in_words  # noqa: PLC0415  # it imports this file
-
-    with errors_in_words(), Bar(console=Console(stderr=True), transient=True) as bar:
+    with errors_in_words(), Bar(console=error_console, transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
