@@ -6,7 +6,6 @@ import logging
 import math
 import sqlite3
 import threading
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,7 +17,7 @@ from sqlite_utils import Database
 
 from glancein.domain import wire
 from glancein.domain.event_body import as_sent
-from glancein.errors import DamagedError, FeedError, InputError, NotRecorded, StoreError
+from glancein.errors import InputError, NotRecorded, StoreError
 from glancein.storage import look_back
 from glancein.storage.ballast import Ballast
 from glancein.storage.database import (
@@ -29,9 +28,10 @@ from glancein.storage.database import (
     storage_errors,
     transaction,
 )
-from glancein.storage.recovery import bring_in, compare, epochs_behind, write_event
+from glancein.storage.recovery import bring_in, compare, epochs_behind
 from glancein.storage.rescue import carry_over, check, is_damage, set_aside
 from glancein.storage.second_copy import SecondCopy, first_uncopied
+from glancein.storage.stream import add_event, begin_stream, read_event, renew_event, settle_target
 from glancein.storage.tail import Gone, Memory, Tail, spans_without
 from glancein.types import Body, CheckIn, Correction, Event, EventId, LaidAside, StreamPosition, TimeFix
 
@@ -63,7 +63,7 @@ class SqliteLedger:
         self._database: Database | None = None
         self._inode = 0
         self._tail = Tail(path)
-        self._copy = SecondCopy(self._tail, _event)
+        self._copy = SecondCopy(self._tail, read_event)
         self._counted: tuple[object, int] | None = None  # PRAGMA data_version, rows in the outbox under it
         self._ballast = Ballast(path.parent) if rescue else None
         self._is_doubtful = False  # the disk reported an error: what can be read may not be on it
@@ -216,7 +216,7 @@ class SqliteLedger:
             rows = database.execute(
                 "SELECT body, hash, why, at FROM laid_aside JOIN events USING (number) ORDER BY number"
             ).fetchall()
-            return [LaidAside(self._with_name(database, _event(b, h)), why, at) for b, h, why, at in rows]
+            return [LaidAside(self._with_name(database, read_event(b, h)), why, at) for b, h, why, at in rows]
 
     def send_again(self) -> int:
         """Record all that was laid aside anew, under new names; returns how many. Raises StoreError.
@@ -277,48 +277,24 @@ class SqliteLedger:
             self._ballast.look()
         with self._open() as database:
             with transaction(database):
-                settled = _settle_target(database, body)
-                event, number = self._insert(database, settled)
+                settled = settle_target(database, body)
+                event, number = add_event(database, settled)
             self._count(1)
             self._copy.add(database, event, number)
             return self._with_name(database, event)
-
-    def _insert(self, database: Database, body: Body) -> tuple[Event, int]:
-        """Number, chain and write it; the event and its place in the file."""
-        epoch, site, kiosk, seq, head = database.execute(
-            "SELECT epoch, site, kiosk, seq, head FROM stream ORDER BY number DESC LIMIT 1"
-        ).fetchone()
-        event = Event(site, kiosk, epoch, seq + 1, head, body)
-        number = write_event(database, event)
-        database.execute("INSERT INTO outbox (number) VALUES (:number)", {"number": number})
-        database.execute(
-            "UPDATE stream SET seq = :seq, head = :head WHERE epoch = :epoch",
-            {"seq": event.seq, "head": wire.event_hash(event), "epoch": epoch},
-        )
-        return event, number
 
     def _renew_all(self, sql: str, **parameters: object) -> int:
         with self._open() as database:
             with transaction(database):
                 rows = database.execute(sql, parameters).fetchall()
                 written = [
-                    self._renew(database, number, _event(body, digest)) for number, body, digest in rows
+                    renew_event(database, number, read_event(body, digest)) for number, body, digest in rows
                 ]
             self._counted = None
             for new, number, old in written:
                 self._copy.add(database, new, number)
                 self._copy.forget(database, [Gone(old.epoch, old.seq, old.seq)])
             return len(written)
-
-    def _renew(self, database: Database, number: int, old: Event) -> tuple[Event, int, Event]:
-        event, became = self._insert(database, _settle_target(database, old.body))
-        database.execute(
-            "INSERT INTO renewed (number, became) VALUES (:number, :became)",
-            {"number": number, "became": became},
-        )
-        database.execute("DELETE FROM outbox WHERE number = :number", {"number": number})
-        database.execute("DELETE FROM laid_aside WHERE number = :number", {"number": number})
-        return event, became, old
 
     def _waiting(self, database: Database) -> int:
         """How many rows the outbox has; counted only when another process may have changed it."""
@@ -338,7 +314,7 @@ class SqliteLedger:
     def _events(self, sql: str, **parameters: object) -> list[Event]:
         with self._open() as database:
             rows = database.execute(sql, parameters).fetchall()
-            return [self._with_name(database, _event(body, digest)) for body, digest in rows]
+            return [self._with_name(database, read_event(body, digest)) for body, digest in rows]
 
     def _with_name(self, database: Database, event: Event) -> Event:
         if not self._names or not isinstance(event.body, CheckIn):
@@ -406,19 +382,7 @@ class SqliteLedger:
         log.warning("rows carried over from the damaged database: %s", counts)
 
     def _begin_stream(self, database: Database, why: str) -> None:
-        database.execute(
-            """
-            INSERT INTO stream (epoch, site, kiosk, seq, head, opened_at, why)
-            VALUES (:epoch, :site, :kiosk, 0, :head, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), :why)
-            """,
-            {
-                "epoch": str(uuid.uuid4()),
-                "site": self._site,
-                "kiosk": self._kiosk,
-                "head": wire.NO_HASH,
-                "why": why,
-            },
-        )
+        begin_stream(database, site=self._site, kiosk=self._kiosk, why=why)
 
     @contextmanager
     def _open(self) -> Iterator[Database]:
@@ -451,36 +415,6 @@ class SqliteLedger:
                 raise
         self._is_doubtful = False
         return database
-
-
-def _event(body: str, digest: str) -> Event:
-    """The event, if it still is what was recorded; raises DamagedError."""
-    try:
-        event = wire.decode_event(body.encode())
-    except (FeedError, UnicodeEncodeError) as err:
-        raise DamagedError(f"an event in the ledger is damaged: {err}") from err
-    if wire.event_hash(event) != digest:
-        raise DamagedError(f"number {event.seq} in the ledger is not what was recorded")
-    return event
-
-
-def _settle_target(database: Database, body: Body) -> Body:
-    """The same, a correction with the name its check-in has now; raises InputError if there is none here."""
-    if not isinstance(body, Correction):
-        return body
-    row = database.execute(
-        """
-        SELECT target.kind, stream.kiosk, target.epoch, target.seq FROM events AS named
-        LEFT JOIN renewed USING (number)
-        JOIN events AS target ON target.number = coalesce(became, named.number)
-        JOIN stream ON stream.epoch = target.epoch
-        WHERE named.epoch = :epoch AND named.seq = :seq
-        """,
-        {"epoch": body.of.epoch, "seq": body.of.seq},
-    ).fetchone()
-    if row is None or row[0] != "check_in" or row[1] != body.of.kiosk:
-        raise InputError(f"number {body.of.seq} of {body.of.kiosk} is no check-in that is recorded here")
-    return replace(body, of=EventId(*row[1:]))
 
 
 def _inode(path: Path) -> int:
