@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from glancein.domain.align import CROP_PX
 from glancein_convert.errors import ConversionError
 from glancein_training.networks import Embedder, shape_named
 
@@ -30,5 +31,9 @@ def load_embedder(path: Path) -> Checkpoint:
         network.load_state_dict(stored["average"])
     except (OSError, KeyError, RuntimeError, TypeError, EOFError, ValueError) as err:
         raise ConversionError(f"{path} is no checkpoint of an embedder: {err}") from err
+    if network.shape.input_px != CROP_PX:
+        raise ConversionError(
+            f"{path} looks at {network.shape.input_px} px, but kiosks cut crops of {CROP_PX} px"
+        )
     name = stored["network"]
     return Checkpoint(network.eval(), name, int(stored.get("images", 0)), dict(stored.get("config", {})))
