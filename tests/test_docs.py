@@ -164,7 +164,8 @@ def test_every_topic_and_schema_is_in_the_protocol() -> None:
     leaves = {path.name.split(".")[0] for path in (DOCS / "schemas").glob("*.schema.json")}
 
     assert leaves >= {"event", "state", "ack", "resend"}
-    assert [leaf for leaf in leaves if f"/{leaf}`" not in protocol] == []
+    assert [leaf for leaf in leaves - {"left-out"} if f"/{leaf}`" not in protocol] == []
+    assert '"kind":"left_out"' in protocol  # it comes on the topic of events, in place of one
 
 
 def test_every_decision_is_short_and_listed() -> None:
