@@ -12,15 +12,18 @@ import pytest
 pytest.importorskip("torch", reason="the laboratory needs torch: pip install .[training]")
 
 import torch
+from typer.testing import CliRunner
 
 from glancein.errors import InputError
 from glancein_training import packs
 from glancein_training.augment import Strength
+from glancein_training.cli import app
 from glancein_training.configuration import with_settings
 from glancein_training.distill import (
     Config,
     State,
     build,
+    keep,
     main,
     place_centres,
     prepare,
@@ -198,3 +201,18 @@ def test_people_begin_where_their_targets_point(noise_data: Path, tmp_path: Path
     for number, person in enumerate(training_identities(crops)):
         own = lessons.targets[0][torch.from_numpy(crops.identity == person)]
         torch.testing.assert_close(head.centres[number], own.sum(0) / own.sum(0).norm())
+
+
+def test_command_begins_with_kept_weights(noise_data: Path, tmp_path: Path) -> None:
+    """`glancein-train distill --start-from`: the kept weights are where the new run begins."""
+    train(a_config(noise_data), tmp_path / "first", 16)
+    keep(tmp_path / "first" / "checkpoint.pt", tmp_path / "kept.pt")
+    words = ["distill", str(tmp_path / "second"), "--no-compile", "--minutes", "0", "--set", "network=tiny"]
+    words += ["--set", f"data={noise_data}", "--set", 'packs=["faces"]', "--cache", str(tmp_path / "cache")]
+
+    result = CliRunner().invoke(app, [*words, "--start-from", str(tmp_path / "kept.pt")])
+
+    assert result.exit_code == 0, result.output
+    kept = torch.load(tmp_path / "kept.pt", weights_only=True)["average"]["project.weight"]
+    begun = torch.load(tmp_path / "second" / "checkpoint.pt", weights_only=True)["student"]["project.weight"]
+    assert torch.equal(begun, kept.float())

@@ -185,6 +185,7 @@ def distill(
     cache: Annotated[Path, typer.Option(help="decoded crops")] = CACHE,
     minutes: Annotated[float, typer.Option(help="stop after this long, with a checkpoint")] = 1e9,
     *,
+    start_from: Annotated[Path | None, typer.Option(help="begin a fresh run with kept weights")] = None,
     decay: Annotated[bool, typer.Option("--decay", help="decay from the latest checkpoint")] = False,
     compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="compile the network")] = True,
 ) -> None:
@@ -194,7 +195,9 @@ def distill(
 
     with errors_in_words():
         config = with_settings(distillation.Config(), settings or [])
-        distillation.run(config, out, cache, minutes=minutes, decay=decay, compiled=compiled)
+        distillation.run(
+            config, out, cache, minutes=minutes, decay=decay, compiled=compiled, start_from=start_from
+        )
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
