@@ -29,7 +29,7 @@ class Transfer:
 
 
 def gram(features: Tensor) -> Tensor:
-    """(n, c, h, w) -> (n, c, c): how often two channels answer together, wherever that is (equation 3)."""
+    """(n, c, h, w) -> (n, c, c): how often two channels answer together, wherever that is."""
     flat = features.flatten(2)
     return flat @ flat.transpose(1, 2) / flat.shape[2]
 

@@ -1,6 +1,6 @@
 """From ranked labels to those that are said: so many (count), or those that pass their limit (threshold).
 
-Li et al. 2017, "Improving Pairwise Ranking for Multi-label Image Classification", section 3.4: both are small
+Li et al. 2017, "Improving Pairwise Ranking for Multi-label Image Classification": both are small
 networks on the features of the ranker, which stays as it is.
 """
 
@@ -22,7 +22,7 @@ class CountDecision(nn.Module):
         self.count = _estimator(features, most)
 
     def loss(self, features: Tensor, scores: Tensor, applies: Tensor) -> Tensor:  # noqa: ARG002  # one signature
-        """Cross-entropy of the number of labels (equation 8)."""
+        """Cross-entropy of the number of labels."""
         counts: Tensor = self.count(features)
         wanted = applies.sum(dim=1).clamp(1, counts.shape[1]) - 1
         return F.cross_entropy(counts, wanted)
@@ -42,7 +42,7 @@ class ThresholdDecision(nn.Module):
         self.limit = _estimator(features, labels)
 
     def loss(self, features: Tensor, scores: Tensor, applies: Tensor) -> Tensor:
-        """Cross-entropy of sigmoid(score - limit) (equation 9)."""
+        """Cross-entropy of sigmoid(score - limit)."""
         return F.binary_cross_entropy_with_logits(scores - self.limit(features), applies.float())
 
     def decide(self, features: Tensor, scores: Tensor) -> Tensor:

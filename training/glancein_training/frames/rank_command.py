@@ -10,8 +10,8 @@ from glancein_training.frames import fuse, rank
 from glancein_training.frames.spoil import Floats
 from glancein_training.frames.visits import Progress, Study, Visits, simulate
 
-CHOSEN_AT = 0.01  # the FPIR at which steepness is chosen
-AGREE_N = 3  # frames that must agree today
+CHOSEN_AT = 0.1  # the FPIR at which steepness is chosen: a tenth of few strangers is still several
+AGREE_N = 3  # frames that must agree today, of some thirty that a kiosk sees
 Scores = dict[str, tuple[Floats, Floats]]  # name -> those to choose on, those to report on
 
 
@@ -62,7 +62,8 @@ def _judge(scores: Scores, choose: Visits, report: Visits, *, resamples: int) ->
         )
         looks[name] = fuse.weighted(report, fuse.weights_of(reported, steepness[name]))
     cosines = {name: look @ report.template.T for name, look in looks.items()}
-    cosines["today: three votes"] = fuse.scores_by_vote(report, min(AGREE_N, report.overall.shape[1]))
+    for agree_n in range(1, min(AGREE_N, report.overall.shape[1]) + 1):
+        cosines[f"votes: {agree_n} must agree"] = fuse.scores_by_vote(report, agree_n)
     people = len(report.template)
     named = {name: fuse.whatever_gallery(matrix) for name, matrix in cosines.items()}
     judged = fuse.judge(named, report.person, people=people, enrolled=people // 2, resamples=resamples)

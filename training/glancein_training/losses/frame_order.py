@@ -1,6 +1,6 @@
 """Order by pairs with a margin, and likeness of pairs that cannot be told apart (Doughty et al. 2018).
 
-"Who's Better? Who's Best? Pairwise Deep Ranking for Skill Determination", equations 3 and 5.
+"Who's Better? Who's Best? Pairwise Deep Ranking for Skill Determination": the margin and the similarity term.
 """
 
 from __future__ import annotations
