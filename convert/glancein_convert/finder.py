@@ -33,7 +33,9 @@ from glancein_convert.ranges import Method
 from glancein_training.finder import data, predict
 from glancein_training.finder.disturb import Strength, disturb
 from glancein_training.finder.evaluate import load_weights
-from glancein_training.finder.landmarks import Config, Looks, load_network, sources_of
+from glancein_training.finder.landmarks import load_network
+from glancein_training.finder.looks import Choice as LookChoice
+from glancein_training.finder.looks import Looks, sources_of
 from glancein_training.finder.network import OUTPUTS, Finder
 from glancein_training.finder.scenes import Choice, compose
 
@@ -108,7 +110,7 @@ def _export_both(request: FinderRequest, network: Finder, points: nn.Module) -> 
     first, second = request.report / MODEL_FILE, request.report / LANDMARKS_FILE
     shape = (1, 3, network.shape.height_px, network.shape.width_px)
     look_shape = (1, 3, LOOK_PX, LOOK_PX)
-    export_int8(points, look_shape, [looks], second, ["landmarks"], method=request.method)
+    export_int8(points, look_shape, [looks], second, ["weights", "offsets"], method=request.method)
     export_int8(network, shape, [pictures], first, list(OUTPUTS), method=request.method)
     return [first, second]
 
@@ -185,7 +187,8 @@ def calibration_pictures(folder: Path, network: Finder, *, count: int = CALIBRAT
 
 def calibration_looks(folder: Path, *, count: int = CALIBRATION_PICTURES) -> Pixels:
     """(count, 80, 80, 3): faces of training pictures, as the second network sees them in training."""
-    faces = sources_of(_pictures(folder, "train"), Config())
-    looks = Looks(faces, np.zeros((0, 1, 1, 3), np.uint8), np.zeros(0, np.int64), Config())
+    faces = sources_of(_pictures(folder, "train"))
+    nothing = (np.zeros((0, 1, 1, 3), np.uint8), np.zeros(0, np.int64))
+    looks = Looks((faces, []), nothing, LookChoice())
     rng = np.random.default_rng(0)
-    return np.stack([looks.one(rng, from_crops=False)[0] for _ in range(count)])
+    return np.stack([looks.one(rng, looks.draw(rng))[0] for _ in range(count)])

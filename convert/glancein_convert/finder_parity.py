@@ -17,6 +17,7 @@ from glancein.types import Floats, Pixels
 from glancein_training.finder import landmarks as second_look
 from glancein_training.finder import measures, predict
 from glancein_training.finder.data import Picture
+from glancein_training.finder.looks import sources_of
 from glancein_training.finder.network import Finder
 from glancein_training.networks import to_network_floats
 
@@ -72,7 +73,7 @@ def compare(
     finders: dict[str, Any] = {"float": exact[0], "int8": Int8Module(rough[0], exact[0].shape)}
     points: dict[str, Any] = {"float": exact[1], "int8": Int8Module(rough[1])}
     labels = [picture.labels for picture in pictures]
-    faces = second_look.sources_of(pictures, second_look.Config())
+    faces = sources_of(pictures)
     figures: dict[str, Any] = {"pictures": len(pictures), "faces": len(faces)}
     for name, finder in finders.items():
         found = measures.measure(predict.find_all(finder, pictures), labels)

@@ -1,38 +1,37 @@
-"""What the shipped finder does, by the device's own code: detections, badges, faceless pictures, time.
+"""What the shipped finder does, by the device's own code: detections, badges, faceless pictures.
 
 python tests/bench/finder_device.py detections --out found.jsonl [--look glance]
 python tests/bench/finder_device.py badges
 python tests/bench/finder_device.py faceless
-python tests/bench/finder_device.py time
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from glancein.adapters.finder_tflite import TfliteFaceFinder
+from glancein.adapters.finder_tflite import PROPOSED, TfliteFaceFinder
 from glancein.types import Box, Face, Pixels
 from glancein_training.finder import backgrounds, data
 
 MODEL = Path(__file__).parents[2] / "device/glancein/models/finder"
 SHARED = Path(__file__).parents[3] / "shared/data"
+DEMO = Path(__file__).parents[2] / "device/glancein/demo_pictures"
 CARD_PX = 1000
 PORTRAIT_PX = 100
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one of the four."""
+    """Run one of the three."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("detections", "badges", "faceless", "time"))
+    parser.add_argument("what", choices=("detections", "badges", "faceless"))
     parser.add_argument("--model", type=Path, default=MODEL)
     parser.add_argument("--shared", type=Path, default=SHARED)
     parser.add_argument("--look", choices=("find", "glance", "near"), default="find")
@@ -44,14 +43,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     match args.what:
         case "detections":
             write_detections(
-                TfliteFaceFinder(args.model, threshold=0.05), args.shared, args.split, args.look, args.out
+                TfliteFaceFinder(args.model, threshold=PROPOSED), args.shared, args.split, args.look, args.out
             )
         case "badges":
-            print(*badges(TfliteFaceFinder(args.model), args.shared / "badges", limit=args.limit), sep="\n")
-        case "faceless":
-            print(*faceless(TfliteFaceFinder(args.model), args.shared / "finder", count=args.limit), sep="\n")
+            paths = [*sorted((args.shared / "badges").glob("*/*.jpg")), *sorted(DEMO.glob("*.jpg"))]
+            print(*badges(TfliteFaceFinder(args.model), paths[: args.limit]), sep="\n")
         case _:
-            print(*times(TfliteFaceFinder(args.model), args.shared / "badges"), sep="\n")
+            print(*faceless(TfliteFaceFinder(args.model), args.shared / "finder", count=args.limit), sep="\n")
     return 0
 
 
@@ -87,12 +85,11 @@ def plain(face: Face) -> dict[str, object]:
     }
 
 
-def badges(finder: TfliteFaceFinder, folder: Path, *, limit: int) -> list[str]:
+def badges(finder: TfliteFaceFinder, paths: Sequence[Path]) -> list[str]:
     """For each way to show the portraits: how many are found, exactly one face each, and how exactly.
 
     The reference for the landmarks is what the finder itself says of the upright portrait.
     """
-    paths = sorted(folder.glob("*/*.jpg"))[:limit]
     upright = {path: finder.search(read(path)) for path in paths}
     lines = []
     for small in (False, True):
@@ -158,46 +155,6 @@ def faceless(finder: TfliteFaceFinder, folder: Path, *, count: int) -> list[str]
         scores.extend(face.score for face in finder.find(picture))
     shown = ", ".join(f"{score:.2f}" for score in sorted(scores, reverse=True)[:10])
     return [f"{count} faceless pictures: {len(scores)} detections ({shown})"]
-
-
-def times(finder: TfliteFaceFinder, folder: Path) -> list[str]:
-    """Milliseconds on one 640 x 480 frame with one face: ours, and OpenCV's Haar cascade if it is there."""
-    frame = np.full((480, 640, 3), 120, np.uint8)
-    portrait = read(min(folder.glob("neutral/*.jpg")))
-    frame[60:420, 140:500] = cv2.resize(portrait, (360, 360), interpolation=cv2.INTER_AREA)
-    face = finder.find(frame)[0]
-    runs: dict[str, Callable[[], object]] = {
-        "glance (one pass, no refining)": lambda: finder.glance(frame),
-        "find (one face refined)": lambda: finder.find(frame),
-        "find_near (one face refined)": lambda: finder.find_near(frame, face.box),
-    }
-    cascades = Path(cv2.__file__).parent / "data/haarcascade_frontalface_default.xml"
-    make = getattr(cv2, "CascadeClassifier", None)  # gone from OpenCV 5's core
-    if make is not None and cascades.exists():
-        cascade = make(str(cascades))
-        runs["Haar cascade"] = lambda: cascade.detectMultiScale(
-            cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), 1.1, 3
-        )
-    taken = {name: clock(run) for name, run in runs.items()}
-    lines = [f"{name}: best {best:.2f} ms, median {middle:.2f} ms" for name, (best, middle) in taken.items()]
-    if "Haar cascade" in taken:
-        ours = taken["find (one face refined)"][0]
-        lines.append(f"Haar / find: {taken['Haar cascade'][0] / ours:.1f}")
-    else:
-        lines.append(
-            "no Haar cascade in this OpenCV (5.0 no longer ships it): pip install 'opencv-python-headless<5'"
-        )
-    return lines
-
-
-def clock(run: Callable[[], object], *, rounds: int = 40) -> tuple[float, float]:
-    """Best and median milliseconds."""
-    taken = []
-    for _ in range(rounds):
-        started = time.perf_counter()
-        run()
-        taken.append(1e3 * (time.perf_counter() - started))
-    return min(taken), float(np.median(taken))
 
 
 if __name__ == "__main__":

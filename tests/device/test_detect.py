@@ -16,8 +16,9 @@ from glancein.domain.detect import (
     shares_inside,
     suppress,
     to_faces,
+    without_repeats,
 )
-from glancein.types import Floats
+from glancein.types import Box, Face, Floats
 
 
 def level(stride: int, rows: int, columns: int) -> Level:
@@ -178,3 +179,14 @@ def test_faces_lie_where_their_window_lies() -> None:
 
     assert (face.box.left, face.box.top, face.box.width, face.box.height) == (120, 90, 40, 80)
     np.testing.assert_allclose(face.landmarks[0], [(10.5 / 0.5 - 0.5) + 100, (20.5 / 0.5 - 0.5) + 50])
+
+
+def test_boxes_with_the_same_landmarks_are_one_face() -> None:
+    """A box beside a face whose landmarks ended on that face goes; a neighbour half a face away stays."""
+    points = np.array([[30, 40], [60, 40], [45, 60], [33, 75], [57, 75]], np.float32)
+    best = Face(Box(10, 10, 70, 90), points, 0.9)
+    again = Face(Box(60, 15, 70, 90), points + 5, 0.8)
+    neighbour = Face(Box(50, 10, 70, 90), points + np.asarray([40, 0], np.float32), 0.7)
+
+    assert without_repeats([best, again, neighbour]) == [best, neighbour]
+    assert without_repeats([]) == []

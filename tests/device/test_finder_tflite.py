@@ -13,6 +13,7 @@ from glancein.adapters.bundle_folder import Bundle
 from glancein.adapters.finder_tflite import TfliteFaceFinder
 from glancein.adapters.tflite_runtime import Int8s, TensorSpec
 from glancein.domain.align import TEMPLATE
+from glancein.domain.landmarks import template
 from glancein.errors import ModelError
 from glancein.model_card import Finding, InputSpec, ModelCard
 from glancein.types import Box, Face, Pixels
@@ -22,7 +23,10 @@ MODEL = Path(__file__).parents[2] / "device/glancein/models/finder"
 SCALES = {1: 0.1, 4: 0.1, 10: 0.05}
 INPUT = TensorSpec("input", (1, HEIGHT, WIDTH, 3), 1 / 128, 0, "int8")
 LOOK_INPUT = TensorSpec("input", (1, 80, 80, 3), 1 / 128, 0, "int8")
-LOOK_OUTPUT = TensorSpec("landmarks", (1, 1, 1, 10), 1 / 16, 0, "int8")
+LOOK_OUTPUTS = (
+    TensorSpec("offsets", (1, 10, 10, 10), 1 / 16, 0, "int8"),
+    TensorSpec("weights", (1, 10, 10, 6), 1 / 8, 0, "int8"),
+)
 
 
 @dataclass(slots=True)
@@ -77,17 +81,26 @@ class BrightCard:
 
 @dataclass(slots=True)
 class Template:
-    """A second network that moves every landmark by half a pixel of its look to the right."""
+    """A second network that sees a face wherever it looks, half a pixel to the right of the template."""
 
     runs: int = 0
+    logit_steps: int = 16
     input: TensorSpec = LOOK_INPUT
-    outputs: tuple[TensorSpec, ...] = (LOOK_OUTPUT,)
+    outputs: tuple[TensorSpec, ...] = LOOK_OUTPUTS
 
     def run(self, picture: Int8s) -> list[Int8s]:
-        """One step of 1/16 of 8 px in x."""
+        """The cell nearest to each point says where it is, in steps of 1/16 of 8 px."""
         self.runs += 1
         assert picture.shape == (1, 80, 80, 3)
-        return [np.array([1, 0] * 5, np.int8).reshape(1, 1, 1, 10)]
+        offsets = np.zeros((1, 10, 10, 10), np.int8)
+        weights = np.full((1, 10, 10, 6), -128, np.int8)
+        weights[..., 5] = self.logit_steps
+        for number, (x, y) in enumerate(template() + np.asarray([0.5, 0], np.float32)):
+            column, row = round((x - 3.5) / 8), round((y - 3.5) / 8)
+            weights[0, row, column, number] = 127
+            away = np.asarray([x - 3.5 - 8 * column, y - 3.5 - 8 * row])
+            offsets[0, row, column, 2 * number : 2 * number + 2] = np.rint(2 * away)
+        return [offsets, weights]
 
 
 def card(**changes: object) -> ModelCard:
@@ -181,7 +194,7 @@ def test_refining_puts_landmarks_where_the_second_network_says(network: BrightCa
 
     assert (fine.box, fine.score) == (face.box, face.score)
     # One crop pixel is 2 px of the picture, one look pixel 1 / 0.6 of that.
-    np.testing.assert_allclose(fine.landmarks - face.landmarks, [[0.5 * 2 / 0.6, 0]] * 5, atol=0.01)
+    np.testing.assert_allclose(fine.landmarks - face.landmarks, [[0.5 * 2 / 0.6, 0]] * 5, atol=0.25 * 2 / 0.6)
     assert network.runs == 0
 
 
@@ -189,8 +202,28 @@ def test_refining_landmarks_without_a_pose_leaves_them(network: BrightCard) -> N
     """Five points in one place make no pose: the face comes back as it was."""
     face = Face(Box(100, 80, 120, 150), np.zeros((5, 2), np.float32), 0.8)
 
-    assert TfliteFaceFinder(Path("bundle")).refine(np.zeros((480, 640, 3), np.uint8), face) is face
+    same = TfliteFaceFinder(Path("bundle")).refine(np.zeros((480, 640, 3), np.uint8), face)
+
+    assert (same.box, same.score) == (face.box, face.score)
+    assert not same.landmarks.any()
     assert network.runs == 0
+
+
+def test_second_look_ends_what_only_resembled_a_face(
+    network: BrightCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The finder is sure, the second network is surer that there is nothing: no face."""
+    doubting = Template(logit_steps=-100)
+    bundle = Bundle(card(), network, {"landmarks.tflite": doubting})  # type: ignore[arg-type,dict-item]  # fakes
+    monkeypatch.setattr(finder_tflite, "open_bundle", lambda *_args, **_more: bundle)
+    finder = TfliteFaceFinder(Path("bundle"))
+    pixels = picture(Box(300, 200, 60, 80))
+
+    assert finder.glance(pixels)
+    assert finder.find(pixels) == []
+    assert finder.find_near(pixels, Box(300, 200, 60, 80)) == []
+    assert finder.search(pixels) == []
+    assert doubting.runs >= 4
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])

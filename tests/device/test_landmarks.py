@@ -8,7 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glancein.domain import align
-from glancein.domain.landmarks import LOOK_PX, OUTPUT_UNIT_PX, cut, look_matrix, template, to_points
+from glancein.domain.landmarks import (
+    CELL_PX,
+    GRID,
+    LOOK_PX,
+    POINTS,
+    centres,
+    cut,
+    joint_score,
+    look_matrix,
+    template,
+    to_points,
+)
 from glancein.types import Floats
 
 
@@ -18,12 +29,18 @@ def posed(scale: float, angle: float, x: float, y: float) -> Floats:
     return np.asarray(np.asarray(align.TEMPLATE) @ turn.T + [x, y], np.float32)
 
 
+def votes_for(points: Floats) -> tuple[Floats, Floats]:
+    """Weights and offsets of a network in which every cell is sure of these points of the look."""
+    offsets = (points - centres()[:, :, None]) / CELL_PX
+    return np.zeros((GRID, GRID, POINTS), np.float32), offsets.reshape(GRID, GRID, -1).astype(np.float32)
+
+
 @given(st.floats(0.2, 8), st.floats(-3.1, 3.1), st.floats(-200, 900), st.floats(-200, 900))
-def test_zero_offsets_give_the_pose_back(scale: float, angle: float, x: float, y: float) -> None:
-    """A frontal face whose network says "as in the template" keeps its landmarks, whatever its pose."""
+def test_votes_for_the_template_give_the_pose_back(scale: float, angle: float, x: float, y: float) -> None:
+    """A frontal face whose cells all say "as in the template" keeps its landmarks, whatever its pose."""
     landmarks = posed(scale, angle, x, y)
 
-    found = to_points(np.zeros(10, np.float32), look_matrix(landmarks))
+    found = to_points(*votes_for(template()), look_matrix(landmarks))
 
     np.testing.assert_allclose(found, landmarks, atol=0.02 * scale + 0.01)
 
@@ -37,13 +54,37 @@ def test_template_lies_inside_the_look_with_the_aligners_shape() -> None:
     assert np.hypot(*(points[1] - points[0])) == pytest.approx(0.6 * np.hypot(35.2372, 0.1949), rel=1e-3)
 
 
-def test_offsets_are_counted_in_the_looks_pixels() -> None:
-    """One unit to the right is 8 px of the look, turned and scaled back into the picture."""
+def test_votes_are_counted_in_the_looks_cells() -> None:
+    """A cell's width to the right is 8 px of the look, turned and scaled back into the picture."""
     landmarks = posed(3.0, np.pi / 2, 500, 100)
+    weights, offsets = votes_for(template())
 
-    found = to_points(np.tile(np.asarray([1, 0], np.float32), 5), look_matrix(landmarks))
+    found = to_points(weights, offsets + np.tile(np.asarray([1, 0], np.float32), 5), look_matrix(landmarks))
 
-    np.testing.assert_allclose(found - landmarks, [[0, OUTPUT_UNIT_PX / 0.6 * 3]] * 5, atol=0.05)
+    np.testing.assert_allclose(found - landmarks, [[0, CELL_PX / 0.6 * 3]] * 5, atol=0.05)
+
+
+def test_cells_that_know_outvote_the_others() -> None:
+    """Only the weighty cell's word counts for its point; the four others are left to all."""
+    weights, offsets = votes_for(template())
+    offsets[3, 4, :2] += [2, -1]
+    weights[3, 4, 0] = 40
+
+    found = to_points(weights, offsets, look_matrix(posed(1.0, 0.0, 0, 0)))
+
+    moved = (found - posed(1.0, 0.0, 0, 0)) * 0.6 / CELL_PX
+    np.testing.assert_allclose(moved[0], [2, -1], atol=0.02)
+    np.testing.assert_allclose(moved[1:], 0, atol=0.05)
+
+
+def test_joint_score_is_the_mean_of_both_logits() -> None:
+    """Agreement keeps the score, doubt halves the certainty, and a certain no ends the matter."""
+    plane = np.full((GRID, GRID), np.log(0.8 / 0.2), np.float32)
+
+    assert joint_score(0.8, plane) == pytest.approx(0.8)
+    assert joint_score(0.8, np.zeros_like(plane)) == pytest.approx(2 / 3, abs=0.001)
+    assert joint_score(0.8, plane - 20) < 0.001
+    assert 0.5 < joint_score(1.0, plane) < 1
 
 
 @pytest.mark.parametrize("scale", [0.4, 1.0, 2.5, 6.0])

@@ -11,8 +11,9 @@ python -m glancein_training.finder.train "$RUN" --set "$SETTING" --set width_px=
     --set choice.largest_px=140 --minutes "${STABLE_MINUTES:-20}"
 python -m glancein_training.finder.train "$RUN" --set "$SETTING" --decay
 python -m glancein_training.finder.weights "$RUN/checkpoint.pt" training/weights/finder.pt
-python -m glancein_training.finder.landmarks "$RUN/second" --set "data=\"$DATA\""
-python -m glancein_training.finder.weights "$RUN/second/landmarks.pt" training/weights/landmarks.pt
+python -m glancein_training.finder.landmarks "$RUN/second" --set "data=$DATA" --minutes "${SECOND_MINUTES:-20}"
+python -m glancein_training.finder.landmarks "$RUN/second" --set "data=$DATA" --decay
+python -m glancein_training.finder.weights "$RUN/second/checkpoint.pt" training/weights/landmarks.pt
 
 # First with a low threshold, to find the one that gives one false face in a hundred pictures.
 WEIGHTS="training/weights/finder.pt training/weights/landmarks.pt"

@@ -22,16 +22,17 @@ from glancein.types import Box, Face, Floats, Pixels
 
 LANDMARKS_FILE = "landmarks.tflite"
 CHANNELS = (1, 4, 2 * detect.LANDMARKS)  # of score, box, landmarks
+LOOK_CHANNELS = (look.POINTS + 1, 2 * look.POINTS)  # of the second network's weights and offsets
 # A face that fills this share of the input is seen best: fine landmarks, and the context is still there.
 BEST_SHARE = 0.40
 # A window for a moving face is wider: at 15 frames a second a walking head moves by less than half its width.
 FOLLOW_SHARE = 0.33
-# Where no face is found at first, weaker proposals get the closer look too; it keeps the full threshold.
-PROPOSE_SHARE = 0.7
+# Boxes from this score on are proposals; the second look joins in the decision which of them are faces.
+PROPOSED = 0.3
 # Intersection over union of two sights of one face; two people do not overlap that far.
 SAME_FACE = 0.3
-REFINED = 3  # faces per frame: who stands in front, and enough to see that somebody stands beside
-SETTLED_SHARE = 0.04  # of the face's size: a first look that moves the landmarks less has seen them well
+JUDGED = 3  # proposals per frame, the best: who stands in front, and enough to see somebody beside
+SETTLED_SHARE = 0.08  # of the face's size: a first look that moves the landmarks less has seen them well
 PADDING = 128  # int8 zero: the colour beside a picture that does not fill the input
 
 
@@ -60,59 +61,66 @@ class TfliteFaceFinder:
                 f"{model}: the card lacks the threshold or {LANDMARKS_FILE}: install the bundle again"
             )
         self._threshold = self.card.finding.score_threshold if threshold is None else threshold
+        self._proposed = min(PROPOSED, self._threshold)
         self._pass = _Pass(bundle.network)
         self._points = _Points(bundle.companions[LANDMARKS_FILE])
 
     def find(self, pixels: Pixels) -> list[Face]:
-        """Faces of one RGB picture (h, w, 3), best score first; the nearest ones' landmarks are refined."""
-        return self._refine_nearest(pixels, self.glance(pixels))
+        """Faces of one RGB picture (h, w, 3), best score first, the best ones judged and refined closely."""
+        return self._judge(pixels, self._pass.run(pixels, _whole(pixels), self._proposed))
 
     def find_near(self, pixels: Pixels, box: Box) -> list[Face]:
         """Faces around the last known box, seen larger and so better; else those of the whole picture."""
-        near = self._pass.run(pixels, self._window_around(pixels, box, FOLLOW_SHARE), self._threshold)
-        return self._refine_nearest(pixels, near or self.glance(pixels))
+        near = self._pass.run(pixels, self._window_around(pixels, box, FOLLOW_SHARE), self._proposed)
+        return self._judge(pixels, near) or self.find(pixels)
 
     def search(self, pixels: Pixels) -> list[Face]:
         """Faces of a scanned badge: small ones too and turned by a quarter, half or three quarters.
 
         Landmarks are named as in the upright face, in pixels of the given picture; best score first.
         """
-        return self._search(pixels, self._threshold) or self._search(pixels, PROPOSE_SHARE * self._threshold)
-
-    def _search(self, pixels: Pixels, proposing: float) -> list[Face]:
-        """Faces proposed in the pyramid of each turn from this score on and confirmed by a closer look."""
         found: list[Face] = []
         for turns in range(4):
             turned = np.ascontiguousarray(np.rot90(pixels, turns))
-            seen = [f for window in _pyramid(turned) for f in self._pass.run(turned, window, proposing)]
+            seen = [f for window in _pyramid(turned) for f in self._pass.run(turned, window, self._proposed)]
             checked = [self._second_opinion(turned, face) for face in _distinct(seen)]
             found.extend(_turn_back(face, turns, pixels.shape) for face in checked if face is not None)
         return _distinct(found)
 
     def glance(self, pixels: Pixels) -> list[Face]:
-        """One pass over the whole picture: boxes as good as ``find``'s, landmarks rougher."""
+        """One pass over the whole picture and nothing else: rough landmarks, the first network's scores."""
         return self._pass.run(pixels, _whole(pixels), self._threshold)
 
     def refine(self, pixels: Pixels, face: Face) -> Face:
         """The same face with landmarks put exactly; twice if the first look moved far."""
+        return replace(self._look(pixels, face), score=face.score)
+
+    def _judge(self, pixels: Pixels, proposals: list[Face]) -> list[Face]:
+        """Those of the proposals (best first) that are faces; the best of them had their closer look."""
+        looked = [self._look(pixels, face) for face in proposals[:JUDGED]]
+        faces = [face for face in [*looked, *proposals[JUDGED:]] if face.score >= self._threshold]
+        return detect.without_repeats(sorted(faces, key=lambda face: -face.score))
+
+    def _look(self, pixels: Pixels, face: Face) -> Face:
+        """The face after its closer look: refined landmarks, and the score of both networks."""
+        proposed = face.score
         for _ in range(2):
-            before, face = face, self._points.put(pixels, face)
+            before, face = face, self._points.put(pixels, face, proposed)
             moved_px = float(np.hypot(*(face.landmarks - before.landmarks).T).mean())
             if moved_px < SETTLED_SHARE * math.sqrt(max(face.box.width * face.box.height, 1.0)):
                 break
         return face
 
-    def _refine_nearest(self, pixels: Pixels, faces: list[Face]) -> list[Face]:
-        nearest = sorted(range(len(faces)), key=lambda i: -faces[i].box.width * faces[i].box.height)[:REFINED]
-        return [self.refine(pixels, face) if i in nearest else face for i, face in enumerate(faces)]
-
     def _second_opinion(self, pixels: Pixels, face: Face) -> Face | None:
-        """The face seen larger, with that look's score and refined landmarks; None if it is no face there."""
-        looks = self._pass.run(pixels, self._window_around(pixels, face.box, BEST_SHARE), self._threshold)
+        """The face seen larger by both networks, with that look's score; None if it is no face there."""
+        looks = self._pass.run(pixels, self._window_around(pixels, face.box, BEST_SHARE), self._proposed)
         if not looks:
             return None
         shared = detect.overlaps(_edges([face]), _edges(looks))[0]
-        return self.refine(pixels, looks[int(np.argmax(shared))]) if shared.max() > SAME_FACE else None
+        if shared.max() <= SAME_FACE:
+            return None
+        seen = self._look(pixels, looks[int(np.argmax(shared))])
+        return seen if seen.score >= self._threshold else None
 
     def _window_around(self, pixels: Pixels, box: Box, share: float) -> Window:
         """The rectangle of the input's shape in which the box fills about this share of the height."""
@@ -149,25 +157,30 @@ class _Pass:
 
 
 class _Points:
-    """The second network: landmarks of one face brought to a fixed pose."""
+    """The second network: landmarks of one face brought to a fixed pose, and whether it is one."""
 
     def __init__(self, network: Network) -> None:
-        if network.input.shape != (1, look.LOOK_PX, look.LOOK_PX, 3) or len(network.outputs) != 1:
+        grids = {spec.shape[3]: index for index, spec in enumerate(network.outputs) if len(spec.shape) == 4}
+        if network.input.shape != (1, look.LOOK_PX, look.LOOK_PX, 3) or set(grids) != set(LOOK_CHANNELS):
             raise ModelError(
-                f"{LANDMARKS_FILE} does not take looks of {look.LOOK_PX} px: install the bundle again"
+                f"{LANDMARKS_FILE} does not vote on looks of {look.LOOK_PX} px: install the bundle again"
             )
         self._network = network
-        self._output = network.outputs[0]
+        self._order = [grids[channels] for channels in LOOK_CHANNELS]
 
-    def put(self, pixels: Pixels, face: Face) -> Face:
-        """The face with better landmarks; as it was if its landmarks make no pose."""
+    def put(self, pixels: Pixels, face: Face, proposed: float) -> Face:
+        """The face with better landmarks and a better score, given the finder's; as it was without a pose."""
         try:
             matrix = look.look_matrix(face.landmarks)
         except ValueError:
             return face
-        (steps,) = self._network.run(pixels_to_int8(look.cut(pixels, matrix))[None])
-        offsets = to_float(steps.ravel(), scale=self._output.scale, zero_point=self._output.zero_point)
-        return replace(face, landmarks=look.to_points(offsets, matrix))
+        outputs = self._network.run(pixels_to_int8(look.cut(pixels, matrix))[None])
+        weights, offsets = (
+            to_float(outputs[i][0], scale=spec.scale, zero_point=spec.zero_point)
+            for i, spec in ((i, self._network.outputs[i]) for i in self._order)
+        )
+        points = look.to_points(weights[..., : look.POINTS], offsets, matrix)
+        return replace(face, landmarks=points, score=look.joint_score(proposed, weights[..., look.POINTS]))
 
 
 def _order_of(network: Network) -> list[tuple[int, list[int]]]:

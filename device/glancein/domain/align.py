@@ -66,6 +66,19 @@ def similarity(landmarks: Floats) -> Floats:
     return np.asarray(_least_squares(points[inliers], target[inliers]), np.float32)
 
 
+def plain_similarity(landmarks: Floats) -> Floats:
+    """(2, 3) matrix as ``similarity``, by least squares over all five: steadier for rough landmarks.
+
+    Raises ValueError if the landmarks coincide or are not finite.
+    """
+    points = np.asarray(landmarks, np.float64)
+    if points.shape != (len(TEMPLATE), 2) or not np.isfinite(points).all():
+        raise ValueError("landmarks must be five finite points")
+    if np.ptp(points, axis=0).max() < 1e-6:
+        raise ValueError("landmarks coincide")
+    return np.asarray(_least_squares(points, np.asarray(TEMPLATE, np.float64)), np.float32)
+
+
 def transform(matrix: Floats, points: Floats) -> Floats:
     """Apply a (2, 3) affine matrix to (n, 2) points."""
     return np.asarray(points @ matrix[:, :2].T + matrix[:, 2], np.float32)

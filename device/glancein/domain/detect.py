@@ -134,6 +134,20 @@ def to_faces(found: Candidates, *, input_px_per_px: float, left: float = 0.0, to
     ]
 
 
+def without_repeats(faces: Sequence[Face], *, share: float = 0.15) -> list[Face]:
+    """The faces (best first) without those whose landmarks lie where a better one has its own.
+
+    A closer look at a box beside a face finds that face. Less than ``share`` of its size apart is the same.
+    """
+    kept: list[Face] = []
+    for face in faces:
+        gaps = [float(np.hypot(*(face.landmarks - one.landmarks).T).mean()) for one in kept]
+        sizes = [float(np.sqrt(max(one.box.width * one.box.height, 1.0))) for one in kept]
+        if all(gap >= share * size for gap, size in zip(gaps, sizes, strict=True)):
+            kept.append(face)
+    return kept
+
+
 def _shared(one: Floats, other: Floats) -> Floats:
     low = np.maximum(one[:, None, :2], other[None, :, :2])
     high = np.minimum(one[:, None, 2:], other[None, :, 2:])

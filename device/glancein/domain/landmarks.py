@@ -1,9 +1,13 @@
-"""The second look at a face: rough landmarks bring it to a fixed pose, offsets from the template come back.
+"""The second look at a face: rough landmarks bring it to a fixed pose, votes for the exact ones come back.
 
 The look is 80 x 80 pixels: the aligner's template at 0.6 of its size, 6.4 pixels of margin on every side.
+Every cell of a grid of 10 x 10 says where it believes the five points are, and how much its word counts for
+each; a further plane says whether there is a face at all.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
@@ -12,7 +16,9 @@ from glancein.types import Floats, Pixels
 
 LOOK_PX = 80
 LOOK_SCALE = 0.6
-OUTPUT_UNIT_PX = 8.0  # the network's outputs count in these, from the template's points
+CELL_PX = 8  # of the grid of votes; offsets count in these
+GRID = LOOK_PX // CELL_PX
+POINTS = 5
 PADDING = 128  # int8 zero
 
 
@@ -22,8 +28,8 @@ def template() -> Floats:
 
 
 def look_matrix(landmarks: Floats) -> Floats:
-    """(2, 3): picture pixels -> look, by the aligner's similarity. Raises ValueError as the aligner does."""
-    matrix = align.similarity(landmarks) * np.float32(LOOK_SCALE)
+    """(2, 3): picture pixels -> look, by least squares. Raises ValueError as the aligner does."""
+    matrix = align.plain_similarity(landmarks) * np.float32(LOOK_SCALE)
     matrix[:, 2] += np.float32(LOOK_PX / 2 - align.CROP_PX / 2 * LOOK_SCALE)
     return np.asarray(matrix, np.float32)
 
@@ -47,10 +53,33 @@ def cut(pixels: Pixels, matrix: Floats) -> Pixels:
     return np.asarray(look, np.uint8)
 
 
-def to_points(offsets: Floats, matrix: Floats) -> Floats:
-    """(5, 2) landmarks in picture pixels from the network's ten outputs for the look of this matrix."""
-    in_look = template() + np.asarray(offsets, np.float32).reshape(5, 2) * np.float32(OUTPUT_UNIT_PX)
-    return align.transform(align.invert(matrix), in_look)
+def centres() -> Floats:
+    """(10, 10, 2) middle of each cell in the look, row by row."""
+    middle = np.arange(GRID, dtype=np.float32) * CELL_PX + (CELL_PX - 1) / 2
+    return np.stack(np.meshgrid(middle, middle), axis=2)
+
+
+def to_points(weights: Floats, offsets: Floats, matrix: Floats) -> Floats:
+    """(5, 2) landmarks in picture pixels from the votes for the look of this matrix.
+
+    weights (10, 10, 5): logits, a softmax over the cells gives each vote's share. offsets (10, 10, 10): x and
+    y of the five points from the cell's middle, in cells.
+    """
+    shares = np.exp(weights - weights.max(axis=(0, 1)))
+    shares /= shares.sum(axis=(0, 1))
+    votes = centres()[:, :, None] + offsets.reshape(GRID, GRID, POINTS, 2) * np.float32(CELL_PX)
+    in_look = np.einsum("yxk,yxkc->kc", shares, votes)
+    return align.transform(align.invert(matrix), np.asarray(in_look, np.float32))
+
+
+def joint_score(proposed: float, face_logits: Floats) -> float:
+    """The probability of a face by both networks: the mean of their logits.
+
+    proposed: the finder's probability. face_logits: the second look's plane (10, 10); its mean counts.
+    """
+    own = min(max(proposed, 1e-4), 1 - 1e-4)
+    logit = 0.5 * (math.log(own / (1 - own)) + float(face_logits.mean()))
+    return 1 / (1 + math.exp(-logit))
 
 
 def _region(pixels: Pixels, matrix: Floats) -> tuple[Pixels, Floats]:

@@ -1,8 +1,9 @@
-"""The second look: a small network that puts five landmarks exactly, given a face roughly upright.
+"""The second look: a small network that puts five landmarks exactly, and says whether there is a face.
 
 The finder's own landmarks bring a face to the template (``glancein.domain.align``) at 80 x 80 pixels; this
 network says where the five points really lie there. Because pose and size are gone, it is small and quick to
-train.
+train. Warm-up, a stable rate, then a decay; look number k is drawn from (seed, k), so a resumed run sees what
+an uninterrupted one does.
 """
 
 from __future__ import annotations
@@ -11,41 +12,48 @@ import argparse
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
-from numpy.random import Generator
+import torch.nn.functional as F  # noqa: N812  # the name every torch user knows
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from glancein.domain import align
 from glancein.domain import landmarks as look
+from glancein.errors import InputError
 from glancein_training import packs
 from glancein_training.averaging import follow
+from glancein_training.checkpoints import read_checkpoint, write_checkpoint
+from glancein_training.configuration import with_settings
 from glancein_training.finder import data, measures
-from glancein_training.finder.data import Floats, Pixels
-from glancein_training.finder.disturb import Strength, disturb
+from glancein_training.finder.data import Floats
+from glancein_training.finder.evaluate import load_weights
+from glancein_training.finder.looks import (
+    FALSE,
+    OWN,
+    Batch,
+    Choice,
+    Jitter,
+    Looks,
+    Source,
+    false_faces,
+    jittered,
+    sources_of,
+)
 from glancein_training.finder.network import Bottleneck
-from glancein_training.finder.scenes import hide
+from glancein_training.muon import Muon
 from glancein_training.networks import Residual, convolution, to_network_floats
+from glancein_training.schedule import share_of_rate
 
-Rows = NDArray[np.int64]
+Losses = NDArray[np.float64]  # (2,) of the points and of the face
 
-NOTE_STEPS = 250
+NAME = "second-look"
+NOTE_LOOKS = 16_000
+MEASURED = Jitter(6.0, 0.06, 2.0)  # how rough the pose of the held-back faces is
 EYES_PX = float(look.template()[1, 0] - look.template()[0, 0])
-
-
-@dataclass(frozen=True, slots=True)
-class Jitter:
-    """How far the rough pose may be off: turned, scaled and shifted around the template's middle."""
-
-    rotate_deg: float = 12.0  # standard deviations
-    scale: float = 0.12
-    shift_px: float = 3.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +61,26 @@ class Config:
     """Everything a run depends on."""
 
     data: str = "../shared/data"
+    finder: str = "training/weights/finder.pt"  # whose false faces are shown
     batch: int = 64
     rate: float = 3e-3
     weight_decay: float = 0.01
-    samples: int = 400_000
-    start: str = ""  # a landmarks.pt to begin with instead of random weights
-    crops_share: float = 0.4  # of a batch, falling to 0 over the first 60 % of the run
+    warm_up_looks: int = 6_000
+    decay_looks: int = 100_000
     average_decay: float = 0.998
-    sure_face: float = 0.75
-    smallest_px: float = 24.0
+    mined_every: int = 2  # of the training pictures, to look for false faces in
+    blanks: int = 800  # and so many faceless ones
+    vote_weight: float = 0.3
+    face_weight: float = 0.05
     seed: int = 1
-    jitter: Jitter = Jitter()
+    choice: Choice = field(default_factory=Choice)
 
 
 class LandmarkNetwork(nn.Module):
-    """(n, 3, 80, 80) floats -> (n, 10, 1, 1) offsets of the five points from the template, in 8 px."""
+    """(n, 3, 80, 80) floats -> weights (n, 6, 10, 10), the last a face's logit, and offsets (n, 10, 10, 10).
+
+    What they mean is said in ``glancein.domain.landmarks``.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,193 +91,263 @@ class LandmarkNetwork(nn.Module):
             convolution(32, 64, stride=2),
             Residual(64, 32),
             Bottleneck(64, 32, 2),
-            convolution(64, 48, stride=2),
-            Residual(48, 24),
+            Bottleneck(64, 24, 3),
+            Bottleneck(64, 24, 2),
         )
-        self.point = nn.Conv2d(48, 10, look.LOOK_PX // 16)
-        nn.init.zeros_(self.point.weight)
+        self.weights = nn.Conv2d(64, look.POINTS + 1, 1)
+        self.offsets = nn.Conv2d(64, 2 * look.POINTS, 1)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Offsets in units of look.OUTPUT_UNIT_PX."""
-        return self.point(self.body(pixels))  # type: ignore[no-any-return]  # torch types Module calls as Any
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A face to draw from; ``own`` says whether the landmarks are its own or only the template's."""
-
-    pixels: Pixels
-    landmarks: Floats  # (5, 2)
-    own: bool
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of the votes and of a face, and the votes."""
+        features = self.body(pixels)
+        return self.weights(features), self.offsets(features)
 
 
-def sources_of(pictures: Sequence[data.Picture], config: Config) -> list[Source]:
-    """Every face that is sure and large enough."""
-    return [
-        Source(picture.pixels, picture.labels.landmarks[index], own=True)
-        for picture in pictures
-        for index in range(len(picture.labels))
-        if picture.labels.scores[index] >= config.sure_face
-        and picture.labels.boxes[index, 2:].min() >= config.smallest_px
-    ]
+@dataclass(slots=True)
+class State:
+    """What a checkpoint holds beside the configuration."""
+
+    network: LandmarkNetwork
+    average: LandmarkNetwork
+    optimisers: tuple[torch.optim.Optimizer, ...]
+    looks: int = 0
+    decay_from: int | None = None
 
 
-def jittered(matrix: Floats, rng: Generator, jitter: Jitter) -> Floats:
-    """The matrix followed by a random turn, scale and shift around the look's middle."""
-    angle = np.radians(rng.normal(0, jitter.rotate_deg))
-    size = np.exp(rng.normal(0, jitter.scale))
-    turn = size * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    middle = np.full(2, look.LOOK_PX / 2)
-    shift = middle - turn @ middle + rng.normal(0, jitter.shift_px, 2)
-    return np.asarray(np.column_stack([turn @ matrix[:, :2], turn @ matrix[:, 2] + shift]), np.float32)
+def loss(outputs: tuple[Tensor, Tensor], batch: Batch, config: Config) -> tuple[Tensor, Tensor]:
+    """Of the points, in eye distances, and of the question whether there is a face.
 
-
-class Looks(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """Batch k: pixels (n, 3, 80, 80) uint8, true points (n, 5, 2), whether they are the faces' own."""
-
-    def __init__(self, faces: Sequence[Source], crops: Pixels, rows: Rows, config: Config) -> None:
-        self.faces = faces
-        self.crops = crops
-        self.rows = rows  # of the crops, the training identities
-        self.config = config
-
-    def __getitem__(self, first: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The batch that begins with sample number ``first``."""
-        rng = np.random.default_rng([self.config.seed, first])
-        cv2.setNumThreads(0)
-        cv2.setRNGSeed(first % 2**31)
-        share = self.config.crops_share * max(0.0, 1 - first / (0.6 * self.config.samples))
-        made = [self.one(rng, from_crops=bool(rng.random() < share)) for _ in range(self.config.batch)]
-        pixels = torch.from_numpy(np.stack([one for one, _, _ in made])).permute(0, 3, 1, 2)
-        points = torch.from_numpy(np.stack([one for _, one, _ in made]))
-        return pixels, points, torch.tensor([own for *_, own in made])
-
-    def one(self, rng: Generator, *, from_crops: bool) -> tuple[Pixels, Floats, bool]:
-        """One look with its points."""
-        if from_crops:
-            crop = np.asarray(self.crops[rng.choice(self.rows)])
-            face = Source(crop, np.asarray(align.TEMPLATE, np.float32) + 8, own=False)
-        else:
-            face = self.faces[int(rng.integers(len(self.faces)))]
-        matrix = jittered(look.look_matrix(face.landmarks), rng, self.config.jitter)
-        pixels = look.cut(face.pixels, matrix)
-        points = align.transform(matrix, face.landmarks)
-        if rng.random() < 0.5:
-            pixels = np.ascontiguousarray(pixels[:, ::-1])
-            points = (
-                np.asarray([look.LOOK_PX - 1, 0], np.float32) + points * np.asarray([-1, 1], np.float32)
-            )[[1, 0, 2, 4, 3]]
-        if rng.random() < 0.1:
-            hide(pixels, points, rng)
-        return disturb(pixels, rng, Strength(coarse=0.2)), np.asarray(points, np.float32), face.own
-
-
-def loss(outputs: Tensor, points: Tensor, own: Tensor) -> Tensor:
-    """Distance in eye distances, with a logarithm that pulls near zero (Feng et al. 2018, Wing Loss).
-
-    Where only the template is known, the three nearest points count: the aligner is a fit to its inliers.
+    Points: the mean vote's distance, with a logarithm that pulls near zero (Feng et al. 2018, Wing Loss), and
+    the mean distance of the votes, so that each is right by itself. Where only the pose is known the three
+    nearest points count: the aligner that gave the pose is a fit to its inliers.
     """
-    found = outputs.view(-1, 5, 2) * look.OUTPUT_UNIT_PX + torch.from_numpy(look.template())
-    error = (found - points).abs().mean(2) / EYES_PX  # (n, 5)
-    shaped = 0.5 * error + 0.03 * torch.log1p(error / 0.03)
-    trimmed = shaped.sort(dim=1).values[:, :3].mean(1)
-    return torch.where(own, shaped.mean(1), 0.5 * trimmed).mean()
+    weights, offsets = outputs
+    count = len(weights)
+    shares = weights[:, : look.POINTS].flatten(2).softmax(2)[:, :, None]  # (n, 5, 1, cells)
+    middles = torch.from_numpy(look.centres()).permute(2, 0, 1).reshape(1, 1, 2, -1)
+    votes = middles + look.CELL_PX * offsets.view(count, look.POINTS, 2, -1)  # (n, 5, 2, cells)
+    found = (shares * votes).sum(3)
+    error = (found - batch.points).abs().mean(2) / EYES_PX  # (n, 5)
+    spread = (shares * (votes - batch.points[..., None]).abs()).sum(3).mean(2) / EYES_PX
+    shaped = 0.5 * error + 0.03 * torch.log1p(error / 0.03) + config.vote_weight * spread
+    nearest = shaped.sort(dim=1).values[:, :3].mean(1)
+    each = torch.where(batch.kinds == OWN, shaped.mean(1), 0.5 * nearest) * (batch.kinds != FALSE)
+    face = F.binary_cross_entropy_with_logits(
+        weights[:, look.POINTS].mean((1, 2)), (batch.kinds != FALSE).float()
+    )
+    return each.mean(), config.face_weight * face
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train from nothing to the end of the schedule."""
+    """Run or resume a training."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("out", type=Path, help="folder of the run: landmarks.pt, config.json, curve.jsonl")
+    parser.add_argument("out", type=Path, help="folder of the run: checkpoint.pt, config.json, curve.jsonl")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=JSON", help="one setting of Config"
     )
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache/glancein", help="decoded crops")
+    parser.add_argument("--minutes", type=float, default=1e9, help="stop after this long, with a checkpoint")
+    parser.add_argument("--decay", action="store_true", help="start the decay from the latest checkpoint")
+    parser.add_argument("--start-from", type=Path, metavar="FILE", help="begin a fresh run with kept weights")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
-    changed = {name: json.loads(value) for name, value in (item.split("=", 1) for item in args.set)}
-    train(replace(Config(), **changed), args.out, args.cache)
+    config = with_settings(Config(), args.set)
+    train(config, args.out, args.cache, minutes=args.minutes, decay=args.decay, start_from=args.start_from)
     return 0
 
 
-def train(config: Config, out: Path, cache: Path) -> None:
-    """Write ``landmarks.pt`` with the averaged weights."""
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "config.json").write_text(json.dumps(asdict(config), indent=1), encoding="utf-8")
-    faces = sources_of(data.load(Path(config.data) / "finder", "train"), config)
-    held_back = sources_of(data.load(Path(config.data) / "finder", "val"), replace(config, smallest_px=40.0))
-    crops = packs.load(Path(config.data) / "faces", cache=cache)
+def build(config: Config) -> State:
+    """Fresh networks; Muon for the body's convolutions, AdamW for the rest."""
     torch.manual_seed(config.seed)
     network, average = LandmarkNetwork(), LandmarkNetwork()
-    if config.start:
-        network = load_network(Path(config.start))
     average.load_state_dict(network.state_dict())
-    optimiser = torch.optim.AdamW(network.parameters(), lr=config.rate, weight_decay=config.weight_decay)
-    started, total, steps = time.monotonic(), 0.0, 0
-    looks = Looks(faces, crops.pixels, np.flatnonzero(crops.is_train), config)
-    for number, (pixels, points, own) in stream(looks, config):
-        done = number / config.samples
-        share = min(1.0, (number + config.batch) / 10_000, 0.01 + 1.4 * (1 - done))
-        for group in optimiser.param_groups:
-            group["lr"] = config.rate * share
-        network.train()
-        outputs = network(to_network_floats(pixels).contiguous(memory_format=torch.channels_last))
-        value = loss(outputs, points, own)
-        optimiser.zero_grad()
-        value.backward()  # type: ignore[no-untyped-call]  # torch's own
-        optimiser.step()
-        follow(average, network, min(config.average_decay, 1 - 1 / (1 + number / config.batch)))
-        total, steps = total + value.item(), steps + 1
-        if steps == NOTE_STEPS or number + config.batch >= config.samples:
-            errors = measure(average, held_back)
-            line = {
-                "samples": number + config.batch,
-                "loss": round(total / steps, 5),
-                "error_median": round(100 * float(np.median(errors)), 2),
-                "error_p95": round(100 * float(np.percentile(errors, 95)), 2),
-                "samples_per_s": round((number + config.batch) / (time.monotonic() - started), 1),
-            }
-            with (out / "curve.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-            print(json.dumps(line), flush=True)
-            stored = {"average": average.state_dict(), "samples": number, "config": asdict(config)}
-            torch.save(stored, out / "landmarks.pt")
-            total, steps = 0.0, 0
+    inner = [p for p in network.body.parameters() if p.ndim > 1]
+    chosen = {id(p) for p in inner}
+    rest = {"params": [p for p in network.parameters() if id(p) not in chosen], "weight_decay": 0.0}
+    return State(
+        network,
+        average,
+        (
+            Muon(inner, lr=config.rate, weight_decay=config.weight_decay),
+            torch.optim.AdamW([rest], lr=config.rate),
+        ),
+    )
 
 
-def stream(looks: Looks, config: Config) -> Iterator[tuple[int, tuple[Tensor, Tensor, Tensor]]]:
-    """Sample numbers and batches, to the end of the schedule."""
-    numbers = range(0, config.samples, config.batch)
-    loader: DataLoader[tuple[Tensor, Tensor, Tensor]] = DataLoader(
+def train(
+    config: Config,
+    out: Path,
+    cache: Path,
+    *,
+    minutes: float = 1e9,
+    decay: bool = False,
+    start_from: Path | None = None,
+) -> None:
+    """Train until the decay is over or the time is up; a checkpoint in ``out`` is continued."""
+    looks, held_back = prepare(config, cache)
+    state, checkpoint = build(config), out / "checkpoint.pt"
+    out.mkdir(parents=True, exist_ok=True)
+    if checkpoint.exists():
+        restore(state, checkpoint)
+    elif start_from is not None:
+        adopt(state, start_from)
+    if decay and state.decay_from is None:
+        state.decay_from = state.looks
+    (out / "config.json").write_text(json.dumps(asdict(config), indent=1), encoding="utf-8")
+    noted, seen, sums = time.monotonic(), 0, np.zeros(2)
+    started = noted
+    for batch in stream(looks, state.looks):
+        sums += step(state, batch, config)
+        seen += config.batch
+        over = state.decay_from is not None and state.looks - state.decay_from >= config.decay_looks
+        over = over or time.monotonic() - started >= 60 * minutes
+        if seen >= NOTE_LOOKS or over:
+            note(out, state, held_back, sums * config.batch / seen, seen / (time.monotonic() - noted))
+            save(state, checkpoint, config)
+            noted, seen, sums = time.monotonic(), 0, np.zeros(2)
+        if over:
+            break
+
+
+def prepare(config: Config, cache: Path) -> tuple[Looks, list[Source]]:
+    """The stream of looks, and the held-back faces of 40 px and more."""
+    pictures = data.load(Path(config.data) / "finder", "train")
+    held_back = sources_of(data.load(Path(config.data) / "finder", "val"), smallest_px=40.0)
+    crops = packs.load(Path(config.data) / "faces", cache=cache)
+    false = false_faces(
+        load_weights(Path(config.finder)), pictures[:: config.mined_every], blanks=config.blanks
+    )
+    print(f"{len(false)} false faces", flush=True)
+    sources = (sources_of(pictures), false)
+    taken = (crops.pixels, np.flatnonzero(crops.is_train))
+    return Looks(sources, taken, config.choice, batch=config.batch, seed=config.seed), held_back
+
+
+def stream(looks: Looks, first: int) -> Iterator[Batch]:
+    """The endless stream of batches from look number ``first`` on."""
+    numbers = range(first, 1_000_000_000, looks.batch)
+    loader: DataLoader[Batch] = DataLoader(
         looks, sampler=numbers, batch_size=None, num_workers=1, prefetch_factor=8
     )
-    return zip(numbers, loader, strict=True)
+    return iter(loader)
+
+
+def step(state: State, batch: Batch, config: Config) -> Losses:
+    """One update of network and running average; the two losses."""
+    share = share_of_rate(
+        state.looks,
+        batch=config.batch,
+        warm_up=config.warm_up_looks,
+        decay=config.decay_looks,
+        decay_from=state.decay_from,
+    )
+    for optimiser in state.optimisers:
+        optimiser.zero_grad()
+        for group in optimiser.param_groups:
+            group["lr"] = config.rate * share
+    state.network.train()
+    outputs = state.network(to_network_floats(batch.pixels).contiguous(memory_format=torch.channels_last))
+    parts = loss(outputs, batch, config)
+    (parts[0] + parts[1]).backward()  # type: ignore[no-untyped-call]  # torch's own
+    for optimiser in state.optimisers:
+        optimiser.step()
+    follow(state.average, state.network, min(config.average_decay, 1 - 1 / (1 + state.looks / config.batch)))
+    state.looks += config.batch
+    return np.array([part.item() for part in parts])
+
+
+def note(out: Path, state: State, held_back: Sequence[Source], losses: Losses, speed: float) -> None:
+    """One line of the curve: losses and held-back errors after one look and after two."""
+    line = {"looks": state.looks, "points": round(float(losses[0]), 5), "face": round(float(losses[1]), 5)}
+    for passes in (1, 2):
+        errors = 100 * measure(state.average, held_back, passes=passes)
+        line[f"median_{passes}"] = round(float(np.median(errors)), 2)
+        line[f"p95_{passes}"] = round(float(np.percentile(errors, 95)), 2)
+    line["looks_per_s"] = round(speed, 1)
+    with (out / "curve.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+    print(json.dumps(line), flush=True)
+
+
+def save(state: State, path: Path, config: Config) -> None:
+    """Write the checkpoint whole or not at all."""
+    write_checkpoint(
+        {
+            "network": NAME,
+            "weights": state.network.state_dict(),
+            "average": state.average.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in state.optimisers],
+            "looks": state.looks,
+            "decay_from": state.decay_from,
+            "config": asdict(config),
+        },
+        path,
+    )
+
+
+def restore(state: State, path: Path) -> None:
+    """Continue from a checkpoint. Raises InputError if it is damaged or another network's."""
+    stored = read_checkpoint(path)
+    if stored["network"] != NAME or len(stored.get("optimisers", ())) != len(state.optimisers):
+        raise InputError(f"{path} is no checkpoint of a {NAME}; take a fresh folder")
+    state.network.load_state_dict(stored["weights"])
+    state.average.load_state_dict(stored["average"])
+    for optimiser, kept in zip(state.optimisers, stored["optimisers"], strict=True):
+        optimiser.load_state_dict(kept)
+    state.looks, state.decay_from = stored["looks"], stored["decay_from"]
+
+
+def adopt(state: State, path: Path) -> None:
+    """Begin with the averaged weights of a file, those whose names and shapes still fit."""
+    stored = read_checkpoint(path)["average"]
+    known = state.network.state_dict()
+    fitting = {
+        name: w.float() for name, w in stored.items() if name in known and w.shape == known[name].shape
+    }
+    if not fitting:
+        raise InputError(f"nothing in {path} fits a {NAME}; start without it")
+    for network in (state.network, state.average):
+        network.load_state_dict(fitting, strict=False)
 
 
 def load_network(path: Path) -> LandmarkNetwork:
-    """The averaged network of a ``landmarks.pt``."""
-    stored = torch.load(path, weights_only=True, map_location="cpu")
+    """The averaged network of a checkpoint or of kept weights."""
     network = LandmarkNetwork()
-    network.load_state_dict({name: tensor.float() for name, tensor in stored["average"].items()})
+    stored = read_checkpoint(path)["average"]
+    network.load_state_dict({name: tensor.float() for name, tensor in stored.items()})
     return network.eval()
 
 
 @torch.no_grad()
-def measure(network: LandmarkNetwork, faces: Sequence[Source], *, seed: int = 0) -> Floats:
-    """(n,) landmark errors in eye distances of held-back faces seen in a rough pose, in their own pixels."""
+def measure(network: nn.Module, faces: Sequence[Source], *, seed: int = 0, passes: int = 1) -> Floats:
+    """(n,) landmark errors in eye distances of faces seen in a rough pose, ``passes`` times."""
     rng = np.random.default_rng(seed)
     network.eval()
     errors = []
     for start in range(0, len(faces), 64):
         part = faces[start : start + 64]
-        matrices = [jittered(look.look_matrix(face.landmarks), rng, Jitter(6.0, 0.06, 2.0)) for face in part]
-        looks = np.stack([look.cut(face.pixels, matrix) for face, matrix in zip(part, matrices, strict=True)])
-        outputs = network(to_network_floats(torch.from_numpy(looks).permute(0, 3, 1, 2)))
-        for face, matrix, offsets in zip(part, matrices, outputs.flatten(1).numpy(), strict=True):
-            errors.append(measures.landmark_error(look.to_points(offsets, matrix), face.landmarks))
+        matrices = [jittered(look.look_matrix(face.landmarks), rng, MEASURED) for face in part]
+        found: list[Floats] = []
+        for number in range(passes):
+            if number:
+                matrices = [look.look_matrix(points) for points in found]
+            found = put(network, part, matrices)
+        errors += [measures.landmark_error(f, face.landmarks) for f, face in zip(found, part, strict=True)]
     return np.asarray(errors, np.float32)
+
+
+def put(network: nn.Module, faces: Sequence[Source], matrices: Sequence[Floats]) -> list[Floats]:
+    """Landmarks in the faces' own pixels, each looked at through its matrix."""
+    looks = np.stack([look.cut(face.pixels, matrix) for face, matrix in zip(faces, matrices, strict=True)])
+    outputs = network(to_network_floats(torch.from_numpy(looks).permute(0, 3, 1, 2)))
+    weights, offsets = (output.permute(0, 2, 3, 1).numpy() for output in outputs)
+    return [
+        look.to_points(w[..., : look.POINTS], o, m)
+        for w, o, m in zip(weights, offsets, matrices, strict=True)
+    ]
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def keep(checkpoint: Path, out: Path) -> None:
     """Network name, configuration, count of scenes, averaged weights as float16, statistics as float32."""
     stored = torch.load(checkpoint, weights_only=True, map_location="cpu")
     out.parent.mkdir(parents=True, exist_ok=True)
-    kept = {name: stored[name] for name in ("network", "scenes", "samples", "config") if name in stored}
+    kept = {name: stored[name] for name in ("network", "scenes", "looks", "config") if name in stored}
     write_checkpoint({**kept, "average": halved(stored["average"])}, out)
 
 

@@ -11,9 +11,9 @@ import torch
 from glancein.domain import align, quality
 from glancein.domain import landmarks as look
 from glancein.types import Box, Crop, Face
-from glancein_training.finder.landmarks import LandmarkNetwork, load_network
+from glancein_training.finder.landmarks import LandmarkNetwork, load_network, put
+from glancein_training.finder.looks import Source
 from glancein_training.frames.spoil import Floats, Spoilt
-from glancein_training.networks import to_network_floats
 from glancein_training.packs import STORED_PX, Pixels
 
 MARGIN_PX = (STORED_PX - align.CROP_PX) // 2
@@ -34,10 +34,10 @@ class SecondLook:
     def points(self, crops: Sequence[Pixels]) -> Floats:
         """(n, 5, 2) landmarks in the pixels of crops (112, 112, 3) or (128, 128, 3)."""
         offset = (crops[0].shape[0] - align.CROP_PX) // 2
-        matrix = look.look_matrix(np.asarray(align.TEMPLATE, np.float32) + np.float32(offset))
-        looks = np.stack([look.cut(np.ascontiguousarray(crop), matrix) for crop in crops])
-        outputs = self._network(to_network_floats(torch.from_numpy(looks).permute(0, 3, 1, 2)))
-        return np.stack([look.to_points(offsets, matrix) for offsets in outputs.flatten(1).numpy()])
+        template = np.asarray(align.TEMPLATE, np.float32) + np.float32(offset)
+        matrix = look.look_matrix(template)
+        faces = [Source(np.ascontiguousarray(crop), template) for crop in crops]
+        return np.stack(put(self._network, faces, [matrix] * len(faces)))
 
 
 def measure(frame: Spoilt, landmarks: Floats) -> dict[str, float]:
