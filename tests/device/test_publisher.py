@@ -15,6 +15,7 @@ from tests.device.punches import check_in, moment
 
 from glancein.adapters.publisher_mqtt import Address, Delivery, MqttPublisher, PublisherRules
 from glancein.domain import wire
+from glancein.mqtt.dispatch import SUSPECT_AFTER
 from glancein.mqtt.link import Greeting, Message
 from glancein.types import Event, Moment
 
@@ -477,6 +478,75 @@ def test_broker_that_takes_no_event_at_all_makes_none_a_dead_letter(broker: Fake
     assert ledger.laid_aside() == []
     broker.is_final = lambda _: False
     assert wait_until(lambda: len(events_at(broker)) >= 3)
+
+
+@pytest.mark.parametrize("delivery", list(Delivery))
+@pytest.mark.parametrize("place", [0, 1, 2], ids=["first", "middle", "last"])
+def test_event_that_ends_every_connection_is_found_and_left_out(
+    broker: FakeBroker, run: Run, place: int, delivery: Delivery
+) -> None:
+    """A broker that hangs up instead of saying no: nobody else waits for it, and it is not lost."""
+    ledger = filled(3)
+    poison = ledger.pending(9)[place]
+    payload = wire.encode_event(poison)
+
+    def hang_up(message: Message) -> tuple[bool, str]:
+        if message.payload == payload:
+            broker.cut("glancein-hq-door")
+            return False, "too late"
+        return True, "Success"
+
+    broker.answer = hang_up
+    publisher = run(ledger, replace(FAST, delivery=delivery))
+
+    if delivery is Delivery.PUBACK:  # here the others leave at once: it is found out beside later ones
+        for number in range(4, 12):
+            ledger.record(check_in(f"E{number}"))
+            publisher.wake()
+            assert wait_until(lambda: ledger.pending(9) in ([], [poison]), within_s=60)
+    if delivery is Delivery.CONSUMER:
+        assert wait_until(lambda: bool(ledger.laid_aside()), within_s=60)
+
+        def is_told() -> bool:
+            ask(broker, wire.Resend(poison.seq, poison.seq))  # as often as it takes: it was just cut off
+            return bool(left_out(broker))
+
+        assert wait_until(is_told, within_s=60)
+        acknowledge(broker, poison.epoch, 3)
+    assert wait_until(lambda: not ledger.pending(9), within_s=60)
+    assert [one.event for one in ledger.laid_aside()] == [poison]
+    assert "ends the connection" in ledger.laid_aside()[0].why
+    last = 3 if delivery is Delivery.CONSUMER else 11
+    assert {event.seq for event in events_but(broker, poison)} == set(range(1, last + 1)) - {poison.seq}
+
+
+def test_acknowledgement_does_not_take_out_an_event_that_is_held_back(broker: FakeBroker, run: Run) -> None:
+    """A consumer that begins with what happens to come may pass over the one that goes last."""
+    ledger = filled(3)
+    first = ledger.pending(9)[0]
+    payload = wire.encode_event(first)
+
+    def hang_up(message: Message) -> tuple[bool, str]:
+        if message.payload == payload:
+            broker.cut("glancein-hq-door")
+        return message.payload != payload, "Success"
+
+    broker.answer = hang_up
+    publisher = run(ledger, FAST)
+    assert wait_until(lambda: publisher._standing.suspicions >= SUSPECT_AFTER, within_s=60)
+    assert wait_until(lambda: len(events_but(broker, first)) >= 2, within_s=60)
+
+    acknowledge(broker, first.epoch, 3)
+    assert wait_until(lambda: bool(ledger.laid_aside()), within_s=60)
+
+    assert [one.event for one in ledger.laid_aside()] == [first]
+
+
+def events_but(broker: FakeBroker, poison: Event) -> list[Event]:
+    """What the broker passed on, without the one, and without what stands in for it."""
+    payloads = [m.payload for m in list(broker.seen) if m.topic.endswith("/event")]
+    events = [wire.decode_event(payload) for payload in payloads if wire.decode_left_out(payload) is None]
+    return [event for event in events if event != poison]
 
 
 def broker_tries(broker: FakeBroker) -> int:

@@ -151,6 +151,8 @@ class Dispatch:
 
     def take_out(self, epoch: str, up_to: int) -> None:
         """Everything of the epoch up to this number has arrived."""
+        if epoch in (held := self._held_back):
+            up_to = min(up_to, held[epoch] - 1)  # who begins with what happens to come may pass over it
         gone = self.record.acknowledge(epoch, up_to)
         self._stalls = 0
         if not gone:
@@ -234,7 +236,7 @@ class Dispatch:
         window = self._window()
         events = self.record.pending(window)
         self._is_full = len(events) == window
-        taken = self._in_flight.keys() | ({self.standing.suspect} if self._is_suspicious else set())
+        taken = self._in_flight.keys() | self._held_back.items()
         due = [event for event in events if (event.epoch, event.seq) not in taken]
         if due and not self._in_flight:
             self._progress_at = time.monotonic()
@@ -244,18 +246,20 @@ class Dispatch:
         self.standing.in_flight = len(self._in_flight)
 
     @property
-    def _is_suspicious(self) -> bool:
-        return self.standing.suspect is not None and self.standing.suspicions >= SUSPECT_AFTER
+    def _held_back(self) -> dict[str, int]:
+        """The event, if there is one, that goes after all others because it may end the connection."""
+        key = self.standing.suspect
+        return {key[0]: key[1]} if key is not None and self.standing.suspicions >= SUSPECT_AFTER else {}
 
     def _send_suspect(self) -> None:
         """What may end the connection, once everything else has its answer."""
-        key = self.standing.suspect
-        if key is None or not self._is_suspicious or not self._has_passed or any(self._unanswered.values()):
+        if not self._has_passed or any(self._unanswered.values()):
             return
-        event = next(iter(self.record.replay(*key, 1)), None)
-        if event is not None and event.seq == key[1]:
-            for token in self._send([event], 0):
-                self._in_flight[key] = token
+        for key in self._held_back.items():
+            event = next(iter(self.record.replay(*key, 1)), None)
+            if event is not None and event.seq == key[1]:
+                for token in self._send([event], 0):
+                    self._in_flight[key] = token
 
     def _send_replay(self) -> None:
         """History somebody asked for, a window at a time, as fast as the broker takes it."""
@@ -367,12 +371,14 @@ class Dispatch:
         self._unanswered[self.link.publish(Message(self.address.topic("event"), payload))] = ()
 
     def _take_out_confirmed(self) -> None:
-        """In PUBACK mode: the oldest events, as far as every one of them was confirmed."""
+        """In PUBACK mode: the oldest events of each epoch, as far as every one of them was confirmed."""
         up_to: dict[str, int] = {}
-        for (epoch, seq), token in self._in_flight.items():
-            if token not in self._confirmed:
-                break
-            self._confirmed.discard(token)
-            up_to[epoch] = seq
+        unconfirmed: set[str] = set()
+        for key in sorted(self._in_flight.keys() | self._held_back.items()):
+            epoch, seq = key
+            if self._in_flight.get(key) not in self._confirmed:
+                unconfirmed.add(epoch)
+            elif epoch not in unconfirmed:
+                up_to[epoch] = seq
         for epoch, seq in up_to.items():
             self.take_out(epoch, seq)
