@@ -22,11 +22,11 @@ short() {
         --set augment.exposure=0.25 --set augment.print_and_scan=0 "$@"
 }
 
-for network in glance-33 glance-158 glance-361 mobilefacenet; do
+for network in glance-33 glance-116 glance-158; do
     short "width-$network" "$network" 6400
 done
 "$PYTHON" -m glancein_training.cli networks --no-measure --plot "$RUNS/widths.svg" --run "$RUNS/width-glance-33" \
-    --run "$RUNS/width-glance-158" --run "$RUNS/width-glance-361" --run "$RUNS/width-mobilefacenet"
+    --run "$RUNS/width-glance-116" --run "$RUNS/width-glance-158"
 
 for weight in 0.0 0.02 0.1; do
     short "identity-$weight" glance-33 12800 --set "identity_weight=$weight"
