@@ -31,6 +31,7 @@ from glancein_training.losses.distillation import cosine_distillation, relationa
 from glancein_training.losses.margin import MarginSoftmax
 from glancein_training.muon import Muon
 from glancein_training.networks import Embedder, network_pictures, shape_named, to_network_floats
+from glancein_training.schedule import share_of_rate
 
 NOTE_EVERY_IMAGES = 25_600
 CURVE_COLUMNS = [
@@ -109,11 +110,13 @@ def make_target(
 
 def rate_at(images: int, config: Config, decay_from: int | None) -> float:
     """Share of the full rate after ``images`` pictures: warm-up, stable, then down to a hundredth."""
-    warm = min(1.0, (images + config.batch) / config.warm_up_images)
-    if decay_from is None:
-        return warm
-    done = min(1.0, (images - decay_from) / max(1, config.decay_images))
-    return warm * max(0.01, 1 - done)
+    return share_of_rate(
+        images,
+        batch=config.batch,
+        warm_up=config.warm_up_images,
+        decay=config.decay_images,
+        decay_from=decay_from,
+    )
 
 
 def build(config: Config, identities: int) -> State:
