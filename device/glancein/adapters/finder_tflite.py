@@ -29,6 +29,8 @@ BEST_SHARE = 0.40
 FOLLOW_SHARE = 0.33
 # Boxes from this score on are proposals; the second look joins in the decision which of them are faces.
 PROPOSED = 0.3
+# On a card where those show nobody, fainter ones get the closer look too; time matters less there.
+FAINT = 0.12
 # Intersection over union of two sights of one face; two people do not overlap that far.
 SAME_FACE = 0.3
 JUDGED = 3  # proposals per frame, the best: who stands in front, and enough to see somebody beside
@@ -79,10 +81,14 @@ class TfliteFaceFinder:
 
         Landmarks are named as in the upright face, in pixels of the given picture; best score first.
         """
+        return self._search(pixels, self._proposed) or self._search(pixels, min(FAINT, self._proposed))
+
+    def _search(self, pixels: Pixels, proposing: float) -> list[Face]:
+        """Faces proposed in the pyramid of each turn from this score on and confirmed by a closer look."""
         found: list[Face] = []
         for turns in range(4):
             turned = np.ascontiguousarray(np.rot90(pixels, turns))
-            seen = [f for window in _pyramid(turned) for f in self._pass.run(turned, window, self._proposed)]
+            seen = [f for window in _pyramid(turned) for f in self._pass.run(turned, window, proposing)]
             checked = [self._second_opinion(turned, face) for face in _distinct(seen)]
             found.extend(_turn_back(face, turns, pixels.shape) for face in checked if face is not None)
         return _distinct(found)
