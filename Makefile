@@ -24,7 +24,9 @@ check:
 
 faults:
 	@scripts/setup dev
-	@.venv/bin/python -m pytest -n 3 --dist loadfile tests/faults tests/device/test_signatures.py --heavy $(ARGS)
+	@.venv/bin/python -m pytest tests/faults/test_backlog.py --heavy
+	@.venv/bin/python -m pytest -n 3 --dist loadfile --ignore tests/faults/test_backlog.py \
+		tests/faults tests/device/test_signatures.py --heavy $(ARGS)
 
 bench:
 	@scripts/setup kiosk
