@@ -29,7 +29,7 @@ BEST_SHARE = 0.40
 FOLLOW_SHARE = 0.33
 # Boxes from this score on are proposals; the second look joins in the decision which of them are faces.
 PROPOSED = 0.3
-# On cards, where ghost images and print abound, the first network has to be sure from near by itself; where it
+# On cards, with ghost images and print, the first network has to be sure from near by itself; where it
 # proposes nobody from this score on, fainter proposals get the closer look too.
 ON_CARDS = 0.5
 FAINT = 0.35
