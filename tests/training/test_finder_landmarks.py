@@ -7,6 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
+pytest.importorskip("torch", reason="the laboratory needs torch: pip install .[training]")
+
 import torch
 
 from glancein.domain import align

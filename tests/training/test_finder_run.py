@@ -6,6 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+pytest.importorskip("torch", reason="the laboratory needs torch: pip install .[training]")
+
 import torch
 
 from glancein.errors import InputError
