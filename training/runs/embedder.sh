@@ -31,3 +31,16 @@ muon() {
 }
 muon --set train_px=80 --set augment.print_and_scan=0.08 --minutes 32
 muon --set augment.print_and_scan=0.15 --set decay_images=180000 --decay
+python -c 'import sys; from pathlib import Path; from glancein_training.distill import keep; keep(*map(Path, sys.argv[1:]))' \
+    "$SECOND/checkpoint.pt" "$RUN/second.pt"
+
+# Run m2 the same way from there. (Its first part was ended by hand, at 204,869 images.)
+THIRD=$RUN-m2
+again() {
+    python -m glancein_training.distill "$THIRD" --set "data=$DATA" --set network=glance-158 --start-from "$RUN/second.pt" \
+        --set seed=2 --set warm_up_images=6400 --set augment.rotate_deg=7 --set augment.scale=0.07 --set augment.shift_px=3 \
+        --set augment.low_resolution=0.2 --set augment.blur=0.12 --set augment.noise=0.15 --set augment.jpeg=0.08 \
+        --set augment.occlude=0.05 --set augment.exposure=0.25 "$@"
+}
+again --set train_px=80 --set augment.print_and_scan=0.15 --minutes 58
+again --set augment.print_and_scan=0.22 --set decay_images=150000 --decay
