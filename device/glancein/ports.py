@@ -181,6 +181,9 @@ class History(Protocol):
     def replay(self, epoch: str, from_seq: int, limit: int) -> list[Event]:
         """Recorded events of an epoch from a number on, acknowledged or not."""
 
+    def renewed(self, epoch: str, first_seq: int, last_seq: int) -> dict[int, int]:
+        """Which of these events were recorded anew, and under which numbers."""
+
     def hash_of(self, epoch: str, seq: int) -> str | None:
         """The hash of one recorded event, None if it is not here."""
 

@@ -50,7 +50,7 @@ DESK_FILE = "desk.sqlite"
 EMBEDDED = "embedded"
 # One new person in ten thousand may be taken for an enrolled one. Stricter than at the door: two badge
 # photos of one person are more alike than a badge and a glance, and a false alarm stops a first day.
-DUPLICATE_ALARM_RATE = 1e-4
+DUPLICATE_ALARM_RATE = 1e-5
 EMBEDDED_PORT = 1883
 LOCAL_TIME = Path("/etc/localtime")
 MODEL_FOLDERS = Path(__file__).parent / "models"

@@ -84,6 +84,14 @@ class FakeLedger:
         """Recorded events from a number on."""
         return [e for e in self._events if e.epoch == epoch and e.seq >= from_seq][:limit]
 
+    def renewed(self, epoch: str, first_seq: int, last_seq: int) -> dict[int, int]:
+        """Which of these events were recorded anew."""
+        return {
+            old.seq: new.seq
+            for old, new in self._renewed.items()
+            if old.epoch == epoch and first_seq <= old.seq <= last_seq
+        }
+
     def hash_of(self, epoch: str, seq: int) -> str | None:
         """The hash of one recorded event."""
         return next((wire.event_hash(e) for e in self._events if (e.epoch, e.seq) == (epoch, seq)), None)

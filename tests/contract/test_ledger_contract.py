@@ -176,6 +176,7 @@ def test_event_laid_aside_no_longer_holds_up_the_others(ledger: Record) -> None:
     assert ledger.acknowledge(events[0].epoch, 3) == 2
     assert ledger.send_again() == 1
     (again,) = ledger.pending(9)
+    assert ledger.renewed(events[0].epoch, 1, 3) == {1: again.seq}
     assert (again.seq, again.body) == (4, events[0].body)
     assert ledger.laid_aside() == []
 

@@ -93,7 +93,10 @@ def test_refused_events_stay_and_are_reported_soon(
 def test_one_event_that_is_refused_for_good_holds_up_nobody(
     proxy: MqttProxy, tmp_path: Path, promises: Promises, code: int, waiting: int
 ) -> None:
-    """All others arrive once and whole; the one is kept at the kiosk, known at HR, and can be sent again."""
+    """All others arrive once and whole; the one is kept at the kiosk, known at HR, and can be sent again.
+
+    Who comes later with an empty database gets it once too.
+    """
     poison = waiting // 2
     proxy.faults = Faults(refuse_with=code, refuse_what=f"E{poison:05}".encode())
     ledger = filled(tmp_path, waiting)
@@ -113,8 +116,16 @@ def test_one_event_that_is_refused_for_good_holds_up_nobody(
     ledger.send_again()
     publisher.wake()
     sent_again = wait_until(lambda: not ledger.pending(1), within_s=WITHIN_S)
-    feed.stop()
-    reader.join()
+    later = SqliteFeedStore(tmp_path / "later.db")
+    latecomer = Feed(url, store=later, rules=FeedRules(consumer="archive"), on_error=lambda _: None)
+    catching_up = threading.Thread(target=lambda: list(latecomer), name="archive")
+    catching_up.start()
+    caught_up = wait_until(lambda: len(later.after(0, 2 * waiting)) >= waiting, within_s=WITHIN_S)
+    history = Counter(parcel.event.check_in.person_id for parcel in later.after(0, 2 * waiting))
+    for one, thread in ((feed, reader), (latecomer, catching_up)):
+        one.stop()
+        thread.join()
+    later.close()
     publisher.stop(5)
     people = Counter(parcel.event.check_in.person_id for parcel in store.after(0, 2 * waiting))
     store.close()
@@ -130,6 +141,8 @@ def test_one_event_that_is_refused_for_good_holds_up_nobody(
     assert (aside, told) == ([poison + 1], [(TroubleKind.LEFT_OUT, poison + 1)])
     assert sent_again
     assert people == Counter(f"E{number:05}" for number in range(waiting))
+    assert caught_up
+    assert history == people
 
 
 def test_event_that_ends_every_connection_holds_up_nobody(

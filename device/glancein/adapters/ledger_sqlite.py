@@ -150,6 +150,19 @@ class SqliteLedger:
             limit=limit,
         )
 
+    def renewed(self, epoch: str, first_seq: int, last_seq: int) -> dict[int, int]:
+        """Which of these events were recorded anew, and under which numbers. Raises StoreError."""
+        with self._open() as database:
+            rows = database.execute(
+                """
+                SELECT old.seq, anew.seq FROM renewed JOIN events AS old USING (number)
+                JOIN events AS anew ON anew.number = became
+                WHERE old.epoch = :epoch AND old.seq BETWEEN :first AND :last
+                """,
+                {"epoch": epoch, "first": first_seq, "last": last_seq},
+            )
+            return dict(rows.fetchall())
+
     def hash_of(self, epoch: str, seq: int) -> str | None:
         """The hash of one recorded event, None if it is not here. Raises StoreError."""
         with self._open() as database:

@@ -19,6 +19,7 @@ from glancein.types import Event, EventId
 
 log = logging.getLogger(__name__)
 
+NEVER_TAKEN = "the broker never takes it"
 LOOK_EVERY_S = 5.0  # how long a row written by another process may wait to be noticed
 BATCH_WINDOWS = 5  # so many windows may be under way while batches are sent
 BATCH_REST_S = 60.0  # events go one by one for so long after a batch that was refused, or ended a connection
@@ -268,14 +269,32 @@ class Dispatch:
             return
         events = self.record.replay(wanted.epoch, wanted.from_seq, self.rules.window)
         due = [event for event in events if wanted.to_seq is None or event.seq <= wanted.to_seq]
-        list(self._send(due, self._batch_limit(wanted.batch)))
+        renewed = self.record.renewed(wanted.epoch, due[0].seq, due[-1].seq) if due else {}
+        absent = {seq: f"recorded anew as number {became}" for seq, became in renewed.items()}
+        absent |= {event.seq: why for event, why in self._left_out() if event.epoch == wanted.epoch}
+        list(self._send([e for e in due if e.seq not in absent], self._batch_limit(wanted.batch)))
+        for event in due:
+            if event.seq in absent:
+                self._tell_left_out((event.epoch, event.seq), absent[event.seq])
         done = not due or len(due) < len(events) or len(events) < self.rules.window
         self._replay = None if done else replace(wanted, from_seq=due[-1].seq + 1)
 
     def _send_aside(self, epoch: str, first: int, last: int) -> None:
-        """What was laid aside among those that wait: once more as it is, then what stands in for it."""
+        """What was laid aside among those that wait: as it is, or what stands in for it."""
+        left_out = {event.id: why for event, why in self._left_out()}
         aside = [one.event for one in self.record.laid_aside()]
-        list(self._send([e for e in aside if e.epoch == epoch and first <= e.seq <= last], 0))
+        for event in [e for e in aside if e.epoch == epoch and first <= e.seq <= last]:
+            if event.id in left_out:
+                self._tell_left_out((event.epoch, event.seq), left_out[event.id])
+            else:
+                list(self._send([event], 0))
+
+    def _left_out(self) -> list[tuple[Event, str]]:
+        """What no broker took, and why.
+
+        It only comes under a new name, when somebody says so: under both names it would be two punches.
+        """
+        return [(one.event, one.why) for one in self.record.laid_aside() if one.why.startswith(NEVER_TAKEN)]
 
     def _send(self, events: Iterable[Event], limit: int) -> Iterator[int]:
         """Each event alone or, with a limit in bytes, as many in a packet as fit; the tokens."""
@@ -354,7 +373,7 @@ class Dispatch:
             return
         hopeless, self._hopeless = self._hopeless, {}
         for key, words in hopeless.items():
-            self.lay_aside(key, f"the broker never takes it: {words}")
+            self.lay_aside(key, f"{NEVER_TAKEN}: {words}")
             self.settled(key)
             if self.rules.delivery is Delivery.CONSUMER:
                 self._tell_left_out(key, words)
