@@ -181,8 +181,8 @@ def test_no_mutated_event_is_accepted(keys: Keys, store: FeedTables, promises: P
     assert feed.counts.repeated == 19 * len(sent)
 
 
-def test_no_mutated_acknowledgement_takes_a_row_out(keys: Keys, promises: Promises) -> None:
-    """A thousand changed, unsigned or strangers' acknowledgements: every row stays; the true one works."""
+def waiting_five(keys: Keys) -> tuple[FakeLedger, FakeBroker, MqttPublisher]:
+    """A kiosk with five check-ins nobody has acknowledged, its broker, and its publisher at work."""
     ledger, broker = FakeLedger(), FakeBroker()
     for number in range(5):
         ledger.record(check_in(f"E{number}", at=moment(number)))
@@ -194,6 +194,12 @@ def test_no_mutated_acknowledgement_takes_a_row_out(keys: Keys, promises: Promis
         connect=broker.connect,
     )
     publisher.start()
+    return ledger, broker, publisher
+
+
+def test_no_mutated_acknowledgement_takes_a_row_out(keys: Keys, promises: Promises) -> None:
+    """A thousand changed, unsigned or strangers' acknowledgements: every row stays; the true one works."""
+    ledger, broker, publisher = waiting_five(keys)
     position = ledger.position()
     true = wire.Acknowledgement(position.epoch, 5, position.head, "hr")
     signed = wire.encode_acknowledgement(true, signer=keys.consumer)
@@ -221,17 +227,7 @@ def test_no_mutated_acknowledgement_takes_a_row_out(keys: Keys, promises: Promis
 
 def test_no_mutated_refusal_lays_a_row_aside(keys: Keys, promises: Promises) -> None:
     """A thousand changed, unsigned or strangers' refusals: nothing is laid aside or recorded anew."""
-    ledger, broker = FakeLedger(), FakeBroker()
-    for number in range(5):
-        ledger.record(check_in(f"E{number}", at=moment(number)))
-    publisher = MqttPublisher(
-        Address(URL, "hq", "door"),
-        ledger,
-        clock=StillClock(),
-        rules=PublisherRules(ack_timeout_s=60, seal=wire.Seal(keys.kiosk, keys.verify)),
-        connect=broker.connect,
-    )
-    publisher.start()
+    ledger, broker, publisher = waiting_five(keys)
     waiting = ledger.pending(9)
     assert wait_until(lambda: sum(m.topic.endswith("event") for m in broker.seen) == 5)
     refused, epoch = waiting[2], ledger.position().epoch

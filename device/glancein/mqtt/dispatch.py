@@ -15,11 +15,12 @@ from glancein.domain.strict_json import LARGEST_SEQ
 from glancein.mqtt.broker_url import BrokerUrl
 from glancein.mqtt.link import Connection, Message, Receipt
 from glancein.ports import DeadLetters, History, Ledger
-from glancein.types import Event, EventId
+from glancein.types import Event, EventId, LaidAside
 
 log = logging.getLogger(__name__)
 
 NEVER_TAKEN = "the broker never takes it"
+ENDS_CONNECTION = "the broker ends the connection"
 LOOK_EVERY_S = 5.0  # how long a row written by another process may wait to be noticed
 BATCH_WINDOWS = 5  # so many windows may be under way while batches are sent
 BATCH_REST_S = 60.0  # events go one by one for so long after a batch that was refused, or ended a connection
@@ -213,7 +214,7 @@ class Dispatch:
         standing.suspect = key
         if standing.suspicions >= GUILTY_AFTER and self._has_passed:
             standing.suspect = None
-            standing.guilty[key] = f"the broker ends the connection: {why}"
+            standing.guilty[key] = f"{ENDS_CONNECTION}: {why}"
             self.lay_aside(key, standing.guilty[key])
 
     def _has_room(self) -> bool:
@@ -271,7 +272,10 @@ class Dispatch:
         due = [event for event in events if wanted.to_seq is None or event.seq <= wanted.to_seq]
         renewed = self.record.renewed(wanted.epoch, due[0].seq, due[-1].seq) if due else {}
         absent = {seq: f"recorded anew as number {became}" for seq, became in renewed.items()}
-        absent |= {event.seq: why for event, why in self._left_out() if event.epoch == wanted.epoch}
+        aside = self.record.laid_aside()
+        absent |= {
+            one.event.seq: one.why for one in aside if one.event.epoch == wanted.epoch and _is_left_out(one)
+        }
         list(self._send([e for e in due if e.seq not in absent], self._batch_limit(wanted.batch)))
         for event in due:
             if event.seq in absent:
@@ -281,20 +285,14 @@ class Dispatch:
 
     def _send_aside(self, epoch: str, first: int, last: int) -> None:
         """What was laid aside among those that wait: as it is, or what stands in for it."""
-        left_out = {event.id: why for event, why in self._left_out()}
-        aside = [one.event for one in self.record.laid_aside()]
-        for event in [e for e in aside if e.epoch == epoch and first <= e.seq <= last]:
-            if event.id in left_out:
-                self._tell_left_out((event.epoch, event.seq), left_out[event.id])
+        for one in self.record.laid_aside():
+            event = one.event
+            if event.epoch != epoch or not first <= event.seq <= last:
+                continue
+            if _is_left_out(one):
+                self._tell_left_out((event.epoch, event.seq), one.why)
             else:
                 list(self._send([event], 0))
-
-    def _left_out(self) -> list[tuple[Event, str]]:
-        """What no broker took, and why.
-
-        It only comes under a new name, when somebody says so: under both names it would be two punches.
-        """
-        return [(one.event, one.why) for one in self.record.laid_aside() if one.why.startswith(NEVER_TAKEN)]
 
     def _send(self, events: Iterable[Event], limit: int) -> Iterator[int]:
         """Each event alone or, with a limit in bytes, as many in a packet as fit; the tokens."""
@@ -401,3 +399,11 @@ class Dispatch:
                 up_to[epoch] = seq
         for epoch, seq in up_to.items():
             self.take_out(epoch, seq)
+
+
+def _is_left_out(one: LaidAside) -> bool:
+    """True for what the broker does not take, false for what the consumer refused.
+
+    It only comes under a new name, when somebody says so: under both names it would be two punches.
+    """
+    return one.why.startswith((NEVER_TAKEN, ENDS_CONNECTION))
