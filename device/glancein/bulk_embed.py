@@ -80,7 +80,7 @@ def embed_one(path: Path, reader: Reader) -> Row:
     faces = reader.finder.find(pixels) or reader.finder.search(pixels)
     if not faces:
         return _empty(path, "no face was found")
-    face = reader.finder.refine(pixels, main_face(faces, pixels.shape[1], pixels.shape[0]))
+    face = main_face(faces, pixels.shape[1], pixels.shape[0])
     crop = align.crop(pixels, face.landmarks)
     box = np.array([face.box.left, face.box.top, face.box.width, face.box.height], np.float32)
     overall = quality.check(crop, face, quality.PROBE_LIMITS).overall

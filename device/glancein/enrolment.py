@@ -102,7 +102,7 @@ def examine(pixels: Pixels, finder: FaceFinder, embedder: Embedder, limits: Enro
         )
     main = _portrait_among(sights)
     rivals = [s for s in sights if s is not main and _is_rival(s, main)]
-    vectors = [template_vector(sight.crop, embedder) for sight in (main, *rivals)]
+    vectors = embedder.embed([sight.crop for sight in (main, *rivals)])
     others = sum(float(vectors[0] @ vector) < limits.duplicate_cos for vector in vectors[1:])
     if others:  # the same face twice is the badge's own second portrait
         advice = f"Take a photo of one person ({others + 1} faces)."
@@ -165,13 +165,6 @@ def _is_rival(sight: _Sight, main: _Sight) -> bool:
         and sight.measures["contrast"] >= GHOST_CONTRAST_SHARE * main.measures["contrast"]
         and sight.face.score >= RIVAL_SCORE_SHARE * main.face.score
     )
-
-
-def template_vector(crop: Crop, embedder: Embedder) -> Floats:
-    """(128,) unit sum of the crop and its mirror image: faces are nearly symmetric, their light is not."""
-    mirrored = replace(crop, pixels=np.ascontiguousarray(crop.pixels[:, ::-1]))
-    total = embedder.embed([crop, mirrored]).sum(axis=0)
-    return np.asarray(total / np.linalg.norm(total), np.float32)
 
 
 def _refuse(reason: Reason, advice: str) -> Refusal:

@@ -43,7 +43,7 @@ def renew_gallery(home: Home) -> renewal.Renewal | None:
 def open_proved(bundle: Path) -> TfliteEmbedder:
     """The embedder of a bundle that has passed its trial in a process of its own. Raises ModelError."""
     try_out(bundle, "embedder")
-    return TfliteEmbedder(bundle, mirror=False)
+    return TfliteEmbedder(bundle)
 
 
 class ModelWatch:
@@ -100,7 +100,7 @@ class ModelWatch:
             return
         try_out(bundle, "embedder")
         threads = wiring.threads_for(self._home, bundle, measured=True)
-        embedder = TfliteEmbedder(bundle, threads=threads, mirror=False)
+        embedder = TfliteEmbedder(bundle, threads=threads)
         settings = self._home.settings
         self._kiosk.hand_over(
             Heir(

@@ -57,7 +57,6 @@ class Pipeline:
         nearest = max(faces, key=eye_distance_px)
         if has_rival(nearest, faces):
             return Sight(frame, nearest, None, Rejected(Reason.SEVERAL_FACES))
-        nearest = self.finder.refine(frame.pixels, nearest)
         crop = align.crop(frame.pixels, nearest.landmarks)
         seen = quality.check(crop, nearest, self.probe_limits, picture_px=frame.pixels.shape[:2])
         if seen.findings:

@@ -65,16 +65,13 @@ class FaceFinder(Protocol):
     """Finds faces with five landmarks."""
 
     def find(self, pixels: Pixels) -> list[Face]:
-        """Faces of one RGB picture (h, w, 3), best score first."""
+        """Faces of one RGB picture (h, w, 3), best score first, the best ones looked at closely."""
 
     def find_near(self, pixels: Pixels, box: Box) -> list[Face]:
         """The same, looking around the last known face first."""
 
-    def refine(self, pixels: Pixels, face: Face) -> Face:
-        """The face with landmarks from a second, closer look; the face itself if that look loses it."""
-
     def search(self, pixels: Pixels) -> list[Face]:
-        """Faces of a scan: small and turned ones too, landmarks refined."""
+        """Faces of a scan: small and turned ones too, landmarks from a closer look."""
 
 
 class Embedder(Protocol):

@@ -61,7 +61,7 @@ class Face:
     """A found face. Landmarks: left and right eye, nose tip, left and right mouth corner, as seen."""
 
     box: Box
-    landmarks: Floats  # (5, 2) x, y in pixels
+    landmarks: Floats  # (5, 2) x, y in pixels from the picture's edge: the first pixel's middle is 0.5
     score: float
 
 

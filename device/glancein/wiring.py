@@ -110,11 +110,11 @@ def model_store(home: Home, kind: Kind) -> ModelStore:
     return ModelStore(home.folder / "models", kind, shipped=MODEL_FOLDERS / kind, keys=keys)
 
 
-def open_recogniser(home: Home, *, mirror: bool = False, on_trial: bool = False) -> Recogniser:
+def open_recogniser(home: Home, *, on_trial: bool = False) -> Recogniser:
     """Open both networks in use: the installed ones, or else the shipped.
 
-    ``mirror`` sums each crop with its mirror image: for enrolment and evaluation. ``on_trial`` first tries
-    them in a process of their own and goes back to the previous ones if they fail. Raises ModelError.
+    ``on_trial`` first tries them in a process of their own and goes back to the previous ones if they fail.
+    Raises ModelError.
     """
     from glancein.adapters.embedder_tflite import TfliteEmbedder  # noqa: PLC0415  # loads the runtime
     from glancein.adapters.finder_tflite import TfliteFaceFinder  # noqa: PLC0415  # as above
@@ -123,7 +123,7 @@ def open_recogniser(home: Home, *, mirror: bool = False, on_trial: bool = False)
     finder, embedder = [store.working_folder() if on_trial else store.folder() for store in stores]
     return Recogniser(
         TfliteFaceFinder(finder, threads=threads_for(home, finder, measured=on_trial)),
-        TfliteEmbedder(embedder, threads=threads_for(home, embedder, measured=on_trial), mirror=mirror),
+        TfliteEmbedder(embedder, threads=threads_for(home, embedder, measured=on_trial)),
     )
 
 
@@ -247,7 +247,7 @@ def embedder_sha256(home: Home) -> str | None:
 
 def open_bulk_reader(home: Home) -> Reader:
     """Both networks, and a decoder in this process: for evaluation over one's own files."""
-    return reader_of(open_recogniser(home, mirror=True), trusted=True)
+    return reader_of(open_recogniser(home), trusted=True)
 
 
 def reader_of(recogniser: Recogniser, *, trusted: bool) -> Reader:

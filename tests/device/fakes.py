@@ -99,10 +99,6 @@ class FakeFinder:
         """As find."""
         return self.find(pixels)
 
-    def refine(self, _pixels: Pixels, face: Face) -> Face:
-        """The face itself."""
-        return face
-
     def search(self, pixels: Pixels) -> list[Face]:
         """As find."""
         return self.find(pixels)

@@ -28,10 +28,6 @@ class OneFace:
     def find_near(self, pixels: Pixels, box: Box) -> list[Face]:
         raise AssertionError((pixels.shape, box))
 
-    def refine(self, pixels: Pixels, face: Face) -> Face:
-        assert pixels.any()
-        return face
-
     def search(self, pixels: Pixels) -> list[Face]:
         return self.find(pixels)
 

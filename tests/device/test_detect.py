@@ -172,13 +172,13 @@ def test_what_is_kept_hardly_overlaps_its_best_cells(drawn: list[tuple[float, fl
 
 
 def test_faces_lie_where_their_window_lies() -> None:
-    """Input pixels become picture pixels: scaled, moved by the window's corner, centres on centres."""
+    """Input pixels become picture pixels: scaled, moved by the window's corner, edges on edges."""
     found = candidates([[10, 20, 30, 60]], [0.9])
 
     (face,) = to_faces(found, input_px_per_px=0.5, left=100, top=50)
 
     assert (face.box.left, face.box.top, face.box.width, face.box.height) == (120, 90, 40, 80)
-    np.testing.assert_allclose(face.landmarks[0], [(10.5 / 0.5 - 0.5) + 100, (20.5 / 0.5 - 0.5) + 50])
+    np.testing.assert_allclose(face.landmarks[0], [10 / 0.5 + 100, 20 / 0.5 + 50])
 
 
 def test_boxes_with_the_same_landmarks_are_one_face() -> None:

@@ -1,4 +1,4 @@
-"""The finder's adapter over a network that sees one bright card: windows, following, refining, searching."""
+"""The finder's adapter over a network that sees one bright card: windows, following, looking closer."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from glancein.adapters import finder_tflite
 from glancein.adapters.bundle_folder import Bundle
 from glancein.adapters.finder_tflite import TfliteFaceFinder
 from glancein.adapters.tflite_runtime import Int8s, TensorSpec
-from glancein.domain.align import TEMPLATE
+from glancein.domain.align import crop
 from glancein.domain.landmarks import template
 from glancein.errors import ModelError
 from glancein.model_card import Finding, InputSpec, ModelCard
-from glancein.types import Box, Face, Pixels
+from glancein.types import Box, Pixels
 
 WIDTH, HEIGHT = 256, 192
 MODEL = Path(__file__).parents[2] / "device/glancein/models/finder"
@@ -34,6 +34,7 @@ class BrightCard:
     """A network whose only face is a bright rectangle, lighter in its upper half, 12 to 160 px wide."""
 
     runs: int = 0
+    spread: float = 1.0  # of the landmarks; 0 puts them all in one place
     input: TensorSpec = INPUT
     outputs: tuple[TensorSpec, ...] = tuple(
         TensorSpec(
@@ -73,7 +74,7 @@ class BrightCard:
                 [right, bottom],
             ]
         )
-        found[3][0, row, column] = np.rint((points - [x, y]) / 8 / 0.05).ravel().clip(-128, 127)
+        found[3][0, row, column] = np.rint(self.spread * (points - [x, y]) / 8 / 0.05).ravel().clip(-128, 127)
         found[4][0, row, column] = 40
         found[5][0, row, column] = np.rint(np.array([x - left, y - top, right - x, bottom - y]) / 8 / 0.1)
         return found
@@ -184,29 +185,31 @@ def test_following_a_box_beside_the_picture_searches_it_all(network: BrightCard,
     assert network.runs <= 2
 
 
-def test_refining_puts_landmarks_where_the_second_network_says(network: BrightCard) -> None:
-    """Box and score stay; the landmarks move by half a pixel of the look, in the pose of the face."""
-    face = Face(
-        Box(100, 80, 120, 150), np.asarray(TEMPLATE, np.float32) * 2 + np.asarray([50, 40], np.float32), 0.8
-    )
+def test_closer_look_puts_landmarks_where_the_second_network_says(network: BrightCard) -> None:
+    """The first network's corners are not a face's proportions; find gives the template's, in its pose."""
+    finder = TfliteFaceFinder(Path("bundle"))
+    pixels = picture(Box(300, 200, 60, 80))
 
-    fine = TfliteFaceFinder(Path("bundle")).refine(np.zeros((480, 640, 3), np.uint8), face)
+    (rough,), (fine,) = finder.glance(pixels), finder.find(pixels)
 
-    assert (fine.box, fine.score) == (face.box, face.score)
-    # One crop pixel is 2 px of the picture, one look pixel 1 / 0.6 of that.
-    np.testing.assert_allclose(fine.landmarks - face.landmarks, [[0.5 * 2 / 0.6, 0]] * 5, atol=0.25 * 2 / 0.6)
-    assert network.runs == 0
+    assert fine.box == rough.box
+    assert crop(pixels, rough.landmarks).residual_px > 1.2
+    assert crop(pixels, fine.landmarks).residual_px < 0.8
+    assert np.hypot(*(fine.landmarks - rough.landmarks).T).max() < 60
+    assert network.runs == 2
 
 
-def test_refining_landmarks_without_a_pose_leaves_them(network: BrightCard) -> None:
-    """Five points in one place make no pose: the face comes back as it was."""
-    face = Face(Box(100, 80, 120, 150), np.zeros((5, 2), np.float32), 0.8)
+def test_landmarks_without_a_pose_stay_where_they_are(network: BrightCard) -> None:
+    """Five points in one place make no pose: the face is left as the first network saw it."""
+    network.spread = 0.0
+    finder = TfliteFaceFinder(Path("bundle"))
+    pixels = picture(Box(300, 200, 60, 80))
 
-    same = TfliteFaceFinder(Path("bundle")).refine(np.zeros((480, 640, 3), np.uint8), face)
+    (rough,), (same,) = finder.glance(pixels), finder.find(pixels)
 
-    assert (same.box, same.score) == (face.box, face.score)
-    assert not same.landmarks.any()
-    assert network.runs == 0
+    assert np.ptp(same.landmarks, axis=0).max() == 0
+    assert (same.box, same.score) == (rough.box, rough.score)
+    np.testing.assert_array_equal(same.landmarks, rough.landmarks)
 
 
 def test_second_look_ends_what_only_resembled_a_face(

@@ -15,6 +15,7 @@ from glancein.domain.landmarks import (
     POINTS,
     centres,
     cut,
+    in_look,
     joint_score,
     look_matrix,
     template,
@@ -43,6 +44,24 @@ def test_votes_for_the_template_give_the_pose_back(scale: float, angle: float, x
     found = to_points(*votes_for(template()), look_matrix(landmarks))
 
     np.testing.assert_allclose(found, landmarks, atol=0.02 * scale + 0.01)
+
+
+@pytest.mark.parametrize("scale", [0.2, 0.6, 3.0])
+def test_a_dot_lies_in_the_look_where_its_landmark_says(scale: float) -> None:
+    """A landmark in the middle of a pixel (x.5 from the edge) is that pixel's middle in the look."""
+    landmarks = posed(1 / scale, 0.4, 400, 300)
+    landmarks[2] = np.floor(landmarks[2]) + 0.5
+    pixels = np.full((1200, 1200, 3), 20, np.uint8)
+    x, y = (int(v) for v in landmarks[2])
+    reach = round(3 / scale)
+    pixels[y - reach : y + reach + 1, x - reach : x + reach + 1] = 220
+    matrix = look_matrix(landmarks)
+
+    weight = np.clip(cut(pixels, matrix)[..., 0].astype(np.float32) - 130, 0, None)
+
+    rows, columns = np.mgrid[:LOOK_PX, :LOOK_PX]
+    middle = [float((weight * places).sum() / weight.sum()) for places in (columns, rows)]
+    np.testing.assert_allclose(middle, in_look(matrix, landmarks)[2], atol=0.15)
 
 
 def test_template_lies_inside_the_look_with_the_aligners_shape() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -45,7 +45,6 @@ class Finder:
     """Finds what it is told."""
 
     faces: list[Face]
-    refined: list[Face] = field(default_factory=list)
 
     def find(self, pixels: Pixels) -> list[Face]:
         assert pixels.ndim == 3
@@ -53,11 +52,6 @@ class Finder:
 
     def find_near(self, pixels: Pixels, box: Box) -> list[Face]:
         raise AssertionError((pixels.shape, box))
-
-    def refine(self, pixels: Pixels, face: Face) -> Face:
-        assert pixels.ndim == 3
-        self.refined.append(face)
-        return face
 
     def search(self, pixels: Pixels) -> list[Face]:
         raise AssertionError(pixels.shape)

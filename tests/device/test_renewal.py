@@ -19,7 +19,7 @@ from glancein.adapters.embedder_tflite import TfliteEmbedder
 from glancein.adapters.model_store import ModelStore
 from glancein.adapters.people_sqlite import SqlitePeople
 from glancein.domain.person import Enrolment
-from glancein.enrolment import crop_png, read_crop, template_vector
+from glancein.enrolment import crop_png, read_crop
 from glancein.errors import ModelError, StoreError
 from glancein.model_card import read_card
 from glancein.types import Crop
@@ -40,7 +40,7 @@ def enrolment(seed: int, embedder: TfliteEmbedder) -> Enrolment:
     portrait = crop(seed)
     return Enrolment(
         name=f"Person {seed}",
-        vector=template_vector(portrait, embedder),
+        vector=embedder.embed([portrait])[0],
         model_sha256=embedder.model_sha256,
         crop_png=crop_png(portrait),
         photo_sha256=f"{seed:064x}",
@@ -61,7 +61,7 @@ def store(tmp_path: Path) -> ModelStore:
 def people(tmp_path: Path) -> Iterator[SqlitePeople]:
     """Three people enrolled with tiny-0."""
     tiny_model.write_bundle(tmp_path / "old", seed=0)
-    old = TfliteEmbedder(tmp_path / "old", mirror=False)
+    old = TfliteEmbedder(tmp_path / "old")
     with closing(SqlitePeople(tmp_path / "glancein.sqlite")) as opened:
         for seed, person_id in enumerate(IDS):
             opened.add(person_id, enrolment(seed, old), at=NOW)
@@ -70,7 +70,7 @@ def people(tmp_path: Path) -> Iterator[SqlitePeople]:
 
 def opener(bundle: Path) -> TfliteEmbedder:
     """Open without a trial in another process."""
-    return TfliteEmbedder(bundle, mirror=False)
+    return TfliteEmbedder(bundle)
 
 
 def in_use(store: ModelStore) -> str:
@@ -243,7 +243,7 @@ def renew(home, last):
     model_store._sync = counted(model_store._sync)
     for name in ("replace", "symlink_to", "unlink"):
         setattr(Path, name, counted(getattr(Path, name)))
-    opener = lambda bundle: TfliteEmbedder(bundle, mirror=False)
+    opener = lambda bundle: TfliteEmbedder(bundle)
     renewal.renew(store, people, opener=opener, now=lambda: datetime.now(UTC))
     os._exit(0)
 

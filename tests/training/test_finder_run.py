@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,21 @@ def test_fresh_run_can_begin_with_kept_weights(tmp_path: Path) -> None:
     kept = torch.load(tmp_path / "kept.pt", weights_only=True)["average"]
     assert all(torch.equal(kept[name], tensor) for name, tensor in state.network.state_dict().items())
     assert state.scenes == 0
+
+
+def test_deeper_finder_begins_where_the_kept_one_ended(tmp_path: Path) -> None:
+    """Blocks added at the end change no answer at first; weights with other widths are refused."""
+    save(build(replace(SMALL, network="finder-38")), tmp_path / "kept.pt", SMALL)
+    kept, deeper = (build(replace(SMALL, network=name)) for name in ("finder-38", "finder-33"))
+
+    for state in (kept, deeper):
+        adopt(state, tmp_path / "kept.pt")
+
+    pixels = torch.randn(1, 3, 96, 128, generator=torch.Generator().manual_seed(5))
+    answers = zip(kept.network.eval()(pixels), deeper.network.eval()(pixels), strict=True)
+    assert all(torch.equal(one, other) for one, other in answers)
+    with pytest.raises(InputError, match="another kind of finder than finder-24"):
+        adopt(build(replace(SMALL, network="finder-24")), tmp_path / "kept.pt")
 
 
 def test_checkpoint_of_another_optimiser_is_refused(tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ def marked(width: int = 120, height: int = 160) -> Picture:
     landmarks = np.array([[40, 60], [80, 62], [60, 85], [46, 106], [75, 108]], np.float32)
     for x, y in landmarks:
         cv2.circle(pixels, (int(x), int(y)), 5, (255, 255, 255), -1)
-    labels = Labels(np.array([[30, 40, 60, 80]], np.float32), landmarks[None], np.array([0.9], np.float32))
+    from_edge = landmarks + np.float32(0.5)  # the dot's middle is the middle of a pixel
+    labels = Labels(np.array([[30, 40, 60, 80]], np.float32), from_edge[None], np.array([0.9], np.float32))
     return Picture("marked", pixels, labels)
 
 
@@ -42,8 +43,8 @@ def test_landmarks_stay_on_their_pixels(scale: float, mirror: bool) -> None:  # 
         reach = round(5 * scale) + 2
         rows, columns = np.mgrid[int(y) - reach : int(y) + reach + 1, int(x) - reach : int(x) + reach + 1]
         weight = np.clip(grey[rows, columns] - 60, 0, None)
-        assert (weight * columns).sum() / weight.sum() == pytest.approx(x, abs=0.5)
-        assert (weight * rows).sum() / weight.sum() == pytest.approx(y, abs=0.5)
+        assert (weight * columns).sum() / weight.sum() == pytest.approx(x - 0.5, abs=0.25)
+        assert (weight * rows).sum() / weight.sum() == pytest.approx(y - 0.5, abs=0.25)
 
 
 def test_mirrored_face_keeps_its_left_eye_on_the_left() -> None:

@@ -14,6 +14,7 @@ import torch  # only where it is there
 from glancein.errors import InputError  # as above
 from glancein_training.checkpoints import write_checkpoint  # as above
 from glancein_training.distill import Config, adopt, build, keep  # as above
+from glancein_training.networks import FAMILY, EmbedderShape  # as above
 
 SMALL = replace(Config(), network="glance-33")
 
@@ -45,7 +46,27 @@ def test_adopt_gives_the_weights_that_were_kept(tmp_path: Path) -> None:
     assert state.images == 0
 
 
+def test_adopt_by_a_deeper_member_of_the_family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The added blocks change nothing at first, so the vectors are the smaller network's; they can learn."""
+    shape = FAMILY["glance-33"]
+    assert isinstance(shape, EmbedderShape)
+    monkeypatch.setitem(FAMILY, "deeper", replace(shape, name="deeper", blocks=(1, 2, 3)))
+    fewer, deeper = build(SMALL, 3), build(replace(SMALL, network="deeper"), 3)
+    weights = kept(tmp_path)
+    adopt(fewer, weights, network=SMALL.network)
+
+    adopt(deeper, weights, network="deeper")
+
+    pictures = torch.randn(2, 3, 112, 112, generator=torch.Generator().manual_seed(5))
+    grown = deeper.student.eval()(pictures)
+    assert torch.equal(grown, fewer.student.eval()(pictures))
+    deeper.student.train()(pictures).square().sum().backward()
+    gains = [p.grad for name, p in deeper.student.named_parameters() if "widen.1.weight" in name]
+    assert len(gains) == 6
+    assert all(gain is not None and gain.any() for gain in gains)
+
+
 def test_adopt_when_the_network_is_another(tmp_path: Path) -> None:
     """Weights of another network are refused by name."""
-    with pytest.raises(InputError, match="glance-33"):
-        adopt(build(SMALL, 3), kept(tmp_path), network="glance-158")
+    with pytest.raises(InputError, match="glance-158 is not glance-33 with more blocks"):
+        adopt(build(replace(SMALL, network="glance-158"), 3), kept(tmp_path), network="glance-158")

@@ -30,7 +30,13 @@ from glancein_training.configuration import record, with_settings
 from glancein_training.losses.distillation import cosine_distillation, relational_distillation
 from glancein_training.losses.margin import MarginSoftmax
 from glancein_training.muon import Muon
-from glancein_training.networks import Embedder, network_pictures, shape_named, to_network_floats
+from glancein_training.networks import (
+    Embedder,
+    deepened,
+    network_pictures,
+    shape_named,
+    to_network_floats,
+)
 from glancein_training.schedule import share_of_rate
 
 NOTE_EVERY_IMAGES = 25_600
@@ -392,13 +398,14 @@ def keep(checkpoint: Path, out: Path) -> None:
 def adopt(state: State, weights: Path, *, network: str) -> packs.Floats:
     """Begin with kept weights; the optimiser and the count of images start anew. Returns the target's axes.
 
-    Raises InputError for another network's weights.
+    They may be of a member of the family with fewer blocks. Raises InputError for another's.
     """
     stored = read_checkpoint(weights)
+    first = stored["average"]
     if stored["network"] != network:
-        raise InputError(f"{weights} is of {stored['network']}, not {network}: set network")
+        first = deepened(first, shape_named(stored["network"]), state.student)
     for part in (state.student, state.average):
-        part.load_state_dict(stored["average"])
+        part.load_state_dict(first)
     return np.asarray(stored["basis"].float().numpy(), np.float32)
 
 

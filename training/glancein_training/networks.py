@@ -52,6 +52,7 @@ FAMILY: dict[str, Shape] = {
         EmbedderShape("glance-158", (24, 64, 128, 192), (1, 2, 2), (32, 64, 96)),
         EmbedderShape("glance-187", (24, 64, 128, 192), (1, 1, 1), (64, 128, 192)),
         EmbedderShape("glance-203", (24, 64, 128, 192), (1, 3, 3), (32, 64, 96)),
+        EmbedderShape("glance-220", (24, 64, 128, 192), (1, 3, 4), (32, 64, 96)),
         EmbedderShape("glance-361", (32, 96, 192, 256), (1, 2, 3), (48, 96, 128)),
         MobileShape("mobilefacenet"),
     )
@@ -114,6 +115,40 @@ def plain_body(shape: EmbedderShape) -> nn.Sequential:
         layers.extend(Residual(width, inner) for _ in range(count))
         before = width
     return nn.Sequential(*layers, convolution(before, shape.reduce, kernel=1))
+
+
+def deepened(weights: Mapping[str, Tensor], fewer: Shape, network: Embedder) -> dict[str, Tensor]:
+    """The weights of a member with fewer blocks, as weights of ``network``, which answers the same at first.
+
+    The added blocks stand at the end of their stages with the fresh values that ``network`` has: a residual
+    block begins as the identity, since its last normalisation begins at zero (after Chen, Goodfellow and
+    Shlens 2016, "Net2Net"). Raises InputError if the two differ in anything but the number of blocks.
+    """
+    more = network.shape
+    match fewer, more:
+        case EmbedderShape(), EmbedderShape() if replace(
+            fewer, name=more.name, blocks=more.blocks
+        ) == more and all(a <= b for a, b in zip(fewer.blocks, more.blocks, strict=True)):
+            places = _block_places(fewer.blocks, more.blocks)
+        case _:
+            raise InputError(f"{more.name} is not {fewer.name} with more blocks: begin with other weights")
+    grown = dict(network.state_dict())
+    for name, value in weights.items():
+        match name.split(".", 2):
+            case ["body", layer, rest]:
+                grown[f"body.{places[int(layer)]}.{rest}"] = value
+            case _:
+                grown[name] = value
+    return grown
+
+
+def _block_places(fewer: tuple[int, ...], more: tuple[int, ...]) -> list[int]:
+    """Where each layer of the body with ``fewer`` blocks stands in the body with ``more``."""
+    places, at = [0], 1
+    for count, wanted in zip(fewer, more, strict=True):
+        places.extend(range(at, at + 1 + count))
+        at += 1 + wanted
+    return [*places, at]
 
 
 class Residual(nn.Module):

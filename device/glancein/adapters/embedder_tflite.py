@@ -18,11 +18,11 @@ from glancein.types import Crop, Floats, Pixels
 class TfliteEmbedder:
     """Port Embedder over one bundle. Threads may share it; one inference runs at a time.
 
-    With ``mirror``, a crop and its mirror image are embedded and their unit vectors summed: twice the time.
-    Vectors with and without it stay comparable.
+    A crop and its mirror image are embedded and their unit vectors summed: a face is nearly symmetric, its
+    light is not. The card's thresholds and figures are of such sums.
     """
 
-    def __init__(self, folder: Path, *, threads: int = 1, mirror: bool = True) -> None:
+    def __init__(self, folder: Path, *, threads: int = 1) -> None:
         """Open and prove the bundle. Raises ModelError."""
         bundle = open_bundle(folder, "embedder", threads=threads)
         shape = bundle.network.input.shape
@@ -30,7 +30,6 @@ class TfliteEmbedder:
             raise ModelError(f"{folder}: the embedder takes {shape}, but crops are {CROP_PX} x {CROP_PX}")
         self._network = bundle.network
         self._output = bundle.network.outputs[0]
-        self._mirror = mirror
         self.card: ModelCard = bundle.card
 
     @property
@@ -43,19 +42,14 @@ class TfliteEmbedder:
         """Which runtime computes, and on what."""
         return f"{self._network.runtime_name} ({self._network.delegate_name})"
 
-    def embed(self, crops: Sequence[Crop], *, mirror: bool | None = None) -> Floats:
-        """(n, 128) unit rows; ``mirror`` overrules the embedder's own for this call.
+    def embed(self, crops: Sequence[Crop]) -> Floats:
+        """(n, 128) unit rows.
 
         Raises ModelError if a crop has another size or the runtime fails.
         """
-        both = self._mirror if mirror is None else mirror
-        rows = [self._embed_one(crop.pixels, both=both) for crop in crops]
+        rows = [unit(self._vector(crop.pixels) + self._vector(crop.pixels[:, ::-1])) for crop in crops]
         width = self._output.shape[-1]
         return np.asarray(rows, np.float32).reshape(len(rows), width)
-
-    def _embed_one(self, pixels: Pixels, *, both: bool) -> Floats:
-        vector = self._vector(pixels)
-        return unit(vector + self._vector(pixels[:, ::-1])) if both else vector
 
     def _vector(self, pixels: Pixels) -> Floats:
         (steps,) = self._network.run(pixels_to_int8(pixels)[None])

@@ -99,10 +99,6 @@ class TfliteFaceFinder:
         """One pass over the whole picture and nothing else: rough landmarks, the first network's scores."""
         return self._pass.run(pixels, _whole(pixels), self._threshold)
 
-    def refine(self, pixels: Pixels, face: Face) -> Face:
-        """The same face with landmarks put exactly; twice if the first look moved far."""
-        return replace(self._look(pixels, face), score=face.score)
-
     def _judge(self, pixels: Pixels, proposals: list[Face]) -> list[Face]:
         """Those of the proposals (best first) that are faces; the best of them had their closer look."""
         looked = [self._look(pixels, face) for face in proposals[:JUDGED]]
@@ -110,7 +106,7 @@ class TfliteFaceFinder:
         return detect.without_repeats(sorted(faces, key=lambda face: -face.score))
 
     def _look(self, pixels: Pixels, face: Face) -> Face:
-        """The face after its closer look: refined landmarks, and the score of both networks."""
+        """The face after its closer look, or two: exact landmarks, and the score of both networks."""
         proposed = face.score
         for _ in range(2):
             before, face = face, self._points.put(pixels, face, proposed)
@@ -277,19 +273,19 @@ def _turn_back(face: Face, turns: int, shape: tuple[int, ...]) -> Face:
             return replace(
                 face,
                 box=Box(width - bottom, box.left, box.height, box.width),
-                landmarks=np.stack([width - 1 - y, x], 1),
+                landmarks=np.stack([width - y, x], 1),
             )
         case 2:
             return replace(
                 face,
                 box=Box(width - right, height - bottom, box.width, box.height),
-                landmarks=np.stack([width - 1 - x, height - 1 - y], 1),
+                landmarks=np.stack([width - x, height - y], 1),
             )
         case 3:
             return replace(
                 face,
                 box=Box(box.top, height - right, box.height, box.width),
-                landmarks=np.stack([y, height - 1 - x], 1),
+                landmarks=np.stack([y, height - x], 1),
             )
         case _:
             return face

@@ -29,7 +29,7 @@ def identify(pictures: Pictures, *, data: DataFolder = None, as_json: AsJson = F
     from glancein.domain.gallery import gather  # noqa: PLC0415  # loads numpy
 
     home = wiring.open_home(data)
-    recogniser = wiring.open_recogniser(home, mirror=True)
+    recogniser = wiring.open_recogniser(home)
     with closing(wiring.open_people(home)) as store:
         gallery = gather(store.templates(recogniser.embedder.model_sha256))
     limits = recogniser.limits_for(len(set(gallery.person_ids)), home.settings)
@@ -69,7 +69,7 @@ def verify(
     from glancein.bulk_embed import embed_one  # noqa: PLC0415  # loads numpy
 
     home = wiring.open_home(data)
-    recogniser = wiring.open_recogniser(home, mirror=True)
+    recogniser = wiring.open_recogniser(home)
     reader = wiring.reader_of(recogniser, trusted=False)
     rows = [embed_one(path, reader) for path in (first, second)]
     for row in rows:

@@ -116,7 +116,7 @@ def shares_inside(one: Floats, other: Floats) -> Floats:
 def to_faces(found: Candidates, *, input_px_per_px: float, left: float = 0.0, top: float = 0.0) -> list[Face]:
     """Faces in picture pixels: the network's input shows the picture from (left, top) on, at this scale.
 
-    Coordinates are those of pixel centres: x_picture + 0.5 = (x_input + 0.5) / scale + left.
+    Both count from the edge of a pixel, so x_picture = x_input / scale + left.
     """
     shift = np.array([left, top], np.float32)
     return [
@@ -127,7 +127,7 @@ def to_faces(found: Candidates, *, input_px_per_px: float, left: float = 0.0, to
                 float((edges[2] - edges[0]) / input_px_per_px),
                 float((edges[3] - edges[1]) / input_px_per_px),
             ),
-            np.asarray((points + 0.5) / input_px_per_px - 0.5 + shift, np.float32),
+            np.asarray(points / input_px_per_px + shift, np.float32),
             float(score),
         )
         for edges, points, score in zip(found.edges, found.landmarks, found.scores, strict=True)

@@ -19,6 +19,9 @@ LOOK_SCALE = 0.6
 CELL_PX = 8  # of the grid of votes; offsets count in these
 GRID = LOOK_PX // CELL_PX
 POINTS = 5
+HALF_PX = np.float32(
+    0.5
+)  # landmarks count from a picture's edge, OpenCV's matrices from the first pixel's middle
 PADDING = 128  # int8 zero
 
 
@@ -28,8 +31,8 @@ def template() -> Floats:
 
 
 def look_matrix(landmarks: Floats) -> Floats:
-    """(2, 3): picture pixels -> look, by least squares. Raises ValueError as the aligner does."""
-    matrix = align.plain_similarity(landmarks) * np.float32(LOOK_SCALE)
+    """(2, 3): middles of picture pixels -> look, by least squares. Raises ValueError as the aligner does."""
+    matrix = align.plain_similarity(np.asarray(landmarks, np.float32) - HALF_PX) * np.float32(LOOK_SCALE)
     matrix[:, 2] += np.float32(LOOK_PX / 2 - align.CROP_PX / 2 * LOOK_SCALE)
     return np.asarray(matrix, np.float32)
 
@@ -59,6 +62,11 @@ def centres() -> Floats:
     return np.stack(np.meshgrid(middle, middle), axis=2)
 
 
+def in_look(matrix: Floats, landmarks: Floats) -> Floats:
+    """(5, 2) where landmarks of the picture lie in the look of this matrix."""
+    return align.transform(matrix, np.asarray(landmarks - HALF_PX, np.float32))
+
+
 def to_points(weights: Floats, offsets: Floats, matrix: Floats) -> Floats:
     """(5, 2) landmarks in picture pixels from the votes for the look of this matrix.
 
@@ -68,8 +76,8 @@ def to_points(weights: Floats, offsets: Floats, matrix: Floats) -> Floats:
     shares = np.exp(weights - weights.max(axis=(0, 1)))
     shares /= shares.sum(axis=(0, 1))
     votes = centres()[:, :, None] + offsets.reshape(GRID, GRID, POINTS, 2) * np.float32(CELL_PX)
-    in_look = np.einsum("yxk,yxkc->kc", shares, votes)
-    return align.transform(align.invert(matrix), np.asarray(in_look, np.float32))
+    voted = np.einsum("yxk,yxkc->kc", shares, votes)
+    return align.transform(align.invert(matrix), np.asarray(voted, np.float32)) + HALF_PX
 
 
 def joint_score(proposed: float, face_logits: Floats) -> float:

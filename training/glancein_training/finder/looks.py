@@ -170,7 +170,7 @@ class Looks(Dataset[Batch]):
         reach = 0.25 if rng.random() < self.choice.small_share else 1.0
         matrix = jittered(look.look_matrix(source.landmarks), rng, self.choice.jitter, reach=reach)
         pixels = look.cut(source.pixels, matrix)
-        points = align.transform(matrix, source.landmarks)
+        points = look.in_look(matrix, source.landmarks)
         if rng.random() < 0.5:
             pixels = np.ascontiguousarray(pixels[:, ::-1])
             points = (

@@ -34,6 +34,7 @@ FAMILY: dict[str, FinderShape] = {
     shape.name: shape
     for shape in (
         FinderShape("finder-38", (8, 16, 32, 64), ((16, 1),), ((24, 1), (16, 2), (16, 3))),
+        FinderShape("finder-33", (8, 16, 32, 64), ((16, 1),), ((24, 1), (16, 2), (16, 3), (32, 1), (32, 2))),
         FinderShape("finder-24", (8, 16, 24, 48), ((8, 1),), ((16, 1), (16, 2), (16, 3))),
     )
 }
@@ -75,8 +76,12 @@ class Bottleneck(nn.Module):
     def __init__(self, width: int, inner: int, dilation: int) -> None:
         super().__init__()
         self.narrow = convolution(width, inner, kernel=1)
+        normalise = nn.BatchNorm2d(width)
+        nn.init.zeros_(
+            normalise.weight
+        )  # begins as the identity, so that it can be added to a trained network
         self.widen = nn.Sequential(
-            nn.Conv2d(inner, width, 3, padding=dilation, dilation=dilation, bias=False), nn.BatchNorm2d(width)
+            nn.Conv2d(inner, width, 3, padding=dilation, dilation=dilation, bias=False), normalise
         )
         self.relu = nn.ReLU()
 

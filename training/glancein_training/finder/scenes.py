@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
+from glancein.domain.landmarks import HALF_PX
 from glancein_training.finder import backgrounds
 from glancein_training.finder.data import Floats, Labels, Picture, Pixels
 
@@ -137,12 +138,16 @@ def draw(view: Pixels, pixels: Pixels, matrix: Floats, scale: float) -> None:
 
 
 def move(labels: Labels, matrix: Floats, *, mirror: bool) -> tuple[Floats, Floats]:
-    """Boxes and landmarks after the transform. A mirrored face swaps its left and right landmarks."""
+    """Boxes and landmarks after the transform of pixel middles. A mirrored face swaps left and right.
+
+    Labels count from the edge of a pixel, before and after.
+    """
     linear = matrix[:, :2]
-    landmarks = labels.landmarks @ linear.T + matrix[:, 2]
+    shift = matrix[:, 2] + HALF_PX - linear.sum(axis=1) * HALF_PX
+    landmarks = labels.landmarks @ linear.T + shift
     if mirror:
         landmarks = landmarks[:, [1, 0, 2, 4, 3]]
-    centres = (labels.boxes[:, :2] + labels.boxes[:, 2:] / 2) @ linear.T + matrix[:, 2]
+    centres = (labels.boxes[:, :2] + labels.boxes[:, 2:] / 2) @ linear.T + shift
     # A head is an ellipse: the box of the turned ellipse, not of the turned box.
     extents = np.sqrt(labels.boxes[:, 2:] ** 2 @ (linear**2).T)
     boxes = np.concatenate([centres - extents / 2, extents], axis=1)

@@ -282,10 +282,17 @@ def restore(state: State, path: Path) -> None:
 
 
 def adopt(state: State, path: Path) -> None:
-    """Begin with the averaged weights of a checkpoint or of the repository; the optimiser starts anew."""
-    stored = read_checkpoint(path)
+    """Begin with the averaged weights of a checkpoint or of the repository; the optimiser starts anew.
+
+    They may be of a finder with fewer blocks at its end: an added block begins as the identity. Raises
+    InputError if they do not fit.
+    """
+    stored = read_checkpoint(path)["average"]
+    known = state.network.state_dict()
+    if any(name not in known or known[name].shape != weight.shape for name, weight in stored.items()):
+        raise InputError(f"{path} is of another kind of finder than {state.network.shape.name}; set network")
     for network in (state.network, state.average):
-        network.load_state_dict(stored["average"])
+        network.load_state_dict(stored, strict=False)
 
 
 if __name__ == "__main__":
