@@ -18,7 +18,7 @@ from tests.device.punches import EPOCH, chain, check_in, event
 from glancein.adapters.feed_mqtt import Feed, FeedRules
 from glancein.adapters.feed_store import SqliteFeedStore, csv_store, jsonl_store
 from glancein.domain import wire
-from glancein.domain.intake import read_arrival
+from glancein.domain.intake import LAST_ASK, Intake, read_arrival
 from glancein.domain.sequence import Known, Missing, Ready, Sequence
 from glancein.errors import FeedError, SettingsError, StoreError
 from glancein.mqtt.broker_url import BrokerUrl, parse_broker_url
@@ -298,6 +298,29 @@ def test_missing_tail_is_noticed_by_the_state(store: SqliteFeedStore) -> None:
     script.broker.route(Message(wire.topic("hq", "door", "state"), wire.encode_state(state), retain=True))
 
     assert [received.event for received in script.feed(store)] == events
+
+
+@pytest.mark.parametrize("has_left", [True, False])
+def test_tail_of_an_epoch_that_a_kiosk_has_left_is_not_asked_for_for_ever(*, has_left: bool) -> None:
+    """A card put back from an older copy does not know its last numbers: after a minute HR is told so."""
+    intake = Intake({}, consumer="hr", hash_of=lambda *_: None)
+    other = "6f1c9d1e-0d5b-4d0e-9a52-1f0f3c1f7a10"
+    asked, told = [], []
+    for second in range(0, 200, 2):
+        epoch, seq = (other, 0) if second and has_left else (EPOCH, 2)
+        state = wire.KioskState("hq", "door", online=True, epoch=epoch, seq=seq, history_from=1, backlog=0)
+        intake.take(wire.topic("hq", "door", "state"), wire.encode_state(state), now_s=float(second))
+        turn = intake.finish(now_s=float(second))
+        asked += [wire.decode_resend(payload) for _, payload in turn.answers]
+        told += [(trouble.kind, trouble.epoch, trouble.seq) for trouble in turn.troubles]
+
+    assert {(resend.epoch, resend.from_seq, resend.to_seq) for resend in asked} == {(EPOCH, 1, 2)}
+    if has_left:
+        assert len(asked) == LAST_ASK
+        assert told == [(TroubleKind.HISTORY_GONE, EPOCH, 2)]
+    else:
+        assert len(asked) == 100
+        assert told == []
 
 
 def test_consumer_that_lost_everything_gets_it_back(tmp_path: Path) -> None:

@@ -79,24 +79,22 @@ def suppress(
     edges, points, scores = found.edges[:limit], found.landmarks[:limit], found.scores[:limit]
     if len(scores) == 0:
         return found
-    same = overlaps(edges, edges) > overlap
-    swallowed = same | (shares_inside(edges, edges) > inside)
+    shared, areas = _shared(edges, edges), _areas(edges)
+    same = shared >= overlap * (areas[:, None] + areas - shared)
+    swallowed = same | (shared >= inside * areas)
     free = np.ones(len(scores), bool)
-    kept, mean_edges, mean_points = [], [], []
+    kept, votes = [], []
     for best in range(len(scores)):
-        if not free[best]:
-            continue
-        group = np.flatnonzero(same[best] & free)
-        free[swallowed[best]] = False
-        kept.append(best)
-        # The square favours the central cells, which see the whole face.
-        weights = scores[group] ** 2 * (scores[group] >= 0.5 * scores[best])
-        weights /= weights.sum()
-        mean_edges.append(weights @ edges[group])
-        mean_points.append(np.tensordot(weights, points[group], 1))
+        if free[best]:
+            kept.append(best)
+            votes.append(same[best] & free & (scores >= 0.5 * scores[best]))
+            free &= ~swallowed[best]
+    # The square favours the central cells, which see the whole face.
+    weights = np.asarray(votes) * scores**2
+    weights /= weights.sum(axis=1, keepdims=True)
     return Candidates(
-        np.asarray(mean_edges, np.float32),
-        np.asarray(mean_points, np.float32),
+        np.asarray(weights @ edges, np.float32),
+        np.asarray(weights @ points.reshape(len(points), -1), np.float32).reshape(-1, LANDMARKS, 2),
         np.asarray(scores[kept], np.float32),
     )
 
@@ -106,11 +104,6 @@ def overlaps(one: Floats, other: Floats) -> Floats:
     shared = _shared(one, other)
     union = _areas(one)[:, None] + _areas(other)[None] - shared
     return np.asarray(shared / np.maximum(union, 1e-9), np.float32)
-
-
-def shares_inside(one: Floats, other: Floats) -> Floats:
-    """(n, m): which share of each box of ``other`` lies inside each box of ``one``."""
-    return np.asarray(_shared(one, other) / np.maximum(_areas(other)[None], 1e-9), np.float32)
 
 
 def to_faces(found: Candidates, *, input_px_per_px: float, left: float = 0.0, top: float = 0.0) -> list[Face]:

@@ -14,6 +14,7 @@ from glancein.errors import FeedError
 from glancein.types import Arrival, Event, EventId, Head, StreamKey, StreamTrouble, TroubleKind
 
 ASK_AGAIN_S = 2.0  # the same gap is asked for, and the same event refused, at most so often
+LAST_ASK = 30  # so often a kiosk is asked for the end of an epoch that it has left
 
 Sender = tuple[str, str]  # site and kiosk of the topic that a message came on
 HashOf = Callable[[StreamKey, int], str | None]
@@ -45,6 +46,15 @@ class Turn:
     answers: list[tuple[str, bytes]] = field(default_factory=list)  # topic, payload
     heard: dict[StreamKey, Sender] = field(default_factory=dict)  # streams to acknowledge
     repeated: dict[StreamKey, Head] = field(default_factory=dict)  # the last event that was known already
+
+
+@dataclass(slots=True)
+class _Tail:
+    """How far a stream is said to go, by whom, and how often its end was asked for."""
+
+    sender: Sender
+    seq: int
+    asked: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +94,7 @@ class Intake:
         self._hash_of = hash_of
         self._history_from: dict[StreamKey, int] = {}
         self._asked_at: dict[tuple[object, ...], float] = {}
-        self._expected: dict[StreamKey, tuple[Sender, int]] = {}  # how far each stream is said to go
+        self._expected: dict[StreamKey, _Tail] = {}
         self._arrived_at: dict[StreamKey, float] = {}
         self._now_s = 0.0
         self._turn = Turn()
@@ -285,35 +295,49 @@ class Intake:
             self._history_from[key] = state.history_from
         if not state.online:
             return
-        self._expected[key] = sender, state.seq
+        if key not in self._expected or self._expected[key].seq != state.seq:
+            self._expected[key] = _Tail(sender, state.seq)
         if head is not None and state.seq < head.seq:
             self._turn.heard[key] = sender  # an old copy of its database: it should know before it records
 
     def _ask_for_tails(self) -> None:
         """Ask for the end of every stream that has come to a halt before it."""
-        for key, (sender, seq) in list(self._expected.items()):
+        for key, tail in list(self._expected.items()):
             head = self._sequences.setdefault(key, Sequence()).head
             last = head.seq if head is not None else 0
-            if last >= seq:
+            if last >= tail.seq:
                 del self._expected[key]
+            elif tail.asked >= LAST_ASK and self._has_left(key):
+                del self._expected[key]
+                lost = (
+                    f"numbers {last + 1} to {tail.seq} of epoch {key.epoch} never came: its database was put"
+                )
+                lost += " back from an older copy; what its second copy held comes under new numbers"
+                self._trouble(StreamTrouble(TroubleKind.HISTORY_GONE, key.kiosk, key.epoch, tail.seq, lost))
             elif self._now_s - self._arrived_at.get(key, -ASK_AGAIN_S) >= ASK_AGAIN_S:
-                self._ask(key, sender, Missing(last + 1, seq))
+                tail.asked += self._ask(key, tail.sender, Missing(last + 1, tail.seq))
 
-    def _ask(self, key: StreamKey, sender: Sender, missing: Missing) -> None:
-        """Ask for a gap, not too often; what the kiosk no longer keeps is noted and skipped."""
+    def _has_left(self, key: StreamKey) -> bool:
+        """True if the kiosk runs and counts in another epoch now."""
+        state = self.states.get(key.kiosk)
+        return state is not None and state.online and state.epoch != key.epoch
+
+    def _ask(self, key: StreamKey, sender: Sender, missing: Missing) -> bool:
+        """Ask for a gap, not too often: True if so. What the kiosk no longer keeps is noted and skipped."""
         if self._hash_of is None:
-            return
+            return False
         oldest = self._history_from.get(key, 1)
         if missing.from_seq < oldest and oldest in self._sequences[key].held:
             self._skip_to(key, sender, oldest)
-            return
+            return False
         from_seq = max(missing.from_seq, oldest)
         if from_seq > missing.to_seq or not self._may_again("ask", key, from_seq):
-            return
+            return False
         self.counts.gaps += 1
         wanted = wire.Resend(from_seq, missing.to_seq, key.epoch, wire.LARGEST_BATCH)
         payload = wire.encode_resend(wanted, signer=self._seal.sign)
         self._turn.answers.append((wire.topic(*sender, "resend"), payload))
+        return True
 
     def _may_again(self, *what: object) -> bool:
         """True if that was not said a moment ago."""

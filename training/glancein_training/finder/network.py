@@ -77,9 +77,8 @@ class Bottleneck(nn.Module):
         super().__init__()
         self.narrow = convolution(width, inner, kernel=1)
         normalise = nn.BatchNorm2d(width)
-        nn.init.zeros_(
-            normalise.weight
-        )  # begins as the identity, so that it can be added to a trained network
+        # Begins as the identity, so that it can be added to a trained network.
+        nn.init.zeros_(normalise.weight)
         self.widen = nn.Sequential(
             nn.Conv2d(inner, width, 3, padding=dilation, dilation=dilation, bias=False), normalise
         )
