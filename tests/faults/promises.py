@@ -45,7 +45,7 @@ class Promises:
     def table(self) -> str:
         """All of it in Markdown."""
         rows = [
-            (p.words, f"{p.trials:,}", str(p.failures), p.bound, "; ".join(p.notes[-3:]))
+            (p.words, f"{p.trials:,}", str(p.failures), p.bound, "; ".join(p.notes[-4:]))
             for p in self.kept.values()
         ]
         lines = [COLUMNS, ("---",) * len(COLUMNS), *rows]

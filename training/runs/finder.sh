@@ -1,19 +1,27 @@
 #!/bin/sh
 # The shipped finder, from nothing to its bundle. Run at the top of the checkout; RUN is a folder outside it.
-# 192 x 144 first (cheap), then 256 x 192 with a falling rate. One thread each for the network and the scenes.
+# A small finder at 192 x 144 first (cheap), then at 256 x 192 with a falling rate, then with two more blocks; the second
+# look likewise in two runs. One thread each for the network and the scenes.
 set -eu
 RUN=${1:?folder of the run}
 DATA=${2:-../shared/data}
 export PYTHONPATH=device:training:convert OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 SETTING="data=\"$DATA/finder\""
 
-python -m glancein_training.finder.train "$RUN" --set "$SETTING" --set width_px=192 --set height_px=144 \
+train() { python -m glancein_training.finder.train "$@"; }
+look() { python -m glancein_training.finder.landmarks "$@" --set "data=$DATA"; }
+SMALL='network="finder-38"'
+
+train "$RUN/small" --set "$SETTING" --set "$SMALL" --set width_px=192 --set height_px=144 \
     --set choice.largest_px=140 --minutes "${STABLE_MINUTES:-20}"
-python -m glancein_training.finder.train "$RUN" --set "$SETTING" --decay
-python -m glancein_training.finder.weights "$RUN/checkpoint.pt" training/weights/finder.pt
-python -m glancein_training.finder.landmarks "$RUN/second" --set "data=$DATA" --minutes "${SECOND_MINUTES:-20}"
-python -m glancein_training.finder.landmarks "$RUN/second" --set "data=$DATA" --decay
-python -m glancein_training.finder.weights "$RUN/second/checkpoint.pt" training/weights/landmarks.pt
+train "$RUN/small" --set "$SETTING" --set "$SMALL" --decay
+train "$RUN/deeper" --set "$SETTING" --start-from "$RUN/small/checkpoint.pt" --minutes "${STABLE_MINUTES:-20}"
+train "$RUN/deeper" --set "$SETTING" --decay
+python -m glancein_training.finder.weights "$RUN/deeper/checkpoint.pt" training/weights/finder.pt
+look "$RUN/second" --minutes "${SECOND_MINUTES:-20}"
+look "$RUN/second" --decay
+look "$RUN/third" --start-from "$RUN/second/checkpoint.pt" --decay --set decay_looks=64000 --set choice.crops_share=0.1
+python -m glancein_training.finder.weights "$RUN/third/checkpoint.pt" training/weights/landmarks.pt
 
 # First with a low threshold, to find the one that gives one false face in a hundred pictures.
 WEIGHTS="training/weights/finder.pt training/weights/landmarks.pt"

@@ -29,10 +29,9 @@ BEST_SHARE = 0.40
 FOLLOW_SHARE = 0.33
 # Boxes from this score on are proposals; the second look joins in the decision which of them are faces.
 PROPOSED = 0.3
-# On cards, with ghost images and print, the first network has to be sure from near by itself; where it
-# proposes nobody from this score on, fainter proposals get the closer look too.
-ON_CARDS = 0.5
-FAINT = 0.35
+# On cards, with ghost images and print, the first network has to be sure from near by itself; where nobody
+# proposed from the first of these scores on is confirmed, fainter proposals get the closer look too.
+ON_CARDS = (0.5, 0.35, 0.2)
 # Intersection over union of two sights of one face; two people do not overlap that far.
 SAME_FACE = 0.3
 JUDGED = 3  # proposals per frame, the best: who stands in front, and enough to see somebody beside
@@ -83,7 +82,10 @@ class TfliteFaceFinder:
 
         Landmarks are named as in the upright face, in pixels of the given picture; best score first.
         """
-        return self._search(pixels, ON_CARDS) or self._search(pixels, FAINT)
+        for proposing in ON_CARDS:
+            if found := self._search(pixels, proposing):
+                return found
+        return []
 
     def _search(self, pixels: Pixels, proposing: float) -> list[Face]:
         """Faces proposed in the pyramid of each turn from this score on and confirmed by a closer look."""
@@ -117,7 +119,7 @@ class TfliteFaceFinder:
 
     def _second_opinion(self, pixels: Pixels, face: Face) -> Face | None:
         """The face seen larger by both networks, with that look's score; None if it is no face there."""
-        looks = self._pass.run(pixels, self._window_around(pixels, face.box, BEST_SHARE), ON_CARDS)
+        looks = self._pass.run(pixels, self._window_around(pixels, face.box, BEST_SHARE), ON_CARDS[0])
         if not looks:
             return None
         shared = detect.overlaps(_edges([face]), _edges(looks))[0]

@@ -40,7 +40,7 @@ Losses = NDArray[np.float64]  # (3,) of score, box, landmarks
 class Config:
     """Everything a run depends on; saved beside its weights."""
 
-    network: str = "finder-38"
+    network: str = "finder-33"
     data: str = "../shared/data/finder"
     width_px: int = 256
     height_px: int = 192
