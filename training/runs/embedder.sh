@@ -44,3 +44,17 @@ again() {
 }
 again --set train_px=80 --set augment.print_and_scan=0.15 --minutes 58
 again --set augment.print_and_scan=0.22 --set decay_images=150000 --decay
+python -c 'import sys; from pathlib import Path; from glancein_training.distill import keep; keep(*map(Path, sys.argv[1:]))' \
+    "$THIRD/checkpoint.pt" "$RUN/third.pt"
+
+# Run g1 goes on with three more blocks, at 112 px throughout. (Its decay was meant to be 135,000 images long until 102,423.)
+FOURTH=$RUN-g1
+deeper() {
+    python -m glancein_training.distill "$FOURTH" --set "data=$DATA" --set network=glance-220 --start-from "$RUN/third.pt" \
+        --set seed=11 --set warm_up_images=6400 --set augment.rotate_deg=7 --set augment.scale=0.07 --set augment.shift_px=3 \
+        --set augment.low_resolution=0.2 --set augment.blur=0.1 --set augment.noise=0.12 --set augment.jpeg=0.08 \
+        --set augment.occlude=0.05 --set augment.exposure=0.25 "$@"
+}
+deeper --set augment.print_and_scan=0.25 --minutes 14
+deeper --set augment.print_and_scan=0.3 --set decay_images=135000 --decay --minutes 38
+deeper --set augment.print_and_scan=0.4 --set decay_images=128000 --decay
