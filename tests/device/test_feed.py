@@ -7,6 +7,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Seq
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -615,7 +616,8 @@ def test_crash_between_state_and_text_is_repaired(tmp_path: Path, kept: float) -
     store = jsonl_store(path)
     store.commit([arrival(sent) for sent in events[:2]], [])
     before = path.stat().st_size
-    written = sqlite3.connect(f"{path}.state").execute("SELECT number, size FROM written").fetchone()
+    with closing(sqlite3.connect(f"{path}.state")) as state:
+        written = state.execute("SELECT number, size FROM written").fetchone()
     store.commit([arrival(sent) for sent in events[2:]], [])
     store.close()
     content = path.read_bytes()

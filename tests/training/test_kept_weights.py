@@ -12,7 +12,7 @@ pytest.importorskip("torch", reason="the laboratory needs torch: pip install .[t
 import torch  # only where it is there
 
 from glancein.errors import InputError  # as above
-from glancein_training.checkpoints import write_checkpoint  # as above
+from glancein_training.checkpoints import read_checkpoint, write_checkpoint  # as above
 from glancein_training.distill import Config, adopt, build, keep  # as above
 from glancein_training.networks import FAMILY, EmbedderShape  # as above
 
@@ -24,13 +24,18 @@ def kept(folder: Path) -> Path:
     content = {
         "network": SMALL.network,
         "images": 640,
-        "config": {},
+        "config": {"data": "/somewhere", "batch": 64},
         "average": state.average.state_dict(),
         "basis": torch.eye(384)[:, :128],
     }
     write_checkpoint(content, folder / "checkpoint.pt")
     keep(folder / "checkpoint.pt", folder / "kept.pt")
     return folder / "kept.pt"
+
+
+def test_kept_weights_name_no_folder(tmp_path: Path) -> None:
+    """They go into the repository: how they were trained stays, where does not."""
+    assert read_checkpoint(kept(tmp_path))["config"] == {"batch": 64}
 
 
 def test_adopt_gives_the_weights_that_were_kept(tmp_path: Path) -> None:

@@ -33,6 +33,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return stored
 
 
+def without_places(config: Mapping[str, object]) -> dict[str, object]:
+    """A run's configuration without the folders and files of the machine that ran it."""
+    return {name: value for name, value in config.items() if name not in {"data", "finder"}}
+
+
 def halved(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Weights as float16 for the repository; running statistics stay, float16 may not hold a variance."""
     return {

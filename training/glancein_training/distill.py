@@ -25,7 +25,7 @@ from glancein.errors import InputError
 from glancein_training import packs
 from glancein_training.augment import Strength, augment
 from glancein_training.averaging import follow
-from glancein_training.checkpoints import halved, read_checkpoint, write_checkpoint
+from glancein_training.checkpoints import halved, read_checkpoint, without_places, write_checkpoint
 from glancein_training.configuration import record, with_settings
 from glancein_training.losses.distillation import cosine_distillation, relational_distillation
 from glancein_training.losses.margin import MarginSoftmax
@@ -391,7 +391,11 @@ def save(state: State, path: Path, config: Config, basis: packs.Floats) -> None:
 def keep(checkpoint: Path, out: Path) -> None:
     """Write what is worth going on from: the averaged weights as float16 and the target's axes."""
     stored = read_checkpoint(checkpoint)
-    kept = {name: stored[name] for name in ("network", "images", "config")}
+    kept = {
+        "network": stored["network"],
+        "images": stored["images"],
+        "config": without_places(stored["config"]),
+    }
     write_checkpoint({**kept, "average": halved(stored["average"]), "basis": stored["basis"].half()}, out)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from glancein_training.checkpoints import halved, write_checkpoint
+from glancein_training.checkpoints import halved, without_places, write_checkpoint
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,7 +25,8 @@ def keep(checkpoint: Path, out: Path) -> None:
     """Network name, configuration, count of scenes, averaged weights as float16, statistics as float32."""
     stored = torch.load(checkpoint, weights_only=True, map_location="cpu")
     out.parent.mkdir(parents=True, exist_ok=True)
-    kept = {name: stored[name] for name in ("network", "scenes", "looks", "config") if name in stored}
+    kept = {name: stored[name] for name in ("network", "scenes", "looks") if name in stored}
+    kept["config"] = without_places(stored["config"])
     write_checkpoint({**kept, "average": halved(stored["average"])}, out)
 
 
