@@ -18,43 +18,32 @@ distill --set decay_images=150000 \
 # one, 25,600 images with the settings below, and down to 0.01 within 12,900 more.
 # --set augment.low_resolution=0.25 --set augment.blur=0.2 --set augment.noise=0.2 --set augment.jpeg=0.1
 # --set augment.occlude=0.06 --set augment.exposure=0.3 --set augment.print_and_scan=0.2
-python -c 'import sys; from pathlib import Path; from glancein_training.distill import keep; keep(*map(Path, sys.argv[1:]))' \
-    "$RUN/checkpoint.pt" "$RUN/first.pt"
+keep() { python -c 'import sys; from pathlib import Path; from glancein_training.distill import keep; keep(*map(Path, sys.argv[1:]))' "$@"; }
+keep "$RUN/checkpoint.pt" "$RUN/first.pt"
 
-# Run m1 goes on from there with Muon. (Its decay was meant to be 225,000 images long until the rate was at 0.77.)
-SECOND=$RUN-m1
-muon() {
-    python -m glancein_training.distill "$SECOND" --set "data=$DATA" --set network=glance-158 --start-from "$RUN/first.pt" \
+# The runs from here on are Muon's, each with the same gentle disturbances but for what its lines say.
+gentle() {
+    OUT=$1 NETWORK=$2 START=$3
+    shift 3
+    python -m glancein_training.distill "$OUT" --set "data=$DATA" --set "network=$NETWORK" --start-from "$START" \
         --set warm_up_images=6400 --set augment.rotate_deg=7 --set augment.scale=0.07 --set augment.shift_px=3 \
-        --set augment.low_resolution=0.2 --set augment.blur=0.12 --set augment.noise=0.15 --set augment.jpeg=0.08 \
-        --set augment.occlude=0.05 --set augment.exposure=0.25 "$@"
+        --set augment.low_resolution=0.2 --set augment.jpeg=0.08 --set augment.occlude=0.05 --set augment.exposure=0.25 "$@"
 }
-muon --set train_px=80 --set augment.print_and_scan=0.08 --minutes 32
-muon --set augment.print_and_scan=0.15 --set decay_images=180000 --decay
-python -c 'import sys; from pathlib import Path; from glancein_training.distill import keep; keep(*map(Path, sys.argv[1:]))' \
-    "$SECOND/checkpoint.pt" "$RUN/second.pt"
+
+# Run m1. (Its decay was meant to be 225,000 images long until the rate was at 0.77.)
+m1() { gentle "$RUN-m1" glance-158 "$RUN/first.pt" --set augment.blur=0.12 --set augment.noise=0.15 "$@"; }
+m1 --set train_px=80 --set augment.print_and_scan=0.08 --minutes 32
+m1 --set augment.print_and_scan=0.15 --set decay_images=180000 --decay
+keep "$RUN-m1/checkpoint.pt" "$RUN/second.pt"
 
 # Run m2 the same way from there. (Its first part was ended by hand, at 204,869 images.)
-THIRD=$RUN-m2
-again() {
-    python -m glancein_training.distill "$THIRD" --set "data=$DATA" --set network=glance-158 --start-from "$RUN/second.pt" \
-        --set seed=2 --set warm_up_images=6400 --set augment.rotate_deg=7 --set augment.scale=0.07 --set augment.shift_px=3 \
-        --set augment.low_resolution=0.2 --set augment.blur=0.12 --set augment.noise=0.15 --set augment.jpeg=0.08 \
-        --set augment.occlude=0.05 --set augment.exposure=0.25 "$@"
-}
-again --set train_px=80 --set augment.print_and_scan=0.15 --minutes 58
-again --set augment.print_and_scan=0.22 --set decay_images=150000 --decay
-python -c 'import sys; from pathlib import Path; from glancein_training.distill import keep; keep(*map(Path, sys.argv[1:]))' \
-    "$THIRD/checkpoint.pt" "$RUN/third.pt"
+m2() { gentle "$RUN-m2" glance-158 "$RUN/second.pt" --set seed=2 --set augment.blur=0.12 --set augment.noise=0.15 "$@"; }
+m2 --set train_px=80 --set augment.print_and_scan=0.15 --minutes 58
+m2 --set augment.print_and_scan=0.22 --set decay_images=150000 --decay
+keep "$RUN-m2/checkpoint.pt" "$RUN/third.pt"
 
 # Run g1 goes on with three more blocks, at 112 px throughout. (Its decay was meant to be 135,000 images long until 102,423.)
-FOURTH=$RUN-g1
-deeper() {
-    python -m glancein_training.distill "$FOURTH" --set "data=$DATA" --set network=glance-220 --start-from "$RUN/third.pt" \
-        --set seed=11 --set warm_up_images=6400 --set augment.rotate_deg=7 --set augment.scale=0.07 --set augment.shift_px=3 \
-        --set augment.low_resolution=0.2 --set augment.blur=0.1 --set augment.noise=0.12 --set augment.jpeg=0.08 \
-        --set augment.occlude=0.05 --set augment.exposure=0.25 "$@"
-}
-deeper --set augment.print_and_scan=0.25 --minutes 14
-deeper --set augment.print_and_scan=0.3 --set decay_images=135000 --decay --minutes 38
-deeper --set augment.print_and_scan=0.4 --set decay_images=128000 --decay
+g1() { gentle "$RUN-g1" glance-220 "$RUN/third.pt" --set seed=11 --set augment.blur=0.1 --set augment.noise=0.12 "$@"; }
+g1 --set augment.print_and_scan=0.25 --minutes 14
+g1 --set augment.print_and_scan=0.3 --set decay_images=135000 --decay --minutes 38
+g1 --set augment.print_and_scan=0.4 --set decay_images=128000 --decay
