@@ -310,9 +310,9 @@ class Intake:
             elif tail.asked >= LAST_ASK and self._has_left(key):
                 del self._expected[key]
                 lost = (
-                    f"numbers {last + 1} to {tail.seq} of epoch {key.epoch} never came: its database was put"
+                    f"numbers {last + 1} to {tail.seq} of epoch {key.epoch} never came: its database was put "
+                    "back from an older copy; what its second copy held comes under new numbers"
                 )
-                lost += " back from an older copy; what its second copy held comes under new numbers"
                 self._trouble(StreamTrouble(TroubleKind.HISTORY_GONE, key.kiosk, key.epoch, tail.seq, lost))
             elif self._now_s - self._arrived_at.get(key, -ASK_AGAIN_S) >= ASK_AGAIN_S:
                 tail.asked += self._ask(key, tail.sender, Missing(last + 1, tail.seq))

@@ -19,9 +19,8 @@ LOOK_SCALE = 0.6
 CELL_PX = 8  # of the grid of votes; offsets count in these
 GRID = LOOK_PX // CELL_PX
 POINTS = 5
-HALF_PX = np.float32(
-    0.5
-)  # landmarks count from a picture's edge, OpenCV's matrices from the first pixel's middle
+# Landmarks count from a picture's edge, OpenCV's matrices from the first pixel's middle.
+HALF_PX = np.float32(0.5)
 PADDING = 128  # int8 zero
 
 
