@@ -26,11 +26,10 @@ from glancein_training.distill import (
     keep,
     main,
     place_centres,
-    prepare,
     rate_at,
     run,
-    training_identities,
 )
+from glancein_training.lessons import prepare, training_identities
 from glancein_training.losses.margin import MarginSoftmax
 from glancein_training.networks import FAMILY, EmbedderShape
 
@@ -39,7 +38,14 @@ pytestmark = pytest.mark.usefixtures("tiny_network")
 
 def a_config(noise_data: Path, **changes: object) -> Config:
     """Small batches that do not divide the epoch: 21 pictures, 8 at a time."""
-    settings = {"network": "tiny", "data": str(noise_data), "packs": ["faces"], "batch": 8, "threads": 1}
+    settings = {
+        "network": "tiny",
+        "data": str(noise_data),
+        "packs": ["faces"],
+        "batch": 8,
+        "threads": 1,
+        "workers": 0,
+    }
     settings |= {"identity_weight": 0.1, "warm_up_images": 32, **changes}
     return with_settings(Config(), [f"{name}={json.dumps(value)}" for name, value in settings.items()])
 
@@ -88,6 +94,14 @@ def test_same_seed_gives_the_same_weights_and_another_does_not(noise_data: Path,
 
     assert_equal(one["student"], same["student"])
     assert not torch.equal(one["student"]["project.weight"], other["student"]["project.weight"])
+
+
+def test_another_process_prepares_the_same_batches(noise_data: Path, tmp_path: Path) -> None:
+    """Weights are the same bit for bit whoever disturbed the pictures."""
+    alone = train(a_config(noise_data), tmp_path / "alone", 40)
+    helped = train(a_config(noise_data, workers=1), tmp_path / "helped", 40)
+
+    assert_equal(alone["student"], helped["student"])
 
 
 def test_decay_ends_the_run_and_notes_the_curve(noise_data: Path, tmp_path: Path) -> None:
@@ -164,6 +178,12 @@ def test_unknown_network_is_refused_with_the_family(noise_data: Path, tmp_path: 
     assert not (tmp_path / "run").exists()
 
 
+def test_packs_of_less_than_a_batch_are_refused(noise_data: Path, tmp_path: Path) -> None:
+    """Said at once, instead of looking for a batch for ever."""
+    with pytest.raises(InputError, match="21 training pictures make no batch of 64"):
+        run(a_config(noise_data, batch=64), tmp_path / "run", tmp_path / "cache", compiled=False)
+
+
 def test_rate_warms_up_stays_and_decays() -> None:
     """Up to one over the warm-up, one for as long as wanted, then down to a hundredth."""
     config = Config(batch=100, warm_up_images=1000, decay_images=500)
@@ -183,7 +203,7 @@ def test_network_at_rest_keeps_its_average() -> None:
 
 def test_module_still_runs_by_its_own_name(noise_data: Path, tmp_path: Path) -> None:
     """The command of earlier runs goes on working: no minutes left is a checkpoint and nothing more."""
-    settings = ["network=tiny", f"data={noise_data}", 'packs=["faces"]', "threads=1"]
+    settings = ["network=tiny", f"data={noise_data}", 'packs=["faces"]', "threads=1", "batch=8"]
     words = [str(tmp_path / "run"), "--cache", str(tmp_path / "cache"), "--minutes", "0", "--no-compile"]
 
     assert main([*words, *(word for setting in settings for word in ("--set", setting))]) == 0
@@ -208,7 +228,16 @@ def test_command_begins_with_kept_weights(noise_data: Path, tmp_path: Path) -> N
     train(a_config(noise_data), tmp_path / "first", 16)
     keep(tmp_path / "first" / "checkpoint.pt", tmp_path / "kept.pt")
     words = ["distill", str(tmp_path / "second"), "--no-compile", "--minutes", "0", "--set", "network=tiny"]
-    words += ["--set", f"data={noise_data}", "--set", 'packs=["faces"]', "--cache", str(tmp_path / "cache")]
+    words += [
+        "--set",
+        "batch=8",
+        "--set",
+        f"data={noise_data}",
+        "--set",
+        'packs=["faces"]',
+        "--cache",
+        str(tmp_path / "cache"),
+    ]
 
     result = CliRunner().invoke(app, [*words, "--start-from", str(tmp_path / "kept.pt")])
 

@@ -23,10 +23,11 @@ from torch import Tensor
 
 from glancein.errors import InputError
 from glancein_training import packs
-from glancein_training.augment import Strength, augment
+from glancein_training.augment import Strength
 from glancein_training.averaging import follow
 from glancein_training.checkpoints import halved, read_checkpoint, without_places, write_checkpoint
 from glancein_training.configuration import record, with_settings
+from glancein_training.lessons import Batch, Batches, Lessons, prepare, training_identities
 from glancein_training.losses.distillation import cosine_distillation, relational_distillation
 from glancein_training.losses.margin import MarginSoftmax
 from glancein_training.muon import Muon
@@ -58,6 +59,7 @@ class Config:
     batch: int = 64
     train_px: int = 112  # smaller is cheaper: 80 for the first part of a long run
     threads: int = 2
+    workers: int = 1  # processes that prepare pictures beside the training; 0: it does so itself
     optimiser: str = "muon"  # or "adamw"
     rate: float = 2e-3
     weight_decay: float = 0.02
@@ -82,36 +84,8 @@ class State:
     head: MarginSoftmax
     average: Embedder
     optimisers: tuple[torch.optim.Optimizer, ...]
-    rng: torch.Generator
     images: int = 0
     decay_from: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Lessons:
-    """What the student is shown and what it is asked for, pack by pack."""
-
-    crops: list[packs.Crops]
-    targets: list[Tensor]  # each (n, d)
-    labels: list[NDArray[np.int64]]  # each (n,), NO_IDENTITY where there is none
-    where: NDArray[np.int64]  # (n, 2) pack and row of every training picture
-
-    def picks(self, images: int, config: Config) -> NDArray[np.int64]:
-        """Pack and row of the next batch after ``images`` pictures; shorter at the end of an epoch."""
-        epoch, at = divmod(images, len(self.where))
-        order = np.random.default_rng([config.seed, epoch]).permutation(len(self.where))
-        return self.where[order[at : at + config.batch]]
-
-
-def make_target(
-    teachers: Sequence[packs.Floats], basis: packs.Floats | None, width: int
-) -> tuple[Tensor, packs.Floats]:
-    """Teachers side by side on ``width`` principal axes (uncentred): unit rows (n, width), and the axes."""
-    both = np.hstack(list(teachers))
-    if basis is None:
-        _, axes = np.linalg.eigh(both.T @ both)
-        basis = np.ascontiguousarray(axes[:, ::-1][:, :width], np.float32)
-    return torch.from_numpy(packs.unit_rows(both @ basis)), basis
 
 
 def rate_at(images: int, config: Config, decay_from: int | None) -> float:
@@ -140,7 +114,6 @@ def build(config: Config, identities: int) -> State:
         head,
         average,
         optimisers(student, head, config),
-        torch.Generator().manual_seed(config.seed),
     )
 
 
@@ -251,12 +224,11 @@ def run(
     forward: Forward = torch.compile(state.student) if compiled else state.student
     started = noted = time.monotonic()
     seen, sums = 0, np.zeros(3)
+    batches = Batches(lessons, config.seed, config.batch, config.augment, config.train_px).after(
+        state.images, workers=config.workers
+    )
     while time.monotonic() - started < 60 * minutes and not reached(state, stop_at_images):
-        picks = lessons.picks(state.images, config)
-        if len(picks) < config.batch:
-            state.images += len(picks)
-            continue
-        sums += step(state, forward, config, lessons=lessons, picks=picks)
+        sums += step(state, forward, config, next(batches))
         seen += config.batch
         over = state.decay_from is not None and state.images - state.decay_from >= config.decay_images
         if seen >= NOTE_EVERY_IMAGES or over:
@@ -279,31 +251,6 @@ def reached(state: State, stop_at_images: int | None) -> bool:
     return stop_at_images is not None and state.images >= stop_at_images
 
 
-def training_identities(crops: packs.Crops) -> NDArray[np.int64]:
-    """The identities of the training split, sorted; a position here is a class of the margin softmax."""
-    return np.unique(crops.identity[crops.is_train])
-
-
-def prepare(crops: list[packs.Crops], basis: packs.Floats | None, width: int) -> tuple[Lessons, packs.Floats]:
-    """Targets and labels of every pack; without a ``basis`` its axes come from the training rows."""
-    train_rows = [np.flatnonzero(c.is_train) for c in crops]
-    names = training_identities(crops[0])
-    if basis is None:
-        stacked = [
-            np.vstack([c.teachers[k][r] for c, r in zip(crops, train_rows, strict=True)]) for k in (0, 1)
-        ]
-        _, basis = make_target(stacked, None, width)
-    labels = [
-        np.where(
-            c.identity >= 0, np.searchsorted(names, c.identity).clip(0, len(names) - 1), packs.NO_IDENTITY
-        )
-        for c in crops
-    ]
-    targets = [make_target(c.teachers, basis, width)[0] for c in crops]
-    where = np.concatenate([np.stack([np.full(len(r), k), r], 1) for k, r in enumerate(train_rows)])
-    return Lessons(crops, targets, labels, where), basis
-
-
 @torch.no_grad()
 def place_centres(head: MarginSoftmax, lessons: Lessons) -> None:
     """Begin with each person's centre where their targets point on the mean, instead of anywhere.
@@ -317,24 +264,17 @@ def place_centres(head: MarginSoftmax, lessons: Lessons) -> None:
         head.centres.copy_(torch.where(sums.any(1, keepdim=True), F.normalize(sums), head.centres))
 
 
-def step(
-    state: State, forward: Forward, config: Config, *, lessons: Lessons, picks: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def step(state: State, forward: Forward, config: Config, batch: Batch) -> NDArray[np.float64]:
     """One update of student, head and running average; returns the cosine, relation and identity losses."""
-    stored = np.stack([lessons.crops[k].pixels[i] for k, i in picks])
-    target = torch.stack([lessons.targets[k][i] for k, i in picks])
-    label = torch.tensor([int(lessons.labels[k][i]) for k, i in picks])
-    clean = torch.from_numpy(stored).permute(0, 3, 1, 2)
-    images = augment(clean, state.rng, config.augment, out_px=config.train_px)
     share = rate_at(state.images, config, state.decay_from)
     for optimiser in state.optimisers:
         for group in optimiser.param_groups:
             group["lr"] = config.rate * share
     state.student.train()
-    vectors = forward(to_network_floats(images).contiguous(memory_format=torch.channels_last))
-    cosine = cosine_distillation(vectors, target, hard_power=config.hard_power)
-    relation = relational_distillation(vectors, target)
-    identity = state.head(vectors, label) if config.identity_weight else torch.zeros(())
+    vectors = forward(to_network_floats(batch.pictures).contiguous(memory_format=torch.channels_last))
+    cosine = cosine_distillation(vectors, batch.target, hard_power=config.hard_power)
+    relation = relational_distillation(vectors, batch.target)
+    identity = state.head(vectors, batch.label) if config.identity_weight else torch.zeros(())
     loss = cosine + config.relation_weight * relation + config.identity_weight * identity
     for optimiser in state.optimisers:
         optimiser.zero_grad()
@@ -342,7 +282,7 @@ def step(
     for optimiser in state.optimisers:
         optimiser.step()
     follow(state.average, state.student, config.average_decay)
-    state.images += config.batch
+    state.images = batch.images
     return np.array([cosine.item(), relation.item(), identity.item()])
 
 
@@ -378,7 +318,6 @@ def save(state: State, path: Path, config: Config, basis: packs.Floats) -> None:
             "head": state.head.state_dict(),
             "average": state.average.state_dict(),
             "optimisers": [o.state_dict() for o in state.optimisers],
-            "rng": state.rng.get_state(),
             "images": state.images,
             "decay_from": state.decay_from,
             "basis": torch.from_numpy(basis),
@@ -427,7 +366,6 @@ def restore(state: State, path: Path, *, network: str) -> packs.Floats:
         raise InputError(f"{path} was trained with another optimiser; set optimiser, or take a fresh folder")
     for optimiser, kept in zip(state.optimisers, stored["optimisers"], strict=True):
         optimiser.load_state_dict(kept)
-    state.rng.set_state(stored["rng"])
     state.images = stored["images"]
     state.decay_from = stored["decay_from"]
     return np.asarray(stored["basis"].numpy(), np.float32)

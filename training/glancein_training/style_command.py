@@ -21,10 +21,10 @@ from glancein.domain.align import CROP_PX
 from glancein_training import augment, packs
 from glancein_training.checkpoints import load_network, read_checkpoint
 from glancein_training.configuration import record
-from glancein_training.distill import make_target
 from glancein_training.evaluate.bootstrap import Estimate
 from glancein_training.evaluate.faces import Faces, Floats
 from glancein_training.evaluate.robustness import Disturbance, measure
+from glancein_training.lessons import make_target
 from glancein_training.losses.distillation import cosine_distillation
 from glancein_training.networks import Embedder, to_network_floats
 from glancein_training.robustness import Choice, pictures_of, with_vectors

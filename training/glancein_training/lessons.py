@@ -1,0 +1,140 @@
+"""What a distilled network is shown and what it is asked for, batch by batch, prepared beside the training.
+
+Disturbing the pictures takes a sixth of a step's time, so another process does it, some batches ahead. Each
+batch depends on the seed and on its place in the run alone: how many processes there are changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from glancein.errors import InputError
+from glancein_training import packs
+from glancein_training.augment import Strength, augment
+
+AHEAD = 4  # batches waiting; one of 64 pictures takes 10 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """The packs, and what to answer to each of their pictures."""
+
+    crops: list[packs.Crops]
+    targets: list[Tensor]  # each (n, d)
+    labels: list[NDArray[np.int64]]  # each (n,), NO_IDENTITY where there is none
+    where: NDArray[np.int64]  # (n, 2) pack and row of every training picture
+
+    def picks(self, images: int, *, seed: int, batch: int) -> NDArray[np.int64]:
+        """Pack and row of the next batch after ``images`` pictures; shorter at the end of an epoch."""
+        epoch, at = divmod(images, len(self.where))
+        order = np.random.default_rng([seed, epoch]).permutation(len(self.where))
+        return self.where[order[at : at + batch]]
+
+
+class Batch(NamedTuple):
+    """One step's pictures and what they stand for."""
+
+    images: int  # seen once this batch is
+    pictures: Tensor  # (n, 3, px, px) float32 in 0..255, disturbed
+    target: Tensor  # (n, d) unit rows
+    label: Tensor  # (n,) int64, NO_IDENTITY where there is none
+
+
+@dataclass(frozen=True, slots=True)
+class Batches(Dataset[Batch]):
+    """The batch that begins after so many pictures."""
+
+    lessons: Lessons
+    seed: int
+    batch: int
+    strength: Strength
+    px: int
+
+    def __getitem__(self, images: int) -> Batch:
+        """The batch after ``images`` pictures."""
+        lessons = self.lessons
+        picks = lessons.picks(images, seed=self.seed, batch=self.batch)
+        stored = torch.from_numpy(np.stack([lessons.crops[k].pixels[i] for k, i in picks]))
+        drawn = np.random.SeedSequence([self.seed, images]).generate_state(1, np.uint64)
+        rng = torch.Generator().manual_seed(int(drawn[0]) >> 1)
+        return Batch(
+            images + len(picks),
+            augment(stored.permute(0, 3, 1, 2), rng, self.strength, out_px=self.px),
+            torch.stack([lessons.targets[k][i] for k, i in picks]),
+            torch.tensor([int(lessons.labels[k][i]) for k, i in picks]),
+        )
+
+    def beginnings(self, images: int) -> Iterator[int]:
+        """Where each batch begins, from ``images`` on, for ever; what an epoch has left over is passed by."""
+        epoch = len(self.lessons.where)
+        while True:
+            if images % epoch + self.batch <= epoch:
+                yield images
+                images += self.batch
+            else:
+                images += epoch - images % epoch
+
+    def after(self, images: int, *, workers: int) -> Iterator[Batch]:
+        """Batches from ``images`` on, prepared in so many other processes (0: in this one).
+
+        Raises InputError if the packs hold less than one batch.
+        """
+        if len(self.lessons.where) < self.batch:
+            raise InputError(
+                f"{len(self.lessons.where)} training pictures make no batch of {self.batch}: set batch lower"
+            )
+        return iter(
+            DataLoader(
+                self,
+                batch_size=None,
+                sampler=self.beginnings(images),
+                num_workers=workers,
+                prefetch_factor=AHEAD if workers else None,
+                # They have the pictures by the fork; a process started anew would be sent gigabytes.
+                multiprocessing_context="fork" if workers else None,
+            )
+        )
+
+
+def training_identities(crops: packs.Crops) -> NDArray[np.int64]:
+    """The identities of the training split, sorted; a position here is a class of the margin softmax."""
+    return np.unique(crops.identity[crops.is_train])
+
+
+def make_target(
+    teachers: Sequence[packs.Floats], basis: packs.Floats | None, width: int
+) -> tuple[Tensor, packs.Floats]:
+    """Teachers side by side on ``width`` principal axes (uncentred): unit rows (n, width), and the axes."""
+    both = np.hstack(list(teachers))
+    if basis is None:
+        _, axes = np.linalg.eigh(both.T @ both)
+        basis = np.ascontiguousarray(axes[:, ::-1][:, :width], np.float32)
+    return torch.from_numpy(packs.unit_rows(both @ basis)), basis
+
+
+def prepare(crops: list[packs.Crops], basis: packs.Floats | None, width: int) -> tuple[Lessons, packs.Floats]:
+    """Targets and labels of every pack; without a ``basis`` its axes come from the training rows."""
+    train_rows = [np.flatnonzero(c.is_train) for c in crops]
+    names = training_identities(crops[0])
+    if basis is None:
+        stacked = [
+            np.vstack([c.teachers[k][r] for c, r in zip(crops, train_rows, strict=True)]) for k in (0, 1)
+        ]
+        _, basis = make_target(stacked, None, width)
+    labels = [
+        np.where(
+            c.identity >= 0, np.searchsorted(names, c.identity).clip(0, len(names) - 1), packs.NO_IDENTITY
+        )
+        for c in crops
+    ]
+    targets = [make_target(c.teachers, basis, width)[0] for c in crops]
+    where = np.concatenate([np.stack([np.full(len(r), k), r], 1) for k, r in enumerate(train_rows)])
+    return Lessons(crops, targets, labels, where), basis
