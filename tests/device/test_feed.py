@@ -301,26 +301,27 @@ def test_missing_tail_is_noticed_by_the_state(store: SqliteFeedStore) -> None:
     assert [received.event for received in script.feed(store)] == events
 
 
-@pytest.mark.parametrize("has_left", [True, False])
-def test_tail_of_an_epoch_that_a_kiosk_has_left_is_not_asked_for_for_ever(*, has_left: bool) -> None:
-    """A card put back from an older copy does not know its last numbers: after a minute HR is told so."""
+@pytest.mark.parametrize("leaves_at", [1, 150, 1000])
+def test_tail_of_an_epoch_that_a_kiosk_has_left_is_not_asked_for_for_ever(leaves_at: int) -> None:
+    """A card put back from an older copy does not know its last numbers: a minute later HR is told so."""
     intake = Intake({}, consumer="hr", hash_of=lambda *_: None)
     other = "6f1c9d1e-0d5b-4d0e-9a52-1f0f3c1f7a10"
     asked, told = [], []
-    for second in range(0, 200, 2):
-        epoch, seq = (other, 0) if second and has_left else (EPOCH, 2)
+    for second in range(0, 300, 2):
+        epoch, seq = (other, 0) if second >= leaves_at else (EPOCH, 2)
         state = wire.KioskState("hq", "door", online=True, epoch=epoch, seq=seq, history_from=1, backlog=0)
         intake.take(wire.topic("hq", "door", "state"), wire.encode_state(state), now_s=float(second))
         turn = intake.finish(now_s=float(second))
-        asked += [wire.decode_resend(payload) for _, payload in turn.answers]
+        asked += [(second, wire.decode_resend(payload)) for _, payload in turn.answers]
         told += [(trouble.kind, trouble.epoch, trouble.seq) for trouble in turn.troubles]
 
-    assert {(resend.epoch, resend.from_seq, resend.to_seq) for resend in asked} == {(EPOCH, 1, 2)}
-    if has_left:
-        assert len(asked) == LAST_ASK
+    assert {(resend.epoch, resend.from_seq, resend.to_seq) for _, resend in asked} == {(EPOCH, 1, 2)}
+    afterwards = [second for second, _ in asked if second >= leaves_at]
+    if leaves_at < 300:
+        assert len(afterwards) == LAST_ASK
         assert told == [(TroubleKind.HISTORY_GONE, EPOCH, 2)]
     else:
-        assert len(asked) == 100
+        assert len(asked) == 150
         assert told == []
 
 

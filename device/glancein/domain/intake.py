@@ -50,7 +50,7 @@ class Turn:
 
 @dataclass(slots=True)
 class _Tail:
-    """How far a stream is said to go, by whom, and how often its end was asked for."""
+    """How far a stream is said to go, by whom, and how often it was asked for after the kiosk had left it."""
 
     sender: Sender
     seq: int
@@ -315,7 +315,8 @@ class Intake:
                 )
                 self._trouble(StreamTrouble(TroubleKind.HISTORY_GONE, key.kiosk, key.epoch, tail.seq, lost))
             elif self._now_s - self._arrived_at.get(key, -ASK_AGAIN_S) >= ASK_AGAIN_S:
-                tail.asked += self._ask(key, tail.sender, Missing(last + 1, tail.seq))
+                asked = self._ask(key, tail.sender, Missing(last + 1, tail.seq))
+                tail.asked += asked and self._has_left(key)
 
     def _has_left(self, key: StreamKey) -> bool:
         """True if the kiosk runs and counts in another epoch now."""
