@@ -27,6 +27,7 @@ from glancein_training.augment import Strength
 from glancein_training.averaging import follow
 from glancein_training.checkpoints import halved, read_checkpoint, without_places, write_checkpoint
 from glancein_training.configuration import record, with_settings
+from glancein_training.descent import descend, take_up
 from glancein_training.lessons import Batch, Batches, Lessons, prepare, training_identities
 from glancein_training.losses.distillation import cosine_distillation, relational_distillation
 from glancein_training.losses.margin import MarginSoftmax
@@ -268,20 +269,13 @@ def place_centres(head: MarginSoftmax, lessons: Lessons) -> None:
 def step(state: State, forward: Forward, config: Config, batch: Batch) -> NDArray[np.float64]:
     """One update of student, head and running average; returns the cosine, relation and identity losses."""
     share = rate_at(state.images, config, state.decay_from)
-    for optimiser in state.optimisers:
-        for group in optimiser.param_groups:
-            group["lr"] = config.rate * share
     state.student.train()
     vectors = forward(to_network_floats(batch.pictures).contiguous(memory_format=torch.channels_last))
     cosine = cosine_distillation(vectors, batch.target, hard_power=config.hard_power)
     relation = relational_distillation(vectors, batch.target)
     identity = state.head(vectors, batch.label) if config.identity_weight else torch.zeros(())
     loss = cosine + config.relation_weight * relation + config.identity_weight * identity
-    for optimiser in state.optimisers:
-        optimiser.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    for optimiser in state.optimisers:
-        optimiser.step()
+    descend(state.optimisers, loss, rate=config.rate * share)
     follow(state.average, state.student, config.average_decay)
     state.images = batch.images
     return np.array([cosine.item(), relation.item(), identity.item()])
@@ -363,10 +357,7 @@ def restore(state: State, path: Path, *, network: str) -> packs.Floats:
     state.student.load_state_dict(stored["student"])
     state.head.load_state_dict(stored["head"])
     state.average.load_state_dict(stored["average"])
-    if len(stored["optimisers"]) != len(state.optimisers):
-        raise InputError(f"{path} was trained with another optimiser; set optimiser, or take a fresh folder")
-    for optimiser, kept in zip(state.optimisers, stored["optimisers"], strict=True):
-        optimiser.load_state_dict(kept)
+    take_up(state.optimisers, stored["optimisers"], path)
     state.images = stored["images"]
     state.decay_from = stored["decay_from"]
     return np.asarray(stored["basis"].numpy(), np.float32)

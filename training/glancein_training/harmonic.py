@@ -21,6 +21,7 @@ from glancein.errors import InputError
 from glancein_training import packs
 from glancein_training.checkpoints import load_network, read_checkpoint, write_checkpoint
 from glancein_training.configuration import record
+from glancein_training.descent import descend
 from glancein_training.evaluate.cross import Crossed, cross
 from glancein_training.evaluate.faces import Faces, Ints, parity_of, read_faces
 from glancein_training.losses.distillation import relational_distillation
@@ -187,12 +188,8 @@ def learn(
     optimiser = torch.optim.AdamW(layer.parameters(), lr=config.rate)
     for step in range(config.steps):
         rows = torch.from_numpy(sampler.batch(step))
-        for group in optimiser.param_groups:
-            group["lr"] = config.rate * (1 - step / config.steps)
         loss = loss_of(layer(material.features[rows]), rows)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        optimiser.step()
+        descend((optimiser,), loss, rate=config.rate * (1 - step / config.steps))
 
 
 @torch.no_grad()

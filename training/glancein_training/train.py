@@ -28,6 +28,7 @@ from glancein_training.augment import Strength, augment
 from glancein_training.averaging import follow
 from glancein_training.checkpoints import load_network, read_checkpoint, write_checkpoint
 from glancein_training.configuration import record
+from glancein_training.descent import descend
 from glancein_training.distill import embed, tar_at
 from glancein_training.mining.collapse import CollapseWatch
 from glancein_training.mining.offline import offline_triplets
@@ -203,8 +204,6 @@ def update(
     """One step; the loss and the share that still pulls. Raises TrainingCollapsed if all vectors coincide."""
     stored = torch.from_numpy(np.stack([crops.pixels[row] for row in rows])).permute(0, 3, 1, 2)
     inputs = to_network_floats(augment(stored, state.rng, config.augment, out_px=config.train_px))
-    for group in state.optimiser.param_groups:
-        group["lr"] = config.rate * rate_at(state.step, config)
     state.student.train()
     state.aim.head.train()
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.bfloat16):
@@ -215,10 +214,12 @@ def update(
     triplets = torch.arange(3 * third).view(3, third).T if config.mining == "offline" else None
     moment = Moment(state.step / max(1, config.steps), state.rng, triplets)
     loss, active = state.aim(vectors, torch.from_numpy(labels[rows]), moment)
-    state.optimiser.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    share_head_gradients(state.aim.head)
-    state.optimiser.step()
+    descend(
+        (state.optimiser,),
+        loss,
+        rate=config.rate * rate_at(state.step, config),
+        before_step=lambda: share_head_gradients(state.aim.head),
+    )
     follow(state.average, state.student, config.average_decay)
     state.step += 1
     return loss.item(), active.item()

@@ -28,6 +28,7 @@ from glancein_training import packs
 from glancein_training.averaging import follow
 from glancein_training.checkpoints import read_checkpoint, write_checkpoint
 from glancein_training.configuration import with_settings
+from glancein_training.descent import descend, take_up
 from glancein_training.finder import data, measures
 from glancein_training.finder.data import Floats
 from glancein_training.finder.evaluate import load_weights
@@ -244,16 +245,10 @@ def step(state: State, batch: Batch, config: Config) -> Losses:
         decay=config.decay_looks,
         decay_from=state.decay_from,
     )
-    for optimiser in state.optimisers:
-        optimiser.zero_grad()
-        for group in optimiser.param_groups:
-            group["lr"] = config.rate * share
     state.network.train()
     outputs = state.network(to_network_floats(batch.pixels).contiguous(memory_format=torch.channels_last))
     parts = loss(outputs, batch, config)
-    (parts[0] + parts[1]).backward()  # type: ignore[no-untyped-call]  # torch's own
-    for optimiser in state.optimisers:
-        optimiser.step()
+    descend(state.optimisers, parts[0] + parts[1], rate=config.rate * share)
     follow(state.average, state.network, min(config.average_decay, 1 - 1 / (1 + state.looks / config.batch)))
     state.looks += config.batch
     return np.array([part.item() for part in parts])
@@ -291,12 +286,11 @@ def save(state: State, path: Path, config: Config) -> None:
 def restore(state: State, path: Path) -> None:
     """Continue from a checkpoint. Raises InputError if it is damaged or another network's."""
     stored = read_checkpoint(path)
-    if stored["network"] != NAME or len(stored.get("optimisers", ())) != len(state.optimisers):
+    if stored["network"] != NAME:
         raise InputError(f"{path} is no checkpoint of a {NAME}; take a fresh folder")
+    take_up(state.optimisers, stored.get("optimisers", ()), path)
     state.network.load_state_dict(stored["weights"])
     state.average.load_state_dict(stored["average"])
-    for optimiser, kept in zip(state.optimisers, stored["optimisers"], strict=True):
-        optimiser.load_state_dict(kept)
     state.looks, state.decay_from = stored["looks"], stored["decay_from"]
 
 

@@ -24,6 +24,7 @@ from glancein.errors import InputError
 from glancein_training.averaging import follow
 from glancein_training.checkpoints import read_checkpoint, write_checkpoint
 from glancein_training.configuration import with_settings
+from glancein_training.descent import descend, take_up
 from glancein_training.finder import data, measures, predict
 from glancein_training.finder.disturb import Strength, disturb
 from glancein_training.finder.network import FAMILY, STRIDES, Finder
@@ -200,17 +201,15 @@ def step(state: State, pixels: Tensor, targets: tuple[Target, ...], config: Conf
         decay=config.decay_scenes,
         decay_from=state.decay_from,
     )
-    for optimiser in state.optimisers:
-        optimiser.zero_grad()
-        for group in optimiser.param_groups:
-            group["lr"] = config.rate * share
     state.network.train()
     outputs = state.network(to_network_floats(pixels).contiguous(memory_format=torch.channels_last))
     parts = loss(outputs, targets, config.weights)
-    torch.stack(parts).sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    nn.utils.clip_grad_norm_(state.network.parameters(), 10.0)
-    for optimiser in state.optimisers:
-        optimiser.step()
+    descend(
+        state.optimisers,
+        torch.stack(parts).sum(),
+        rate=config.rate * share,
+        before_step=lambda: nn.utils.clip_grad_norm_(state.network.parameters(), 10.0),
+    )
     steps = state.scenes / config.batch
     follow(state.average, state.network, min(config.average_decay, 1 - 1 / (1 + steps)))
     state.scenes += config.batch
@@ -269,14 +268,9 @@ def save(state: State, path: Path, config: Config) -> None:
 def restore(state: State, path: Path) -> None:
     """Continue from a checkpoint. Raises InputError if it is damaged or another optimiser's."""
     stored = read_checkpoint(path)
-    if len(stored.get("optimisers", ())) != len(state.optimisers):
-        raise InputError(
-            f"{path} was trained with another optimiser; take a fresh folder and --start-from it"
-        )
+    take_up(state.optimisers, stored.get("optimisers", ()), path)
     state.network.load_state_dict(stored["weights"])
     state.average.load_state_dict(stored["average"])
-    for optimiser, kept in zip(state.optimisers, stored["optimisers"], strict=True):
-        optimiser.load_state_dict(kept)
     state.scenes = stored["scenes"]
     state.decay_from = stored["decay_from"]
 
