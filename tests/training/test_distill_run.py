@@ -46,7 +46,8 @@ def a_config(noise_data: Path, **changes: object) -> Config:
         "threads": 1,
         "workers": 0,
     }
-    settings |= {"identity_weight": 0.1, "warm_up_images": 32, **changes}
+    settings |= {"identity_weight": 0.1, "crowding_weight": 1.0, "crowding_others": 30, "warm_up_images": 32}
+    settings |= changes
     return with_settings(Config(), [f"{name}={json.dumps(value)}" for name, value in settings.items()])
 
 

@@ -29,7 +29,7 @@ from glancein_training.checkpoints import halved, read_checkpoint, without_place
 from glancein_training.configuration import record, with_settings
 from glancein_training.descent import descend, take_up
 from glancein_training.lessons import Batch, Batches, Lessons, prepare, training_identities
-from glancein_training.losses.distillation import cosine_distillation, relational_distillation
+from glancein_training.losses.distillation import cosine_distillation, crowding, relational_distillation
 from glancein_training.losses.margin import MarginSoftmax
 from glancein_training.muon import Muon
 from glancein_training.networks import (
@@ -43,7 +43,13 @@ from glancein_training.schedule import share_of_rate
 
 NOTE_EVERY_IMAGES = 25_600
 CURVE_COLUMNS = [
-    *("images", "cosine", "relation", "identity"),  # progress, and mean losses since the line before
+    *(
+        "images",
+        "cosine",
+        "relation",
+        "identity",
+        "crowding",
+    ),  # progress, and mean losses since the line before
     *("tar_1e-2", "tar_1e-3", "tar_1e-4"),  # per cent, on the choosing half
     *("images_per_s", "rate"),
 ]
@@ -69,6 +75,8 @@ class Config:
     decay_images: int = 0
     hard_power: float = 0.5
     relation_weight: float = 2.0
+    crowding_weight: float = 0.0  # against vectors that lie near to many people
+    crowding_others: int = 8192
     people_share: float = 0.0  # how far targets move towards the mean of their person's
     identity_weight: float = 0.0
     identity_scale: float = 32.0
@@ -225,8 +233,9 @@ def run(
     (out / "config.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     forward: Forward = torch.compile(state.student) if compiled else state.student
     started = noted = time.monotonic()
-    seen, sums = 0, np.zeros(3)
-    batches = Batches(lessons, config.seed, config.batch, config.augment, config.train_px).after(
+    seen, sums = 0, np.zeros(4)
+    others = config.crowding_others if config.crowding_weight else 0
+    batches = Batches(lessons, config.seed, config.batch, config.augment, config.train_px, others).after(
         state.images, workers=config.workers
     )
     while time.monotonic() - started < 60 * minutes and not reached(state, stop_at_images):
@@ -242,7 +251,7 @@ def run(
                 speed=seen / (time.monotonic() - noted),
             )
             save(state, checkpoint, config, basis)
-            seen, sums, noted = 0, np.zeros(3), time.monotonic()
+            seen, sums, noted = 0, np.zeros(4), time.monotonic()
         if over:
             break
     save(state, checkpoint, config, basis)
@@ -267,7 +276,7 @@ def place_centres(head: MarginSoftmax, lessons: Lessons) -> None:
 
 
 def step(state: State, forward: Forward, config: Config, batch: Batch) -> NDArray[np.float64]:
-    """One update of student, head and running average; returns the cosine, relation and identity losses."""
+    """One update of student, head and running average; returns its four losses."""
     share = rate_at(state.images, config, state.decay_from)
     state.student.train()
     vectors = forward(to_network_floats(batch.pictures).contiguous(memory_format=torch.channels_last))
@@ -275,10 +284,14 @@ def step(state: State, forward: Forward, config: Config, batch: Batch) -> NDArra
     relation = relational_distillation(vectors, batch.target)
     identity = state.head(vectors, batch.label) if config.identity_weight else torch.zeros(())
     loss = cosine + config.relation_weight * relation + config.identity_weight * identity
+    crowd = torch.zeros(())
+    if config.crowding_weight:
+        crowd = crowding(vectors, batch.target, batch.others)
+        loss = loss + config.crowding_weight * crowd
     descend(state.optimisers, loss, rate=config.rate * share)
     follow(state.average, state.student, config.average_decay)
     state.images = batch.images
-    return np.array([cosine.item(), relation.item(), identity.item()])
+    return np.array([cosine.item(), relation.item(), identity.item(), crowd.item()])
 
 
 def note(out: Path, crops: packs.Crops, state: State, *, losses: NDArray[np.float64], speed: float) -> None:

@@ -39,6 +39,14 @@ class Lessons:
         order = np.random.default_rng([seed, epoch]).permutation(len(self.where))
         return self.where[order[at : at + batch]]
 
+    def targets_of(self, picks: NDArray[np.int64]) -> Tensor:
+        """(n, d) unit rows of these packs and rows, in their order."""
+        out = torch.empty(len(picks), self.targets[0].shape[1])
+        for pack, targets in enumerate(self.targets):
+            here = picks[:, 0] == pack
+            out[torch.from_numpy(here)] = targets[torch.from_numpy(picks[here, 1])]
+        return out
+
 
 class Batch(NamedTuple):
     """One step's pictures and what they stand for."""
@@ -47,6 +55,7 @@ class Batch(NamedTuple):
     pictures: Tensor  # (n, 3, px, px) float32 in 0..255, disturbed
     target: Tensor  # (n, d) unit rows
     label: Tensor  # (n,) int64, NO_IDENTITY where there is none
+    others: Tensor  # (m, d) unit rows: what is asked for at other pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +67,22 @@ class Batches(Dataset[Batch]):
     batch: int
     strength: Strength
     px: int
+    others: int = 0  # how many other pictures' targets come with each batch
 
     def __getitem__(self, images: int) -> Batch:
         """The batch after ``images`` pictures."""
         lessons = self.lessons
         picks = lessons.picks(images, seed=self.seed, batch=self.batch)
         stored = torch.from_numpy(np.stack([lessons.crops[k].pixels[i] for k, i in picks]))
-        drawn = np.random.SeedSequence([self.seed, images]).generate_state(1, np.uint64)
-        rng = torch.Generator().manual_seed(int(drawn[0]) >> 1)
+        drawn = np.random.SeedSequence([self.seed, images])
+        rng = torch.Generator().manual_seed(int(drawn.generate_state(1, np.uint64)[0]) >> 1)
+        others = np.random.default_rng(drawn).choice(lessons.where, self.others)
         return Batch(
             images + len(picks),
             augment(stored.permute(0, 3, 1, 2), rng, self.strength, out_px=self.px),
-            torch.stack([lessons.targets[k][i] for k, i in picks]),
+            lessons.targets_of(picks),
             torch.tensor([int(lessons.labels[k][i]) for k, i in picks]),
+            lessons.targets_of(others),
         )
 
     def beginnings(self, images: int) -> Iterator[int]:

@@ -11,7 +11,7 @@ pytest.importorskip("torch", reason="the laboratory needs torch: pip install .[t
 import torch
 import torch.nn.functional as F  # noqa: N812  # the name every torch user knows
 
-from glancein_training.losses.distillation import cosine_distillation, relational_distillation
+from glancein_training.losses.distillation import cosine_distillation, crowding, relational_distillation
 
 
 def batch(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -82,3 +82,33 @@ def test_relational_distillation_does_not_see_a_rotation() -> None:
     loss = relational_distillation(2 * teacher @ rotation, teacher)
 
     assert loss.item() == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("sharpness", [0.0, 4.0, 16.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_crowding_agrees_with_a_plain_version(seed: int, sharpness: float) -> None:
+    """The excess of a weighted mean of cosines, the nearest counting most; being farther off is no fault."""
+    student, teacher = batch(seed)
+    others = F.normalize(torch.randn(9, 4, generator=torch.Generator().manual_seed(seed + 50)))
+
+    got = crowding(student, teacher, others, sharpness=sharpness).item()
+
+    def mean(vector: list[float]) -> float:
+        cosines = [plain_cosine(vector, other) for other in others.tolist()]
+        weights = [math.exp(sharpness * cosine) for cosine in cosines]
+        return sum(w * c for w, c in zip(weights, cosines, strict=True)) / sum(weights)
+
+    excess = [mean(s) - mean(t) for s, t in zip(student.tolist(), teacher.tolist(), strict=True)]
+    assert got == pytest.approx(sum(max(0.0, e) for e in excess) / len(excess), abs=1e-5)
+
+
+def test_crowding_moves_a_vector_away_from_its_crowd() -> None:
+    """A step against the gradient makes the student less near to the others; on the teacher there is none."""
+    _, teacher = batch(1)
+    others = F.normalize(torch.randn(9, 4, generator=torch.Generator().manual_seed(9)))
+    hub = (teacher + others.sum(0)).requires_grad_()
+
+    (slope,) = torch.autograd.grad(crowding(hub, teacher, others), hub)
+
+    assert crowding((hub - 0.1 * slope).detach(), teacher, others) < crowding(hub.detach(), teacher, others)
+    assert crowding(3 * teacher, teacher, others).item() == pytest.approx(0.0, abs=1e-6)

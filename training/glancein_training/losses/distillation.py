@@ -29,3 +29,18 @@ def relational_distillation(student: Tensor, teacher: Tensor) -> Tensor:
     gap = unit @ unit.T - teacher @ teacher.T
     off_diagonal = ~torch.eye(len(gap), dtype=torch.bool)
     return gap[off_diagonal].pow(2).mean()
+
+
+def crowding(student: Tensor, teacher: Tensor, others: Tensor, *, sharpness: float = 16.0) -> Tensor:
+    """How much nearer the student lies to other people than the teacher does, where it lies nearest.
+
+    student (n, d), any length; teacher (n, d) and others (m, d), the teacher's vectors of other pictures,
+    unit rows. Each picture's cosines to the others are averaged with weights softmax(sharpness * cosine);
+    the mean excess over the teacher's average is returned. A vector near to many (Radovanovic et al. 2010,
+    "Hubs in Space") makes most of the false matches at a low rate.
+    """
+    near = F.normalize(student) @ others.T
+    wanted = teacher @ others.T
+    nearest = (near * (sharpness * near).softmax(1).detach()).sum(1)
+    allowed = (wanted * (sharpness * wanted).softmax(1)).sum(1)
+    return (nearest - allowed).clamp_min(0).mean()
