@@ -77,7 +77,6 @@ class Config:
     relation_weight: float = 2.0
     crowding_weight: float = 0.0  # against vectors that lie near to many people
     crowding_others: int = 8192
-    people_share: float = 0.0  # how far targets move towards the mean of their person's
     identity_weight: float = 0.0
     identity_scale: float = 32.0
     identity_margin: float = 0.2
@@ -224,7 +223,7 @@ def run(
     elif start_from is not None:
         basis = adopt(state, start_from, network=config.network)
     fresh_head = not checkpoint.exists()
-    lessons, basis = prepare(crops, basis, state.student.shape.embedding, people_share=config.people_share)
+    lessons, basis = prepare(crops, basis, state.student.shape.embedding)
     if config.identity_weight and fresh_head:
         place_centres(state.head, lessons)
     if decay and state.decay_from is None:

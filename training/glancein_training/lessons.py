@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812  # the name every torch user knows
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -133,24 +132,7 @@ def make_target(
     return torch.from_numpy(packs.unit_rows(both @ basis)), basis
 
 
-def towards_people(target: Tensor, identity: NDArray[np.int64], share: float) -> Tensor:
-    """Unit rows (n, d) moved towards where each person's pictures point on the mean.
-
-    target (n, d), unit rows; identity (n,), NO_IDENTITY stays as it is. ``share`` times the cosine between
-    the two is how much of the mean is added, so that a picture with somebody else's name on it hardly moves.
-    """
-    known = torch.from_numpy(identity >= 0)
-    _, person = np.unique(identity, return_inverse=True)
-    people = torch.from_numpy(person)
-    sums = torch.zeros(int(people.max()) + 1, target.shape[1]).index_add_(0, people, target)
-    mean = F.normalize(sums)[people]
-    likeness = (target * mean).sum(1, keepdim=True).clamp_min(0)
-    return torch.where(known[:, None], F.normalize(target + share * likeness * mean), target)
-
-
-def prepare(
-    crops: list[packs.Crops], basis: packs.Floats | None, width: int, *, people_share: float = 0.0
-) -> tuple[Lessons, packs.Floats]:
+def prepare(crops: list[packs.Crops], basis: packs.Floats | None, width: int) -> tuple[Lessons, packs.Floats]:
     """Targets and labels of every pack; without a ``basis`` its axes come from the training rows."""
     train_rows = [np.flatnonzero(c.is_train) for c in crops]
     names = training_identities(crops[0])
@@ -165,8 +147,6 @@ def prepare(
         )
         for c in crops
     ]
-    targets = [
-        towards_people(make_target(c.teachers, basis, width)[0], c.identity, people_share) for c in crops
-    ]
+    targets = [make_target(c.teachers, basis, width)[0] for c in crops]
     where = np.concatenate([np.stack([np.full(len(r), k), r], 1) for k, r in enumerate(train_rows)])
     return Lessons(crops, targets, labels, where), basis
