@@ -47,3 +47,15 @@ g1() { gentle "$RUN-g1" glance-220 "$RUN/third.pt" --set seed=11 --set augment.b
 g1 --set augment.print_and_scan=0.25 --minutes 14
 g1 --set augment.print_and_scan=0.3 --set decay_images=135000 --decay --minutes 38
 g1 --set augment.print_and_scan=0.4 --set decay_images=128000 --decay
+keep "$RUN-g1/checkpoint.pt" "$RUN/fourth.pt"
+
+# Run g2: the same network, the rate falling from the beginning. Its losses were changed by hand on the way, as what they lacked
+# was found out, at 76,823, 128,023 and 179,246 images.
+g2() {
+    gentle "$RUN-g2" glance-220 "$RUN/fourth.pt" --set seed=21 --set augment.blur=0.1 --set augment.noise=0.12 \
+        --set average_decay=0.995 --decay "$@"
+}
+g2 --set augment.print_and_scan=0.3 --set decay_images=290000 --minutes 36
+g2 --set augment.print_and_scan=0.3 --set decay_images=290000 --set relation_weight=30 --minutes 24
+g2 --set augment.print_and_scan=0.3 --set decay_images=236000 --set relation_weight=30 --set crowding_weight=8 --minutes 24
+g2 --set augment.print_and_scan=0.4 --set decay_images=236000 --set relation_weight=30 --set crowding_weight=20
