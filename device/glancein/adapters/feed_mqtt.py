@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
 TURN_S = 0.5
+EVERY = "+"  # MQTT 5, 4.7.1.3: any one level of a topic
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +31,20 @@ class FeedRules:
     """What to listen to.
 
     ``+`` is every site or kiosk. Without ``follow`` the feed ends after ``idle_s`` of quiet.
+    Raises SettingsError for a site or kiosk that cannot be part of a topic.
     """
 
-    site: str = "+"
-    kiosk: str = "+"
+    site: str = EVERY
+    kiosk: str = EVERY
     consumer: str = "feed"
     follow: bool = True
     idle_s: float = 3.0
     seal: wire.Seal = wire.UNSEALED
+
+    def __post_init__(self) -> None:
+        for what, name in (("site", self.site), ("kiosk", self.kiosk)):
+            if name != EVERY:
+                wire.check_segment(what, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +68,9 @@ class Feed:
     """The feed, to iterate over: ``for received in Feed(url, store=store)``; any thread may ``stop`` it.
 
     ``store`` None: nothing is kept and nothing acknowledged but what the caller commits; every stream then
-    begins with the first event that happens to come. With a seal in the rules, events without the kiosk's
-    signature are refused and acknowledgements are signed. Raises FeedError when the broker cannot be
-    reached and StoreError when the store does not take an event, unless following: then it says so by
+    begins with what waits at its kiosk, which is asked for it once. With a seal in the rules, events without
+    the kiosk's signature are refused and acknowledgements are signed. Raises FeedError when the broker cannot
+    be reached and StoreError when the store does not take an event, unless following: then it says so by
     ``on_error`` and tries again; until the store has an event the kiosk keeps it.
     """
 
@@ -142,12 +149,18 @@ class Feed:
                 self._send_commits(link)
                 if new:
                     quiet_since = time.monotonic()
-                elif not self._rules.follow and time.monotonic() - quiet_since >= self._rules.idle_s:
+                elif self._is_over(quiet_since):
                     return
         finally:
             self._link = None
             self._send_commits(link)
             link.close()
+
+    def _is_over(self, quiet_since: float) -> bool:
+        """True if it has been quiet for long enough, and nobody still owes an answer."""
+        if self._rules.follow or self._intake.is_awaiting:
+            return False
+        return time.monotonic() - quiet_since >= self._rules.idle_s
 
     def _turn(self, link: Connection) -> list[Received]:
         """Take in what came, commit it, answer it."""
@@ -173,6 +186,12 @@ class Feed:
         self.counts.new += len(turn.arrivals)
         for words in filter(None, map(trouble_in_words, turn.troubles)):
             self._on_error(words)
+        if self._rules.follow:  # else whoever ends soon looks at ``states``
+            for one in turn.unanswered:
+                self._on_error(
+                    f"kiosk {one.site}/{one.kiosk}: {one.count} events wait there, and did not come "
+                    "when asked for; a reader whose signing key it trusts gets them"
+                )
         for topic, payload in turn.answers:
             link.publish(Message(topic, payload))
 

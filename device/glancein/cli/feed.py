@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,13 +15,15 @@ from rich.console import Console
 from rich.live import Live
 
 from glancein import wiring
-from glancein.cli.app import AsJson, app
+from glancein.cli.app import app
 from glancein.cli.output import table
 from glancein.cli.program import Verbose, start_log, stopping
 from glancein.errors import InputError
 
 if TYPE_CHECKING:
+    from glancein.adapters.feed_mqtt import Feed
     from glancein.domain.intake import Counts
+    from glancein.domain.wire import KioskState
     from glancein.ports import FeedStore
     from glancein.storage.feed_tables import FeedTables
     from glancein.types import Correction, Event
@@ -73,14 +76,15 @@ def feed(
             envvar="GLANCEIN_FEED_TRUSTED_KEYS", help="Take only events signed by a key in this list."
         ),
     ] = "",
-    as_json: AsJson = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each event as one line of JSON.")] = False,
     verbose: Verbose = False,
 ) -> None:
     """Receive punches: each once, in order, gaps asked for again, acknowledged after they are safely stored.
 
     With --csv, --jsonl, --sqlite or --postgres the kiosk may forget an event once it is there. Without one,
-    events are shown and stay in the kiosk's outbox. What is wrong with a kiosk's stream, such as an old copy
-    of its database in use, is said on standard error and kept in the table troubles.
+    what waits in the kiosk's outbox is shown, then what comes, and all of it stays there. What is wrong with
+    a kiosk's stream, such as an old copy of its database in use, is said on standard error and kept in the
+    table troubles.
     """
     from glancein.adapters.feed_mqtt import Feed, FeedRules  # noqa: PLC0415  # loads paho
     from glancein.mqtt.broker_url import parse_broker_url  # noqa: PLC0415  # as above
@@ -92,12 +96,14 @@ def feed(
     with contextlib.closing(store) if store else contextlib.nullcontext():
         source = Feed(parse_broker_url(broker), store=store, rules=rules, on_error=_complain)
         with stopping(source.stop):
-            events = (received.event for received in source)
+            shown: Counter[str] = Counter()
             if as_json or not sys.stdout.isatty():
-                _print_lines(events, as_json=as_json)
+                _print_lines(_counted(source, shown), as_json=as_json)
             else:
-                _show_live(events)
+                show_live(_counted(source, shown), Console())
         _sum_up(source.counts)
+        if not follow:
+            say_what_waits(source, shown)
 
 
 def print_event(event: Event) -> str:
@@ -117,6 +123,41 @@ def print_event(event: Event) -> str:
             return f"{when} clock was {fix.offset_s:.3f} s behind {where}"
 
 
+def show_live(events: Iterator[Event], console: Console) -> None:
+    """A table of the latest events that fills as they come."""
+    rows: list[tuple[object, ...]] = []
+    with Live("waiting for punches", console=console) as live:  # a table without rows would break its title
+        for count, event in enumerate(events, 1):
+            rows = [*rows[1 - LIVE_ROWS :], (print_event(event),)]
+            live.update(table("1 event" if count == 1 else f"{count} events", "event", rows=rows))
+
+
+def say_what_waits(source: Feed, shown: Counter[str]) -> None:
+    """On standard error: why there was not more, for who looks in for a moment."""
+    if not shown and not source.states:
+        _complain(
+            "glancein: no kiosk has been at this broker; is one connected, are --site and --kiosk right?"
+        )
+    left = [
+        _what_waits(state, shown[kiosk])
+        for kiosk, state in sorted(source.states.items())
+        if not state.online or (state.backlog or 0) > shown[kiosk]
+    ]
+    for words in left:
+        _complain(f"glancein: {words}")
+    if not shown and source.states and not left:
+        _complain("glancein: nothing waits at the kiosks; --follow shows what comes")
+
+
+def _what_waits(state: KioskState, shown: int) -> str:
+    where, count = f"{state.site}/{state.kiosk}", (state.backlog or 0) - shown
+    if not state.online:
+        return f"kiosk {where} is not connected; what waits there comes when it is back"
+    if shown:
+        return f"{count} more wait at kiosk {where} until a feed with a file or database takes the first ones"
+    return f"{count} wait at kiosk {where}, which does not answer: does it trust this feed's --signing-key?"
+
+
 def _change(said: Correction) -> str:
     """``direction=out``, as the payload has it."""
     from glancein.domain.event_body import fields_of  # noqa: PLC0415  # only here
@@ -125,20 +166,18 @@ def _change(said: Correction) -> str:
     return " ".join(f"{name}={value}" for name, value in becomes.items()) if isinstance(becomes, dict) else ""
 
 
+def _counted(source: Feed, shown: Counter[str]) -> Iterator[Event]:
+    """The events, counted by kiosk."""
+    for received in source:
+        shown[received.event.kiosk] += 1
+        yield received.event
+
+
 def _print_lines(events: Iterator[Event], *, as_json: bool) -> None:
     from glancein.domain.wire import encode_event  # noqa: PLC0415  # only here
 
     for event in events:
         print(encode_event(event).decode() if as_json else print_event(event), flush=True)
-
-
-def _show_live(events: Iterator[Event]) -> None:
-    """A table of the latest events that fills as they come."""
-    rows: list[tuple[object, ...]] = []
-    with Live(table("waiting for punches", "event", rows=[]), console=Console()) as live:
-        for count, event in enumerate(events, 1):
-            rows = [*rows[1 - LIVE_ROWS :], (print_event(event),)]
-            live.update(table(f"{count} events", "event", rows=rows))
 
 
 def _complain(words: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from glancein.domain import wire
 from glancein.domain.event_body import SEGMENT, read_id
+from glancein.domain.look_back import LookBack, Unanswered
 from glancein.domain.sequence import Known, Missing, Ready, Sequence, Step
 from glancein.domain.strict_json import matching, parse_object, refuse
 from glancein.errors import FeedError
@@ -46,6 +47,7 @@ class Turn:
     answers: list[tuple[str, bytes]] = field(default_factory=list)  # topic, payload
     heard: dict[StreamKey, Sender] = field(default_factory=dict)  # streams to acknowledge
     repeated: dict[StreamKey, Head] = field(default_factory=dict)  # the last event that was known already
+    unanswered: list[Unanswered] = field(default_factory=list)  # kiosks that did not send what waits there
 
 
 @dataclass(slots=True)
@@ -74,9 +76,10 @@ class _Envelope:
 class Intake:
     """The consumer's place in every stream.
 
-    ``hash_of`` looks up what is committed; without it nothing is kept, so nothing is asked for or refused,
-    and every stream begins with the first event that happens to come. With a seal that verifies, only what
-    carries the kiosk's signature is believed; with one that signs, answers are signed.
+    ``hash_of`` looks up what is committed; without it nothing is kept and nothing refused: a kiosk is asked
+    once for what waits there, and its stream begins with that, or else with the first event that happens to
+    come. With a seal that verifies, only what carries the kiosk's signature is believed; with one that signs,
+    answers are signed.
     """
 
     def __init__(
@@ -96,6 +99,7 @@ class Intake:
         self._asked_at: dict[tuple[object, ...], float] = {}
         self._expected: dict[StreamKey, _Tail] = {}
         self._arrived_at: dict[StreamKey, float] = {}
+        self._look_back = LookBack()
         self._now_s = 0.0
         self._turn = Turn()
         self.begin(heads)
@@ -126,6 +130,7 @@ class Intake:
         """What the messages since the last turn come to."""
         self._now_s = now_s
         self._ask_for_tails()
+        self._begin_without_answer()
         turn, self._turn = self._turn, Turn()
         if self._hash_of is not None:
             for key, sender in turn.heard.items():
@@ -136,6 +141,11 @@ class Intake:
                 if head is not None:
                     turn.answers.append(self.acknowledgement(sender, key.epoch, head))
         return turn
+
+    @property
+    def is_awaiting(self) -> bool:
+        """True while a kiosk has time left to send what it was asked for."""
+        return self._look_back.is_awaiting
 
     def acknowledgement(self, sender: Sender, epoch: str, head: Head) -> tuple[str, bytes]:
         """Topic and payload of "committed up to here"."""
@@ -156,7 +166,7 @@ class Intake:
         if not self._is_from(sender, event.site, event.id, payload):
             return
         sequence = self._sequences.setdefault(key, Sequence())
-        if self._hash_of is None and sequence.head is None:
+        if self._begins(key, event.seq):
             sequence.begin_at(Head(event.seq - 1, event.previous_hash))
         known = None
         if sequence.head is not None and event.seq <= sequence.head.seq:
@@ -236,7 +246,7 @@ class Intake:
         if not self._is_from(sender, left_out.site, name, payload):
             return
         sequence = self._sequences.setdefault(envelope.key, Sequence())
-        if self._hash_of is None and sequence.head is None:
+        if self._begins(envelope.key, name.seq):
             sequence.begin_at(Head(name.seq - 1, left_out.previous_hash))
         last = sequence.head or Head(0, wire.NO_HASH)
         if name.seq <= last.seq:
@@ -287,18 +297,38 @@ class Intake:
         if (state.site, state.kiosk) != sender:
             raise FeedError(f"the state of {state.site}/{state.kiosk} came from {'/'.join(sender)}")
         self.states[state.kiosk] = state
-        if self._hash_of is None or state.epoch is None or state.seq is None:
+        if state.epoch is None or state.seq is None:
             return
         key = StreamKey(state.kiosk, state.epoch)
         head = self._sequences.setdefault(key, Sequence()).head
         if state.history_from is not None:
             self._history_from[key] = state.history_from
+        if self._hash_of is None:
+            wanted = self._look_back.ask(key, state, head=head, now_s=self._now_s)
+            if wanted is not None:
+                self._request(key, sender, wanted)
+            return
         if not state.online:
             return
         if key not in self._expected or self._expected[key].seq != state.seq:
             self._expected[key] = _Tail(sender, state.seq)
         if head is not None and state.seq < head.seq:
             self._turn.heard[key] = sender  # an old copy of its database: it should know before it records
+
+    def _begins(self, key: StreamKey, seq: int) -> bool:
+        """True if nothing is kept and this event is the first of its stream to be shown."""
+        unplaced = self._hash_of is None and self._sequences[key].head is None
+        return unplaced and self._look_back.may_begin(key, seq)
+
+    def _begin_without_answer(self) -> None:
+        """A kiosk did not send what waits there: begin with what has come meanwhile, if anything has."""
+        for key, unanswered in self._look_back.give_up(now_s=self._now_s).items():
+            self._turn.unanswered.append(unanswered)
+            held = self._sequences[key].held
+            if held:
+                first = min(held)
+                sender = unanswered.site, unanswered.kiosk
+                self._go_on_behind(key, sender, Head(first - 1, held[first].event.previous_hash))
 
     def _ask_for_tails(self) -> None:
         """Ask for the end of every stream that has come to a halt before it."""
@@ -325,8 +355,8 @@ class Intake:
 
     def _ask(self, key: StreamKey, sender: Sender, missing: Missing) -> bool:
         """Ask for a gap, not too often: True if so. What the kiosk no longer keeps is noted and skipped."""
-        if self._hash_of is None:
-            return False
+        if self._hash_of is None and self._sequences[key].head is None:
+            return False  # it begins with what the kiosk was asked for, or with what comes
         oldest = self._history_from.get(key, 1)
         if missing.from_seq < oldest and oldest in self._sequences[key].held:
             self._skip_to(key, sender, oldest)
@@ -335,10 +365,13 @@ class Intake:
         if from_seq > missing.to_seq or not self._may_again("ask", key, from_seq):
             return False
         self.counts.gaps += 1
-        wanted = wire.Resend(from_seq, missing.to_seq, key.epoch, wire.LARGEST_BATCH)
+        self._request(key, sender, Missing(from_seq, missing.to_seq))
+        return True
+
+    def _request(self, key: StreamKey, sender: Sender, missing: Missing) -> None:
+        wanted = wire.Resend(missing.from_seq, missing.to_seq, key.epoch, wire.LARGEST_BATCH)
         payload = wire.encode_resend(wanted, signer=self._seal.sign)
         self._turn.answers.append((wire.topic(*sender, "resend"), payload))
-        return True
 
     def _may_again(self, *what: object) -> bool:
         """True if that was not said a moment ago."""
