@@ -57,6 +57,7 @@ def test_help_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
         (["kiosk", "--camera", "missing.mp4", "--port", "0"], 4, "missing.mp4"),
         (["feed", "--broker", "http://x"], 2, "mqtt://"),
         (["feed", "--broker", "mqtt://127.0.0.1:1"], 5, "cannot reach the broker"),
+        (["feed", "--csv", "nodir/a.csv"], 2, "there is no folder nodir"),
         (["feed", "--kiosk", "#"], 2, "kiosk '#' cannot be part of a topic"),
         (["feed", "--site", "a/b"], 2, "site 'a/b' cannot be part of a topic"),
         (["embed", "--out", "x.npz"], 2, "no pictures"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from collections.abc import Sequence as Seq
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.contract.fake_broker import URL, FakeBroker
@@ -17,11 +19,11 @@ from tests.device.brokers import Mosquitto, free_port
 from tests.device.punches import EPOCH, chain, check_in, event
 
 from glancein.adapters.feed_mqtt import Feed, FeedRules
-from glancein.adapters.feed_store import SqliteFeedStore, csv_store, jsonl_store
+from glancein.adapters.feed_store import COLUMNS, LinesFeedStore, SqliteFeedStore, csv_store, jsonl_store
 from glancein.domain import wire
 from glancein.domain.intake import LAST_ASK, Intake, read_arrival
 from glancein.domain.sequence import Known, Missing, Ready, Sequence
-from glancein.errors import FeedError, SettingsError, StoreError
+from glancein.errors import FeedError, InputError, SettingsError, StoreError
 from glancein.mqtt.broker_url import BrokerUrl, parse_broker_url
 from glancein.mqtt.link import Connection, Greeting, Message, open_link
 from glancein.ports import FeedStore
@@ -31,6 +33,7 @@ from glancein.storage.schema import Schema
 from glancein.types import Arrival, Event, Head, StreamKey, StreamTrouble, TroubleKind
 
 KEY = StreamKey("door", EPOCH)
+COLUMN_NAMES = ",".join(COLUMNS).encode() + b"\r\n"
 ONCE = FeedRules(follow=False, idle_s=0.1, consumer="hr")
 
 
@@ -631,6 +634,109 @@ def test_crash_between_state_and_text_is_repaired(tmp_path: Path, kept: float) -
 
     assert path.read_bytes() == content
     assert [json.loads(line)["id"]["seq"] for line in content.splitlines()] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("opened", [csv_store, jsonl_store])
+@pytest.mark.parametrize("kept", [b"id,name\nE1,Ada", b'{"schema":"other/v1"}\n', COLUMN_NAMES, b"\n"])
+def test_file_of_somebody_else_is_left_alone(
+    tmp_path: Path, opened: Callable[[Path], LinesFeedStore], kept: bytes
+) -> None:
+    """HR's roster named by mistake: refused, with not a byte changed and nothing made beside it."""
+    path = tmp_path / "roster"
+    path.write_bytes(kept)
+
+    with pytest.raises(
+        InputError, match=r"roster is not empty, and roster\.state, .* is not there: name a new"
+    ):
+        opened(path)
+    assert path.read_bytes() == kept
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("opened", [csv_store, jsonl_store])
+@pytest.mark.parametrize("is_written", [False, True], ids=["never written", "written"])
+def test_other_file_in_place_of_ours_is_left_alone(
+    tmp_path: Path, opened: Callable[[Path], LinesFeedStore], *, is_written: bool
+) -> None:
+    """The state beside it is the feed's, the file is not."""
+    path = tmp_path / "feed"
+    with closing(opened(path)) as store:
+        store.commit([arrival(sent) for sent in chain(2) if is_written], [])
+    path.write_bytes(b"id,name\nE1,Ada\n")
+
+    with pytest.raises(InputError, match="does not begin like a file of this feed"):
+        opened(path)
+    assert path.read_bytes() == b"id,name\nE1,Ada\n"
+
+
+def test_csv_file_is_no_place_for_json_lines(tmp_path: Path) -> None:
+    """Nor the other way round."""
+    for first, second in ((csv_store, jsonl_store), (jsonl_store, csv_store)):
+        path = tmp_path / first.__name__
+        with closing(first(path)) as store:
+            store.commit([arrival(chain(1)[0])], [])
+        with pytest.raises(InputError, match="does not begin like a file of this feed"):
+            second(path)
+
+
+def test_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    """A misspelt path is no place for punches."""
+    with pytest.raises(InputError, match=r"there is no folder .*nodir: make it, or name a file elsewhere"):
+        csv_store(tmp_path / "nodir" / "a.csv")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("missing", [1, 40])
+def test_last_line_that_lost_its_end_takes_no_event_with_it(tmp_path: Path, missing: int) -> None:
+    """An editor left it out, or cut the line: what comes begins on a line of its own."""
+    events, path = [arrival(sent) for sent in chain(3)], tmp_path / "feed.jsonl"
+    with closing(jsonl_store(path)) as store:
+        store.commit(events[:2], [])
+    path.write_bytes(path.read_bytes()[:-missing])
+    with closing(jsonl_store(path)) as store:
+        store.commit(events[2:], [])
+
+    lines = path.read_bytes().splitlines()
+    assert len(lines) == 3
+    assert (lines[0], lines[2]) == (events[0].payload, events[2].payload)
+
+
+@pytest.mark.parametrize("kept", [0, 7, 300])
+def test_file_that_was_moved_away_is_begun_anew(tmp_path: Path, kept: int) -> None:
+    """With its header and what is new, even if the first write was torn."""
+    events, path = [arrival(sent) for sent in chain(3)], tmp_path / "feed.csv"
+    with closing(csv_store(path)) as store:
+        store.commit(events[:2], [])
+        written = store._state._database.execute("SELECT number, size FROM written").fetchone()
+    path.rename(tmp_path / "last-month.csv")
+    with closing(csv_store(path)) as store:
+        store.commit(events[2:], [])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:kept])
+    with sqlite3.connect(f"{path}.state") as state:
+        state.execute("UPDATE written SET number = ?, size = ?", written)
+    state.close()
+
+    csv_store(path).close()
+
+    assert path.read_bytes() == whole
+    assert [row["seq"] for row in csv.DictReader(whole.decode().splitlines())] == ["3"]
+
+
+def test_disk_that_takes_a_part_of_a_write_gets_the_rest(tmp_path: Path) -> None:
+    """The operating system may take less than it was given without an error."""
+    events, path = [arrival(sent) for sent in chain(2)], tmp_path / "feed.jsonl"
+
+    class Slow(io.FileIO):
+        def write(self, text: Any, /) -> int:  # Any: whatever typeshed calls a buffer
+            return super().write(bytes(text)[:100])
+
+    with closing(jsonl_store(path)) as store:
+        store._out.close()
+        store._out = Slow(path, "r+")
+        store.commit(events, [])
+
+    assert path.read_bytes().splitlines() == [one.payload for one in events]
 
 
 def test_hr_reads_the_table_while_the_feed_writes(store: SqliteFeedStore, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import fcntl
 import io
@@ -13,9 +14,11 @@ from typing import Protocol
 
 from sqlite_utils import Database
 
+from glancein.domain import wire
 from glancein.domain.delivery import BUSY
 from glancein.domain.spreadsheet import harmless
-from glancein.errors import InputError
+from glancein.domain.strict_json import parse_object
+from glancein.errors import FeedError, InputError
 from glancein.storage.database import open_database, storage_errors, transaction
 from glancein.storage.feed_schema import FEED
 from glancein.storage.feed_tables import FeedTables, Row, Values
@@ -25,6 +28,7 @@ COLUMNS = (
     "kiosk", "epoch", "seq", "site", "person_id", "name", "direction", "time", "time_utc", "clock",
     "score", "threshold", "model_sha256", "method", "reason", "chained", "hash", "kind",
 )  # fmt: skip
+LONGEST_LINE = 64 * 1024  # of the first line so much is looked at; no packet is larger
 UNUSABLE = "the feed's database cannot be read or written"
 
 
@@ -86,14 +90,18 @@ class LinesFeedStore:
 
     ``<file>.state`` is a SqliteFeedStore and is committed first; then the new lines are appended and
     synced. After a crash between the two, opening the file completes it: no line is missing and none is
-    there twice.
+    there twice. A file that was moved away is begun anew. Raises InputError for a file that holds something
+    else, or that is in no folder; nothing is changed or made then.
     """
 
     def __init__(self, path: Path, *, form: LineForm) -> None:
         self._path = path
         self._form = form
-        self._state = SqliteFeedStore(path.with_name(f"{path.name}.state"))
+        state = path.with_name(f"{path.name}.state")
+        _check_place(path, state)
+        self._state = SqliteFeedStore(state)
         try:
+            self._check_beginning()
             with storage_errors(f"cannot write {path}"):
                 self._out = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
             self._complete()
@@ -120,43 +128,90 @@ class LinesFeedStore:
         self._out.close()
         self._state.close()
 
+    def _check_beginning(self) -> None:
+        """Raise InputError if the file begins with something that was not written here."""
+        with self._state.open() as database, storage_errors(f"cannot read {self._path}"):
+            number, _, rows = _unwritten(database)
+            text = self._form.header + self._lines(rows)
+            begun = _beginning(self._path, max(len(text) + 1, LONGEST_LINE))
+        is_torn = text.startswith(begun)  # the first write of all, perhaps ended by a crash
+        if not (is_torn or (number and self._form.is_ours(begun.split(b"\n", 1)[0]))):
+            raise InputError(
+                f"{self._path} does not begin like a file of this feed: name a new file or move this one away"
+            )
+
     def _complete(self) -> None:
         """Bring the text file up to the state."""
         with self._state.open() as database, storage_errors(f"cannot write {self._path}"):
-            number, size = database.execute("SELECT number, size FROM written").fetchone()
-            rows = list(
-                database.query(
-                    "SELECT * FROM events WHERE number > :number ORDER BY number", {"number": number}
-                )
-            )
+            _, size, rows = _unwritten(database)
             if not rows:
                 return
-            lines = b"".join(self._form.line(row) for row in rows)
-            beginning = b"" if number else self._form.header
-            end = self._append_once(size, beginning + lines)
+            end = self._append_once(size, self._lines(rows))
             with transaction(database):
                 database.execute(
                     "UPDATE written SET number = :number, size = :size",
                     {"number": rows[-1]["number"], "size": end},
                 )
 
+    def _lines(self, rows: Sequence[Mapping[str, object]]) -> bytes:
+        return b"".join(self._form.line(row) for row in rows)
+
     def _append_once(self, size: int, lines: bytes) -> int:
         """Append what a crash left out of these lines; returns the file's new size."""
         end = self._out.seek(0, os.SEEK_END)
-        if size < end < size + len(lines) + 1:
-            self._out.seek(size)
-            if lines.startswith(self._out.read(end - size)):
-                lines = lines[end - size :]
+        is_new = not 0 < size <= end  # never written to, or moved away since
+        start, text = (0, self._form.header + lines) if is_new else (size, lines)
+        self._out.seek(start)
+        there = self._out.read(min(end - start, len(text) + 1))
+        if text.startswith(there):
+            return self._write(text[len(there) :])
+        self._out.seek(-1, os.SEEK_END)  # somebody else wrote in it, and may not have ended the last line
+        return self._write((b"" if self._out.read(1) == b"\n" else b"\n") + lines)
+
+    def _write(self, text: bytes) -> int:
+        """Append all of it and sync; a disk that is nearly full takes a part first and then says so."""
         self._out.seek(0, os.SEEK_END)
-        self._out.write(lines)
+        left = memoryview(text)
+        while left:
+            left = left[self._out.write(left) :]
         os.fsync(self._out.fileno())
         return self._out.tell()
+
+
+def _check_place(path: Path, state: Path) -> None:
+    """Raise InputError where no file of ours is or can be."""
+    with storage_errors(f"cannot read {path}"):
+        if not path.parent.is_dir():
+            raise InputError(f"there is no folder {path.parent}: make it, or name a file elsewhere")
+        if path.exists() and path.stat().st_size and not state.exists():
+            raise InputError(
+                f"{path} is not empty, and {state.name}, which the feed keeps beside its file, is not there: "
+                "name a new file or move this one away"
+            )
+
+
+def _beginning(path: Path, most: int) -> bytes:
+    """The first bytes of a file, none if there is no such file."""
+    if not path.exists():
+        return b""
+    with path.open("rb") as file:
+        return file.read(most)
+
+
+def _unwritten(database: Database) -> tuple[int, int, list[dict[str, object]]]:
+    """The last event in the text file, the file's size then, and the rows of the events behind it."""
+    number, size = database.execute("SELECT number, size FROM written").fetchone()
+    behind = "SELECT * FROM events WHERE number > :number ORDER BY number"
+    return number, size, list(database.query(behind, {"number": number}))
 
 
 class LineForm(Protocol):
     """How an event becomes a line."""
 
     header: bytes
+
+    def is_ours(self, first_line: bytes) -> bool:
+        """True if a file that begins with this line was written in this form."""
 
     def line(self, row: Mapping[str, object]) -> bytes:
         """The line of a row of ``events``, with its line end."""
@@ -167,6 +222,12 @@ class JsonLines:
 
     header = b""
 
+    def is_ours(self, first_line: bytes) -> bool:
+        """True if the line is a message of this schema."""
+        with contextlib.suppress(FeedError):
+            return parse_object(first_line).get("schema") == wire.SCHEMA
+        return False
+
     def line(self, row: Mapping[str, object]) -> bytes:
         """The line of a row of ``events``, with its line end."""
         return str(row["payload"]).encode() + b"\n"
@@ -176,6 +237,10 @@ class CsvLines:
     """Comma-separated with a header line (RFC 4180); no cell begins like a formula."""
 
     header = ",".join(COLUMNS).encode() + b"\r\n"
+
+    def is_ours(self, first_line: bytes) -> bool:
+        """True if the line is the header."""
+        return first_line.rstrip() == self.header.rstrip()
 
     def line(self, row: Mapping[str, object]) -> bytes:
         """The line of a row of ``events``, with its line end."""
