@@ -100,6 +100,23 @@ def test_punches_reach_the_desk_once_and_leave_the_outbox(url: str, tmp_path: Pa
     assert desk.words == []
 
 
+def test_look_at_a_kiosk_shows_what_waits_and_leaves_it_there(url: str, tmp_path: Path) -> None:
+    """The first `glancein feed`, without a store: all of the outbox, and the kiosk still has it."""
+    kiosk = Kiosk(tmp_path, url, PublisherRules(ack_timeout_s=1e9))  # it sends nothing again by itself
+    events = kiosk.punch(3)
+    assert wait_until(lambda: kiosk.publisher.state()["in_flight"] == 3, within_s=WITHIN_S)
+
+    look = Feed(parse_broker_url(url), rules=FeedRules(follow=False, idle_s=5.0))
+    source = iter(look)
+    seen = [next(source).event for _ in events]
+    look.stop()
+
+    assert seen == events
+    assert list(source) == []
+    assert len(kiosk.ledger.pending(9)) == 3
+    kiosk.end()
+
+
 def test_desk_that_was_away_gets_what_it_missed(url: str, tmp_path: Path) -> None:
     """A second desk with an empty database gets the history, also what was acknowledged."""
     kiosk = Kiosk(tmp_path, url)
