@@ -96,6 +96,31 @@ def test_read_roster_takes_headers_as_people_write_them(photos: Path, content: s
     assert good(photos, content) == [("E1", "Ann", "a.jpg")]
 
 
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("sep=;\nid;name;photo\nE1;Ann;a.jpg\n", 3),
+        ('"sep=|"\r\nid|name|photo\r\nE1|Ann|a.jpg\r\n', 3),
+        ("SEP=\t\nid\tname\tphoto\nE1\tAnn\ta.jpg\n", 3),
+        ('id;name;photo;"remarks, one, two, three, four"\nE1;Ann;a.jpg;"a, b"\n', 2),
+    ],
+    ids=["Excel's line", "in quotes", "a tab", "commas in a quoted column"],
+)
+def test_read_roster_takes_the_separator_that_the_file_names(photos: Path, content: str, line: int) -> None:
+    """By Excel's first line, or by the one under which the header's names stand; lines count from the top."""
+    assert good(photos, content) == [("E1", "Ann", "a.jpg")]
+    assert rows_of(photos, content)[0].line == line
+
+
+def test_read_roster_keeps_the_reason_for_a_duplicate(photos: Path) -> None:
+    """A further column says for each row why a face like an enrolled one is right."""
+    rows = rows_of(
+        photos, "id,name,photo,Allow Duplicate\nE1,Ann,a.jpg, twins \nE2,Bea,b.jpg,\nE3,Cid,b.jpg\n"
+    )
+
+    assert [row.allow_duplicate for row in rows if isinstance(row, RosterRow)] == ["twins", "", ""]
+
+
 def test_read_roster_photo_in_subfolder_with_backslash_is_found(photos: Path) -> None:
     """A Windows path inside the folder is understood."""
     assert good(photos, HEADER + "E1,Ann,sub\\c.jpg\n") == [("E1", "Ann", "sub/c.jpg")]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from glancein.domain.spreadsheet import FORMULA_BEGINS
 from glancein.errors import InputError
 from glancein.types import Floats
 
@@ -90,7 +91,7 @@ def check_person_id(text: str) -> str:
     for character in tidy:
         if character in FORBIDDEN_IN_ID:
             raise InputError(
-                f"person id {tidy!r} contains {character!r}; use letters, digits, '-', '_' or '.'"
+                f"person id {tidy!r} contains {character!r}; an id holds no '/', '\\', '+' and '#'"
             )
     return tidy
 
@@ -103,3 +104,19 @@ def check_name(text: str) -> str:
     if any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in tidy):
         raise InputError(f"name {tidy[:20]!r} has control characters or line breaks; remove them")
     return tidy
+
+
+def check_reason(text: str) -> str:
+    """Why a face like an enrolled one is right, trimmed; empty if nothing was said. Raises InputError."""
+    tidy = text.strip()
+    if text and not tidy:
+        raise InputError("the reason for a duplicate is blank: say why both are right, such as twins")
+    return tidy
+
+
+def refuse_formula(text: str, what: str) -> None:
+    """Raises InputError if a spreadsheet would run this new id or name; what is stored already may stay."""
+    if text.startswith(FORMULA_BEGINS):
+        raise InputError(
+            f"{what} begins with {text[0]!r}, which a spreadsheet would run as a formula: remove it"
+        )

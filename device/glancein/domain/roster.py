@@ -9,11 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from glancein.domain.person import check_name, check_person_id
+from glancein.domain.person import check_name, check_person_id, refuse_formula
 from glancein.errors import InputError
 
-# A spreadsheet runs a cell that begins like this; no name or id does.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 BAD_ROW, DUPLICATE_ID, BAD_PHOTO = "bad_row", "duplicate_id", "bad_photo_path"
 _HEADERS = {
     "id": {
@@ -30,16 +28,26 @@ _HEADERS = {
     "name": {"name", "full name", "fullname", "display name", "이름", "성명"},
     "photo": {"photo", "picture", "image", "file", "filename", "file name", "photo file", "사진"},
 }
+# A column that a roster may have besides: why a face like an enrolled one is right.
+_ALLOW_DUPLICATE = "allow_duplicate"
+_FURTHER_HEADERS = {_ALLOW_DUPLICATE: {"allow duplicate", "중복 사유"}}
+_SEPARATORS = ",;\t"
+# The first line that Excel writes and reads to say what stands between the cells.
+_SEPARATOR_LINE = re.compile(r'"?sep=([^"\r\n])"?\r?\n', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class RosterRow:
-    """One person to enrol; ``line`` is where the row ends in its file, from 1."""
+    """One person to enrol; ``line`` is where the row ends in its file, from 1.
+
+    ``allow_duplicate`` is why a face like an enrolled one is right, empty if that is not said.
+    """
 
     line: int
     person_id: str
     name: str
     photo: Path
+    allow_duplicate: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +63,16 @@ class BadRow:
 def parse(text: str) -> Iterator[RosterRow | BadRow]:
     """Rows of a CSV text in order; ``photo`` is a relative path without ``..``.
 
-    Commas, semicolons or tabs; header names as people write them, in any order; empty rows are skipped; an id
-    that comes twice is refused the second time. Raises InputError if there is no usable header or the text is
-    not CSV.
+    Commas, semicolons, tabs, or what a first line ``sep=`` names; header names as people write them, in any
+    order; empty rows are skipped; an id that comes twice is refused the second time. Raises InputError if
+    there is no usable header or the text is not CSV.
     """
-    delimiter = _delimiter(text.partition("\n")[0])
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    named = _SEPARATOR_LINE.match(text)
+    separator = named[1] if named else max(_SEPARATORS, key=lambda mark: _headers(text, mark))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
+        if named:
+            next(reader)
         columns = _columns(next(reader, []))
         seen: dict[str, int] = {}
         for cells in reader:
@@ -75,9 +86,15 @@ def _row(line: int, cells: list[str], columns: dict[str, int], seen: dict[str, i
     values = {name: cells[i].strip() if i < len(cells) else "" for name, i in columns.items()}
     person_id = values["id"]
     try:
-        _refuse_formula(person_id, "the id")
-        _refuse_formula(values["name"], "the name")
-        row = RosterRow(line, check_person_id(person_id), check_name(values["name"]), _photo(values["photo"]))
+        refuse_formula(person_id, "the id")
+        refuse_formula(values["name"], "the name")
+        row = RosterRow(
+            line,
+            check_person_id(person_id),
+            check_name(values["name"]),
+            _photo(values["photo"]),
+            values.get(_ALLOW_DUPLICATE, ""),
+        )
     except _BadPhotoError as err:
         return BadRow(line, person_id, BAD_PHOTO, str(err))
     except InputError as err:
@@ -90,29 +107,33 @@ def _row(line: int, cells: list[str], columns: dict[str, int], seen: dict[str, i
 
 
 def _columns(header: list[str]) -> dict[str, int]:
-    """Where id, name and photo stand. Raises InputError that lists what is missing."""
-    tidy = [re.sub(r"[\s_\-.]+", " ", cell).strip().casefold() for cell in header]
-    found = {
-        name: next((i for i, cell in enumerate(tidy) if cell in words), None)
-        for name, words in _HEADERS.items()
-    }
-    missing = [name for name, place in found.items() if place is None]
+    """Where id, name, photo and the further columns stand. Raises InputError that lists what is missing."""
+    found = _places(header)
+    missing = [name for name in _HEADERS if name not in found]
     if missing:
         raise InputError(
             f"the first line must name the columns id, name, photo; missing: {', '.join(missing)}"
         )
-    return {name: place for name, place in found.items() if place is not None}
+    return found
 
 
-def _delimiter(header: str) -> str:
-    return max(",;\t", key=header.count)
+def _places(header: list[str]) -> dict[str, int]:
+    """The columns known by name, each where it first stands."""
+    tidy = [re.sub(r"[\s_\-.]+", " ", cell).strip().casefold() for cell in header]
+    return {
+        name: next(i for i, cell in enumerate(tidy) if cell in words)
+        for name, words in (_HEADERS | _FURTHER_HEADERS).items()
+        if not words.isdisjoint(tidy)
+    }
 
 
-def _refuse_formula(cell: str, what: str) -> None:
-    if cell.startswith(FORMULA_STARTS):
-        raise InputError(
-            f"{what} begins with {cell[0]!r}, which a spreadsheet would run as a formula: remove it"
-        )
+def _headers(text: str, separator: str) -> int:
+    """How many columns are known by name if this stands between the cells."""
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    try:
+        return len(_places(next(lines, [])))
+    except csv.Error:  # a quote that only another separator closes
+        return 0
 
 
 class _BadPhotoError(InputError):

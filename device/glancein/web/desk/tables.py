@@ -10,7 +10,7 @@ from datetime import tzinfo
 from typing import TYPE_CHECKING
 
 from glancein.domain.punches import Punch
-from glancein.domain.roster import FORMULA_STARTS
+from glancein.domain.spreadsheet import FORMULA_BEGINS
 from glancein.errors import InputError
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def neutral(cell: Cell) -> Cell:
         shown = "".join(c for c in cell if c.isprintable() or c == "\t")
         # Full-width signs count too: spreadsheets of East Asia take them for their narrow twins.
         begins = unicodedata.normalize("NFKC", shown.lstrip()[:1])
-        return f"'{shown}" if begins.startswith(FORMULA_STARTS) or shown[:1] == "\t" else shown
+        return f"'{shown}" if begins.startswith(FORMULA_BEGINS) or shown[:1] == "\t" else shown
     return cell
 
 
