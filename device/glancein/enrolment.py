@@ -13,7 +13,15 @@ import numpy as np
 
 from glancein.domain import align, quality
 from glancein.domain.gallery import Gallery, gather
-from glancein.domain.person import Enrolment, Outcome, check_name, check_person_id
+from glancein.domain.person import (
+    Enrolment,
+    Outcome,
+    Person,
+    check_name,
+    check_person_id,
+    check_reason,
+    refuse_formula,
+)
 from glancein.domain.roster import BadRow, RosterRow
 from glancein.errors import InputError, PhotoError, StoreError
 from glancein.ports import Embedder, FaceFinder, Pictures, Register
@@ -97,16 +105,16 @@ def examine(pixels: Pixels, finder: FaceFinder, embedder: Embedder, limits: Enro
     """The portrait in an RGB photo (h, w, 3) of a person or a whole badge, in any quarter turn."""
     sights = [_sight(pixels, face) for face in _apart(finder.search(pixels))]
     if not sights:
-        return _refuse(
-            Reason.NO_FACE, "Take a photo, or scan the badge larger, so that the whole face shows."
-        )
+        advice = "Take a photo, or scan the badge larger, so that the whole face shows."
+        return _refuse(Finding(Reason.NO_FACE, 0.0, 1.0, advice))
     main = _portrait_among(sights)
     rivals = [s for s in sights if s is not main and _is_rival(s, main)]
     vectors = embedder.embed([sight.crop for sight in (main, *rivals)])
     others = sum(float(vectors[0] @ vector) < limits.duplicate_cos for vector in vectors[1:])
     if others:  # the same face twice is the badge's own second portrait
         advice = f"Take a photo of one person ({others + 1} faces)."
-        return replace(_refuse(Reason.SEVERAL_FACES, advice), face=main.face, crop=main.crop)
+        several = _refuse(Finding(Reason.SEVERAL_FACES, others + 1.0, 1.0, advice))
+        return replace(several, face=main.face, crop=main.crop)
     judged = quality.judge(main.measures, limits.must)
     if judged.findings:
         return _refuse_quality(main, judged)
@@ -167,8 +175,8 @@ def _is_rival(sight: _Sight, main: _Sight) -> bool:
     )
 
 
-def _refuse(reason: Reason, advice: str) -> Refusal:
-    return Refusal(reason, f"{_REFUSED[reason]}. {advice}")
+def _refuse(found: Finding) -> Refusal:
+    return Refusal(found.reason, f"{_REFUSED[found.reason]}. {found.advice}", (found,))
 
 
 def _refuse_quality(sight: _Sight, judged: Quality) -> Refusal:
@@ -207,6 +215,7 @@ class Enroller:
         self._now = now
         self._known = _Known(register.templates(self._embedder.model_sha256))
         self._people = {person.person_id: person for person in register.people()}
+        self._spelled = {person_id.casefold(): person_id for person_id in self._people}
 
     def enrol(
         self,
@@ -221,23 +230,23 @@ class Enroller:
 
         A face too close to another enrolled person's is refused unless ``allow_duplicate`` gives the reason
         why both are right (twins), which is stored. ``dry_run`` does all but store. Raises PhotoError
-        (unreadable, with the reason's code), RefusedPhotoError, InputError (id or name), StoreError.
+        (unreadable, with the reason's code), RefusedPhotoError, InputError (id, name or reason), StoreError.
         """
-        person_id, name = check_person_id(person_id), check_name(name)
+        person_id, name = self._checked(person_id, name)
+        reason = check_reason(allow_duplicate)
         data, file_name = self._pictures.fetch(photo)
         examined = self._examine(self._pictures.decode(data, file_name))
         if isinstance(examined, Portrait):
             like = self._known.nearest_other(examined.vector, person_id)
-            if like and like.score_cos >= self._limits.duplicate_cos and not allow_duplicate:
-                examined = _duplicate(examined, like)
+            if like and like.score_cos >= self._limits.duplicate_cos and not reason:
+                examined = _duplicate(examined, like, self._limits.duplicate_cos)
         if isinstance(examined, Refusal):
             raise RefusedPhotoError(examined, file_name)
-        outcome = Outcome.ADDED
+        outcome = self._outcome(person_id, name, data)
         if not dry_run:
-            enrolment = self._enrolment(name, examined, data, allow_duplicate)
+            enrolment = self._enrolment(name, examined, data, reason)
             outcome = self._register.replace(person_id, enrolment, at=self._now())
-            self._people.pop(person_id, None)
-        self._known.put(Template(person_id, examined.vector, self._embedder.model_sha256))
+        self._remember(person_id, name, data, examined.vector)
         return Enrolled(person_id, outcome, examined, like)
 
     def is_current(self, row: RosterRow) -> bool:
@@ -246,7 +255,35 @@ class Enroller:
         if person is None or person.name != row.name:
             return False
         data, _ = self._pictures.fetch(row.photo)
-        return self._embedder.model_sha256 in person.models and _sha256(data) == person.photo_sha256
+        return self._outcome(row.person_id, row.name, data) is Outcome.UNCHANGED
+
+    def _checked(self, person_id: str, name: str) -> tuple[str, str]:
+        """Id and name in normal form; what is new in them must be safe, what is stored may stay."""
+        person_id, name = check_person_id(person_id), check_name(name)
+        person = self._people.get(person_id)
+        if person is None:
+            refuse_formula(person_id, "the id")
+            if (other := self._spelled.get(person_id.casefold())) is not None:
+                raise InputError(f"id {person_id} differs from {other} only in case: use that id, or another")
+        if person is None or person.name != name:
+            refuse_formula(name, "the name")
+        return person_id, name
+
+    def _outcome(self, person_id: str, name: str, data: bytes) -> Outcome:
+        """What storing this would do, as far as this Enroller knows."""
+        person = self._people.get(person_id)
+        if person is None:
+            return Outcome.ADDED
+        same = (person.name, person.photo_sha256) == (name, _sha256(data))
+        return (
+            Outcome.UNCHANGED if same and self._embedder.model_sha256 in person.models else Outcome.REPLACED
+        )
+
+    def _remember(self, person_id: str, name: str, data: bytes, vector: Floats) -> None:
+        model = self._embedder.model_sha256
+        self._people[person_id] = Person(person_id, name, self._now(), _sha256(data), (model,))
+        self._spelled[person_id.casefold()] = person_id
+        self._known.put(Template(person_id, vector, model))
 
     def _examine(self, pixels: Pixels) -> Examined:
         return examine(pixels, self._finder, self._embedder, self._limits)
@@ -284,6 +321,7 @@ class RowReport:
     message: str = ""
     overall: float | None = None
     warnings: tuple[Finding, ...] = field(default=())
+    refusal: Refusal | None = None  # what was seen on a photo that was refused
 
 
 def enrol_rows(
@@ -300,7 +338,8 @@ def enrol_rows(
         try:
             yield _enrol_row(row, enroller, dry_run=dry_run)
         except PhotoError as err:
-            yield RowReport(row.line, row.person_id, RowStatus.REFUSED, err.reason, str(err))
+            refusal = err.refusal if isinstance(err, RefusedPhotoError) else None
+            yield RowReport(row.line, row.person_id, RowStatus.REFUSED, err.reason, str(err), refusal=refusal)
         except InputError as err:
             yield RowReport(row.line, row.person_id, RowStatus.REFUSED, "bad_row", str(err))
 
@@ -308,16 +347,22 @@ def enrol_rows(
 def _enrol_row(row: RosterRow, enroller: Enroller, *, dry_run: bool) -> RowReport:
     if enroller.is_current(row):
         return RowReport(row.line, row.person_id, RowStatus.UNCHANGED)
-    done = enroller.enrol(row.photo, person_id=row.person_id, name=row.name, dry_run=dry_run)
+    done = enroller.enrol(
+        row.photo,
+        person_id=row.person_id,
+        name=row.name,
+        allow_duplicate=row.allow_duplicate,
+        dry_run=dry_run,
+    )
     status = {
-        Outcome.ADDED: RowStatus.ENROLLED,
-        Outcome.REPLACED: RowStatus.RE_ENROLLED,
+        Outcome.ADDED: RowStatus.WOULD_ENROL if dry_run else RowStatus.ENROLLED,
+        Outcome.REPLACED: RowStatus.WOULD_ENROL if dry_run else RowStatus.RE_ENROLLED,
         Outcome.UNCHANGED: RowStatus.UNCHANGED,
     }[done.outcome]
     return RowReport(
         row.line,
         row.person_id,
-        RowStatus.WOULD_ENROL if dry_run else status,
+        status,
         overall=done.quality.overall,
         warnings=done.portrait.warnings,
     )
@@ -368,12 +413,11 @@ def read_crop(png: bytes) -> Crop:
     return Crop(np.ascontiguousarray(pixels[:, :, ::-1]), 1.0, 0.0)
 
 
-def _duplicate(portrait: Portrait, like: Candidate) -> Refusal:
-    message = (
-        f"this face is enrolled already, as {like.person_id} (cosine {like.score_cos:.2f}). "
-        "Check the photo and the id; for twins allow the duplicate and say why."
-    )
-    seen = Refusal(Reason.DUPLICATE_PERSON, message, face=portrait.face, crop=portrait.crop)
+def _duplicate(portrait: Portrait, like: Candidate, duplicate_cos: float) -> Refusal:
+    advice = "Check the photo and the id; for twins allow the duplicate and say why."
+    message = f"this face is enrolled already, as {like.person_id} (cosine {like.score_cos:.2f}). {advice}"
+    found = Finding(Reason.DUPLICATE_PERSON, like.score_cos, duplicate_cos, advice)
+    seen = Refusal(Reason.DUPLICATE_PERSON, message, (found,), portrait.face, portrait.crop)
     return replace(seen, quality=portrait.quality, like=like)
 
 

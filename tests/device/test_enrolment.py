@@ -30,6 +30,7 @@ from glancein.enrolment import (
     Examined,
     Portrait,
     Refusal,
+    RefusedPhotoError,
     RowStatus,
     crop_png,
     enrol_rows,
@@ -83,6 +84,7 @@ def test_examine_photo_without_face_says_so() -> None:
 
     assert found.reason is Reason.NO_FACE
     assert found.message.startswith("no face was found. ")
+    assert [(f.reason, f.value, f.limit) for f in found.findings] == [(Reason.NO_FACE, 0, 1)]
 
 
 def test_examine_two_people_side_by_side_refuses() -> None:
@@ -93,6 +95,7 @@ def test_examine_two_people_side_by_side_refuses() -> None:
 
     assert found.reason is Reason.SEVERAL_FACES
     assert "2 faces" in found.message
+    assert [(f.reason, f.value, f.limit) for f in found.findings] == [(Reason.SEVERAL_FACES, 2, 1)]
 
 
 def test_examine_somebody_small_in_background_takes_the_large_face() -> None:
@@ -199,10 +202,12 @@ def test_enrol_second_id_for_one_face_is_refused_with_the_first() -> None:
     both = enroller(ann=1, anna=1)
     both.enrol("ann", person_id="E1", name="Ann")
 
-    with pytest.raises(PhotoError, match=r"enrolled already, as E1 \(cosine 1\.00\)") as refused:
+    with pytest.raises(RefusedPhotoError, match=r"enrolled already, as E1 \(cosine 1\.00\)") as refused:
         both.enrol("anna", person_id="E2", name="Anna")
 
-    assert refused.value.reason == Reason.DUPLICATE_PERSON
+    (found,) = refused.value.refusal.findings
+    assert refused.value.reason == found.reason == Reason.DUPLICATE_PERSON
+    assert (found.value, found.limit) == (pytest.approx(1.0), LIMITS.duplicate_cos)
 
 
 def test_enrol_duplicate_known_from_the_database_is_refused() -> None:
@@ -225,6 +230,43 @@ def test_enrol_allowed_duplicate_stores_the_reason() -> None:
     assert register.stored["E2"].reason == "twins, HR checked"
     assert done.like is not None
     assert done.like.person_id == "E1"
+
+
+def test_enrol_blank_reason_for_a_duplicate_is_refused() -> None:
+    """Spaces are no reason."""
+    both = enroller(ann=1, anna=1)
+    both.enrol("ann", person_id="E1", name="Ann")
+
+    with pytest.raises(InputError, match="blank"):
+        both.enrol("anna", person_id="E2", name="Anna", allow_duplicate=" \t")
+
+
+@pytest.mark.parametrize(("person_id", "name"), [("-F2", "Ann"), ("E1", "=HYPERLINK(1)")])
+def test_enrol_formula_as_id_or_name_is_refused(person_id: str, name: str) -> None:
+    """What a roster may not hold cannot come in singly either."""
+    with pytest.raises(InputError, match="formula"):
+        enroller(ann=1).enrol("ann", person_id=person_id, name=name)
+
+
+def test_enrol_formula_that_is_stored_already_may_stay() -> None:
+    """Who was enrolled under such an id or name can still get a new photo."""
+    register = FakeRegister()
+    enroller(register, ann=1).enrol("ann", person_id="E1", name="Ann")
+    register.stored["-F2"] = replace(register.stored.pop("E1"), name="=Ann")
+
+    done = enroller(register, new=1).enrol("new", person_id="-F2", name="=Ann")
+
+    assert done.outcome is Outcome.REPLACED
+
+
+def test_enrol_id_that_differs_only_in_case_is_refused() -> None:
+    """A1 and a1 are one person to whoever reads the list; who is stored under either keeps it."""
+    register = FakeRegister()
+    enroller(register, ann=1).enrol("ann", person_id="A1", name="Ann")
+
+    with pytest.raises(InputError, match="a1 differs from A1 only in case"):
+        enroller(register, bob=2).enrol("bob", person_id="a1", name="Bob")
+    assert enroller(register, ann=1).enrol("ann", person_id="A1", name="Ann").outcome is Outcome.UNCHANGED
 
 
 def test_enrol_same_id_again_replaces_the_photo() -> None:
@@ -257,6 +299,18 @@ def test_enrol_dry_run_stores_nothing_but_sees_duplicates() -> None:
     assert register.stored == {}
 
 
+def test_enrol_dry_run_tells_what_would_become_of_each() -> None:
+    """A rehearsal names the outcome that the performance would have."""
+    register = FakeRegister()
+    enroller(register, ann=1).enrol("ann", person_id="E1", name="Ann")
+    again = enroller(register, ann=1, new=1, bob=2)
+    people = (("E1", "Ann", "ann"), ("E1", "Ann", "new"), ("E2", "Bob", "bob"))
+
+    outcomes = [again.enrol(file, person_id=i, name=n, dry_run=True).outcome for i, n, file in people]
+
+    assert outcomes == [Outcome.UNCHANGED, Outcome.REPLACED, Outcome.ADDED]
+
+
 def test_enrol_impossible_id_is_refused_before_the_photo_is_read() -> None:
     """A bad id costs no decoding."""
     with pytest.raises(InputError, match="contains '/'"):
@@ -282,6 +336,31 @@ def test_enrol_rows_reports_each_row_and_goes_on() -> None:
         RowStatus.ENROLLED,
     ]
     assert [r.reason for r in reports] == ["", "duplicate_person", "bad_row", ""]
+
+
+def test_enrol_rows_reason_in_a_row_allows_that_duplicate_only() -> None:
+    """Twins in a list come in by the reason in their row; the others' findings are kept."""
+    register = FakeRegister()
+    twin = RosterRow(3, "E2", "Anna", Path("anna"), "twins")
+    rows = [*roster(("E1", "Ann", "ann")), twin, *roster(("E3", "Anni", "anni"))]
+
+    reports = list(enrol_rows(rows, enroller(register, ann=1, anna=1, anni=1)))
+
+    assert [r.status for r in reports] == [RowStatus.ENROLLED, RowStatus.ENROLLED, RowStatus.REFUSED]
+    assert register.stored["E2"].reason == "twins"
+    assert reports[2].refusal is not None
+    assert reports[2].refusal.findings[0].limit == LIMITS.duplicate_cos
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_enrol_rows_ids_that_differ_only_in_case_are_one_too_many(dry_run: bool) -> None:  # noqa: FBT001
+    """Within a list as well as against who is enrolled."""
+    rows = roster(("A1", "Ann", "ann"), ("a1", "Bob", "bob"))
+
+    reports = list(enrol_rows(rows, enroller(ann=1, bob=2), dry_run=dry_run))
+
+    assert (reports[1].status, reports[1].reason) == (RowStatus.REFUSED, "bad_row")
+    assert "only in case" in reports[1].message
 
 
 def test_enrol_rows_second_time_changes_nothing() -> None:

@@ -86,7 +86,7 @@ class EnrolmentDesk:
             return Judged(
                 examined.quality,
                 (),
-                examined.findings,
+                () if examined.quality is None else examined.findings,  # its sentence says the rest
                 crop,
                 None,
                 live_cos,
