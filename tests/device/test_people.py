@@ -302,6 +302,15 @@ def test_file_that_is_no_export_is_refused(tmp_path: Path, content: bytes, words
         read_archive(path)
 
 
+@pytest.mark.parametrize("place", ["nowhere/people.jsonl", "a file/people.jsonl", "."])
+def test_export_where_nobody_may_write_is_refused(tmp_path: Path, place: str) -> None:
+    """A wrong place is a wrong argument, in one line that names it, and not a fault of the database."""
+    (tmp_path / "a file").touch()
+
+    with pytest.raises(InputError, match="cannot be written"):
+        write_archive(tmp_path / place, [])
+
+
 def test_missing_export_is_named(tmp_path: Path) -> None:
     """The path is in the message."""
     with pytest.raises(InputError, match=r"nowhere\.jsonl"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from glancein.domain.person import HistoryEntry, Person, PersonRecord, StoredTemplate
-from glancein.errors import InputError, StoreError
+from glancein.errors import InputError
 
 FORMAT = "glancein-people"
 VERSION = 1
@@ -23,7 +24,7 @@ LONGEST_LINE = 16 << 20  # a person with a dozen re-enrolments is far below
 def write_archive(path: Path, records: list[PersonRecord]) -> None:
     """Write all records, readable by the owner only.
 
-    An existing file is replaced whole. Raises StoreError.
+    An existing file is replaced whole. Raises InputError.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -35,8 +36,9 @@ def write_archive(path: Path, records: list[PersonRecord]) -> None:
             os.fsync(out.fileno())
         partial.replace(path)
     except OSError as err:
-        partial.unlink(missing_ok=True)
-        raise StoreError(f"cannot write {path}: {err.strerror}") from err
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise InputError(f"{path} cannot be written: {err.strerror}") from err
 
 
 def read_archive(path: Path) -> list[PersonRecord]:
