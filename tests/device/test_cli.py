@@ -52,7 +52,16 @@ def test_help_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
         (["people", "show", "E9"], 2, "nobody is enrolled as E9"),
         (["enroll"], 2, "say whom"),
         (["enroll", "missing.jpg", "--id", "E1", "--name", "A"], 2, "missing.jpg"),
+        (["enroll", "missing.jpg", "--id", "E1", "--name", "A"], 2, "glancein: unreadable: "),
+        (["enroll", "a.jpg", "--id", "E1", "--name", "A", "--photos", "."], 2, "--photos cannot be used"),
+        (["enroll", "a.jpg", "--id", "E1", "--name", "A", "--allow-duplicate", " "], 2, "blank"),
         (["enroll", "--csv", "people.csv"], 2, "--photos"),
+        (["enroll", "--csv", "a.csv", "--photos", ".", "--id", "E1"], 2, "--id cannot be used with --csv"),
+        (
+            ["enroll", "--csv", "a.csv", "--photos", ".", "--allow-duplicate", "R"],
+            2,
+            "column allow_duplicate",
+        ),
         (["kiosk", "--camera", "nonsense"], 2, "nonsense"),
         (["kiosk", "--camera", "missing.mp4", "--port", "0"], 4, "missing.mp4"),
         (["feed", "--broker", "http://x"], 2, "mqtt://"),
@@ -89,6 +98,42 @@ def test_settings_when_one_is_unknown(home: Path, capsys: pytest.CaptureFixture[
     assert "kiosc" in told
 
 
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["enroll", "missing.jpg", "--id", "E1", "--name", "A"], "unreadable"),
+        (["enroll", ".", "--id", "E1", "--name", "A"], "unreadable"),
+        (["enroll", "missing.jpg", "--id", "a/b", "--name", "A"], "bad_input"),
+        (["enroll", "--csv", "missing.csv", "--photos", "."], "bad_input"),
+        (["people", "show", "E9"], "bad_input"),
+        (["people", "photo", "E9", "missing.jpg"], "bad_input"),
+        (["people", "remove", "E9", "--yes"], "bad_input"),
+        (["people", "export", "/nowhere/people.jsonl"], "bad_input"),
+        (["people", "import", "missing.jsonl"], "bad_input"),
+    ],
+)
+@pytest.mark.usefixtures("home")
+def test_json_when_the_input_is_wrong(
+    capsys: pytest.CaptureFixture[str], words: list[str], reason: str
+) -> None:
+    """A script that asked for JSON reads why nothing was done, under a stable code."""
+    code, refused = answer(capsys, *words)
+
+    assert (code, refused["outcome"], refused["reason"]) == (2, "refused", reason)
+    assert refused["message"]
+
+
+@pytest.mark.parametrize("words", [["enroll", "--name", "E", "--id"], ["people", "photo"]], ids=" ".join)
+def test_dry_run_when_there_is_no_data_folder(
+    home: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    """Nothing is stored, not even an empty database."""
+    cli.main([*words, "E1", str(PICTURES / "collins.jpg"), "--dry-run", "--json"])
+
+    assert json.loads(capsys.readouterr().out)["outcome"] in {"would enrol", "refused"}
+    assert not home.exists()
+
+
 @pytest.mark.usefixtures("home")
 def test_enroll_when_the_photo_is_good(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A person enrolled from one photo is listed, shown, identified, re-enrolled and erased."""
@@ -109,8 +154,7 @@ def test_enroll_when_the_photo_is_good(tmp_path: Path, capsys: pytest.CaptureFix
     code, again = answer(capsys, "people", "photo", "E1", PICTURES / "obama3.jpg")
     assert (code, again["outcome"]) == (0, "replaced")
     assert len(answer(capsys, "people", "show", "E1")[1]["history"]) == 2
-    assert cli.main(["people", "remove", "E1", "--yes"]) == 0
-    capsys.readouterr()
+    assert answer(capsys, "people", "remove", "E1", "--yes") == (0, {"id": "E1", "outcome": "erased"})
     assert answer(capsys, "people", "list")[1] == []
 
 
@@ -122,7 +166,14 @@ def test_enroll_when_the_face_is_enrolled_already(capsys: pytest.CaptureFixture[
     capsys.readouterr()
 
     code, refused = answer(capsys, "enroll", photo, "--id", "E2", "--name", "Other")
-    assert (code, refused["reason"]) == (2, "duplicate_person")
+    assert (code, refused["reason"], refused["most_like"]["id"]) == (2, "duplicate_person", "E1")
+    assert refused["findings"][0]["value"] > refused["findings"][0]["limit"]
+
+    told = complaint(capsys, "enroll", photo, "--id", "E2", "--name", "Other")[1]
+    assert told.startswith("glancein: duplicate_person: ")
+
+    code, unchanged = answer(capsys, "enroll", photo, "--id", "E1", "--name", "Eileen Collins", "--dry-run")
+    assert (code, unchanged["outcome"]) == (0, "unchanged")
 
     code, allowed = answer(
         capsys, "enroll", photo, "--id", "E2", "--name", "Other", "--allow-duplicate", "twins"
@@ -182,13 +233,50 @@ def test_people_when_moved_to_another_kiosk(
     """An archive from one kiosk makes the same people known on another."""
     archive = tmp_path / "people.jsonl"
     cli.main(["enroll", str(PICTURES / "collins.jpg"), "--id", "E1", "--name", "Eileen Collins"])
-    cli.main(["people", "export", str(archive)])
-    monkeypatch.setenv("GLANCEIN_DATA", str(tmp_path / "second"))
     capsys.readouterr()
+    assert answer(capsys, "people", "export", archive) == (0, {"file": str(archive), "people": 1})
+    monkeypatch.setenv("GLANCEIN_DATA", str(tmp_path / "second"))
 
     assert answer(capsys, "people", "import", archive) == (0, {"E1": "added"})
     assert answer(capsys, "people", "import", archive) == (0, {"E1": "unchanged"})
     assert answer(capsys, "identify", PICTURES / "collins.jpg")[1]["pictures"][0]["person"] == "E1"
+
+
+@pytest.mark.usefixtures("home")
+def test_people_when_an_imported_face_is_enrolled_already(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody known under another id is refused, the others come in, and the kiosk still knows everybody."""
+    archive = tmp_path / "people.jsonl"
+    for person, file in (("A1", "collins.jpg"), ("A2", "biden.jpg")):
+        assert cli.main(["enroll", str(PICTURES / file), "--id", person, "--name", person]) == 0
+    assert cli.main(["people", "export", str(archive)]) == 0
+    monkeypatch.setenv("GLANCEIN_DATA", str(tmp_path / "second"))
+    assert cli.main(["enroll", str(PICTURES / "collins.jpg"), "--id", "X1", "--name", "X"]) == 0
+    capsys.readouterr()
+
+    code, told = answer(capsys, "people", "import", archive)
+
+    assert (code, told["A2"], told["A1"]["reason"]) == (1, "added", "duplicate_person")
+    assert (told["A1"]["outcome"], told["A1"]["most_like"]["id"]) == ("refused", "X1")
+    assert answer(capsys, "identify", PICTURES / "collins.jpg")[1]["pictures"][0]["person"] == "X1"
+    code = cli.main(["people", "import", str(archive)])
+    assert (code, "as X1 (cosine 1.00)" in capsys.readouterr().out) == (1, True)
+
+
+@pytest.mark.usefixtures("home")
+def test_people_when_imported_twins_were_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The reason given at the first kiosk counts at the second."""
+    archive, photo = tmp_path / "people.jsonl", str(PICTURES / "collins.jpg")
+    cli.main(["enroll", photo, "--id", "A2", "--name", "One"])
+    cli.main(["enroll", photo, "--id", "A1", "--name", "Two", "--allow-duplicate", "twins"])
+    cli.main(["people", "export", str(archive)])
+    monkeypatch.setenv("GLANCEIN_DATA", str(tmp_path / "second"))
+    capsys.readouterr()
+
+    assert answer(capsys, "people", "import", archive) == (0, {"A1": "added", "A2": "added"})
 
 
 @pytest.mark.usefixtures("home")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 
 from glancein.cli.app import app, load_commands
-from glancein.errors import GlanceinError
+from glancein.errors import GlanceinError, PhotoError
 
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 
@@ -18,6 +18,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     load_commands()
     try:
         code = app(args=argv, standalone_mode=False, prog_name="glancein")
+    except PhotoError as err:
+        print(f"glancein: {err.reason}: {err}", file=sys.stderr)
+        return err.exit_code
     except GlanceinError as err:
         print(f"glancein: {err}", file=sys.stderr)
         return err.exit_code

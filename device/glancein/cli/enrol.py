@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,13 +16,11 @@ from rich.console import Console
 from glancein import wiring
 from glancein.cli.app import AsJson, DataFolder, app
 from glancein.cli.output import Output, table
+from glancein.cli.refusal import finding_json, like_json, refusals_told
 from glancein.errors import InputError, PhotoError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from glancein.enrolment import Enrolled, Examined, RowReport
-    from glancein.types import Finding
 
 SOME_REFUSED = 1
 
@@ -36,13 +37,19 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, store
 @app.command()
 def enroll(
     photo: Annotated[
-        Path | None, typer.Argument(help="A portrait, or a scan of the whole badge.", show_default=False)
+        Path | None,
+        typer.Argument(help="A portrait, or a scan of the whole badge.", show_default=False, readable=False),
     ] = None,
     *,
     person_id: Annotated[str | None, typer.Option("--id", help="The person's id, such as E1024.")] = None,
     name: Annotated[str | None, typer.Option(help="The person's name.")] = None,
     csv: Annotated[
-        Path | None, typer.Option("--csv", help="A CSV with columns id, name, photo.", dir_okay=False)
+        Path | None,
+        typer.Option(
+            "--csv",
+            help="A CSV with columns id, name, photo, and allow_duplicate where a reason is needed.",
+            readable=False,
+        ),
     ] = None,
     photos: Annotated[
         Path | None, typer.Option(help="The folder of the CSV's photos.", file_okay=False)
@@ -59,51 +66,66 @@ def enroll(
     A photo is refused or warned about with a stable reason code, the value measured, the limit and what to do
     (docs/reasons.md). Exit code 1 if some rows of a CSV were refused, 2 if the photo was.
     """
-    home, output = wiring.open_home(data), Output(as_json)
-    if csv is not None:
-        if photo is not None or photos is None:
+    output = Output(as_json)
+    with refusals_told(output):
+        if csv is not None:
+            given = {"PHOTO": photo, "--id": person_id, "--name": name, "--preview": preview}
+            _refuse_beside("--csv", given | {"--allow-duplicate": allow_duplicate})
+            _enrol_csv(output, csv, photos, encoding=encoding, data=data, dry_run=dry_run)
+            return
+        if photo is None or person_id is None or name is None:
             raise InputError(
-                "a CSV needs --photos with the folder of its photos, and no single photo beside it"
+                'say whom: glancein enroll photo.jpg --id E1024 --name "Kim Minji", or --csv and --photos'
             )
-        _enrol_csv(home, output, (csv, photos), encoding=encoding, dry_run=dry_run)
-        return
-    if photo is None or person_id is None or name is None:
-        raise InputError(
-            'say whom: glancein enroll photo.jpg --id E1024 --name "Kim Minji", or --csv and --photos'
-        )
-    _check_writable(preview)
-    from glancein.enrolment import RefusedPhotoError  # noqa: PLC0415  # loads numpy
-
-    with wiring.open_enroller(home) as enroller:
-        try:
-            done = enroller.enrol(
-                photo, person_id=person_id, name=name, allow_duplicate=allow_duplicate, dry_run=dry_run
-            )
-        except PhotoError as err:
-            refusal = err.refusal if isinstance(err, RefusedPhotoError) else None
-            _save_preview(refusal, preview)
-            if as_json:
-                _tell_refusal(output, err, () if refusal is None else refusal.findings)
-            raise
-    _save_preview(done.portrait, preview)
+        _refuse_beside("a single photo", {"--photos": photos, "--encoding": encoding})
+        _check_writable(preview)
+        with home_to_enrol(data, dry_run=dry_run) as home, wiring.open_enroller(home) as enroller:
+            try:
+                done = enroller.enrol(
+                    photo, person_id=person_id, name=name, allow_duplicate=allow_duplicate, dry_run=dry_run
+                )
+            except PhotoError as err:
+                _save_preview(getattr(err, "refusal", None), preview)
+                raise
+        _save_preview(done.portrait, preview)
     tell_enrolled(output, done, dry_run=dry_run)
+
+
+@contextmanager
+def home_to_enrol(data: Path | None, *, dry_run: bool) -> Iterator[wiring.Home]:
+    """The data folder; where there is no database yet, a dry run gets one that goes away again."""
+    import platformdirs  # noqa: PLC0415  # only who has no folder of their own needs it
+
+    folder = data or platformdirs.user_data_path("glancein")
+    if not dry_run or (folder / wiring.DATABASE_FILE).exists():
+        yield wiring.open_home(data)
+        return
+    with TemporaryDirectory(prefix="glancein-") as passing:
+        for name in ("settings.toml", "models"):
+            if (folder / name).exists():
+                (Path(passing) / name).symlink_to((folder / name).resolve())
+        yield wiring.open_home(Path(passing))
 
 
 def tell_enrolled(output: Output, done: Enrolled, *, dry_run: bool) -> None:
     """What was enrolled, how good the photo is, and who comes nearest."""
+    from glancein.domain.person import Outcome  # noqa: PLC0415  # loads numpy
+    from glancein.enrolment import RowStatus  # noqa: PLC0415  # as above
+
     like = done.like
+    would = dry_run and done.outcome is not Outcome.UNCHANGED
+    outcome = str(RowStatus.WOULD_ENROL if would else done.outcome)
     document = {
         "id": done.person_id,
-        "outcome": "would enrol" if dry_run else str(done.outcome),
+        "outcome": outcome,
         "quality": done.quality.overall,
         "measures": done.quality.measures,
         "warnings": [finding_json(w) for w in done.portrait.warnings],
-        "most_like": None if like is None else {"id": like.person_id, "score": like.score_cos},
+        "most_like": like_json(like),
     }
 
     def tell(console: Console) -> None:
-        verb = "would be enrolled" if dry_run else str(done.outcome)
-        console.print(f"{done.person_id} {verb}, quality {done.quality.overall:.2f}", markup=False)
+        console.print(f"{done.person_id}: {outcome}, quality {done.quality.overall:.2f}", markup=False)
         for warning in done.portrait.warnings:
             missed = f"{warning.value:.2f}, better {warning.limit:.2f}"
             said = f"  warning {warning.reason}: {missed}. {warning.advice}"
@@ -112,27 +134,6 @@ def tell_enrolled(output: Output, done: Enrolled, *, dry_run: bool) -> None:
             console.print(f"  most like {like.person_id}, cosine {like.score_cos:.2f}", markup=False)
 
     output.result(document, tell)
-
-
-def finding_json(finding: Finding) -> dict[str, object]:
-    """A finding as JSON values."""
-    return {
-        "reason": str(finding.reason),
-        "value": finding.value,
-        "limit": finding.limit,
-        "advice": finding.advice,
-    }
-
-
-def _tell_refusal(output: Output, err: PhotoError, findings: Sequence[Finding]) -> None:
-    """The refusal as JSON; its sentence still goes to standard error."""
-    document = {
-        "outcome": "refused",
-        "reason": str(err.reason),
-        "message": str(err),
-        "findings": [finding_json(finding) for finding in findings],
-    }
-    output.result(document, lambda _: None)
 
 
 def _check_writable(preview: Path | None) -> None:
@@ -154,14 +155,30 @@ def _save_preview(examined: Examined | None, preview: Path | None) -> None:
         raise InputError(f"the preview {preview} cannot be written: {err.strerror}") from err
 
 
+def _refuse_beside(what: str, given: Mapping[str, object]) -> None:
+    """Options that would have no effect are refused by name. Raises InputError."""
+    idle = [name for name, value in given.items() if value]
+    if idle:
+        hint = "; a CSV says why in a column allow_duplicate" if "--allow-duplicate" in idle else ""
+        raise InputError(f"{', '.join(idle)} cannot be used with {what}: leave that out{hint}")
+
+
 def _enrol_csv(
-    home: wiring.Home, output: Output, files: tuple[Path, Path], *, encoding: str | None, dry_run: bool
+    output: Output,
+    csv: Path,
+    photos: Path | None,
+    *,
+    encoding: str | None,
+    data: Path | None,
+    dry_run: bool,
 ) -> None:
     from glancein.adapters.roster_csv import read_roster  # noqa: PLC0415  # only here
     from glancein.enrolment import RowStatus, enrol_rows  # noqa: PLC0415  # loads numpy
 
-    rows = read_roster(*files, encoding=encoding)
-    with wiring.open_enroller(home) as enroller:
+    if photos is None:
+        raise InputError("a CSV needs --photos with the folder of its photos")
+    rows = read_roster(csv, photos, encoding=encoding)
+    with home_to_enrol(data, dry_run=dry_run) as home, wiring.open_enroller(home) as enroller:
         work = enrol_rows(rows, enroller, dry_run=dry_run)
         reports = list(output.track(work, "enrolling", total=len(rows)))
     counts = Counter(str(report.status) for report in reports)
@@ -179,6 +196,7 @@ def _warnings(report: RowReport) -> str:
 
 
 def _row_json(report: RowReport) -> dict[str, object]:
+    refusal = report.refusal
     return {
         "line": report.line,
         "id": report.person_id,
@@ -187,4 +205,6 @@ def _row_json(report: RowReport) -> dict[str, object]:
         "message": report.message,
         "quality": report.overall,
         "warnings": [finding_json(warning) for warning in report.warnings],
+        "findings": [finding_json(finding) for finding in (refusal.findings if refusal else ())],
+        "most_like": like_json(refusal.like if refusal else None),
     }

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from glancein import wiring
 from glancein.cli.app import AsJson, DataFolder, app
-from glancein.cli.enrol import DryRun, Duplicate, tell_enrolled
+from glancein.cli.enrol import SOME_REFUSED, DryRun, Duplicate, home_to_enrol, tell_enrolled
 from glancein.cli.output import Output, table
+from glancein.cli.refusal import refusal_json, refusals_told
 from glancein.domain.person import Person, PersonRecord
 from glancein.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from glancein.adapters.people_sqlite import SqlitePeople
+    from glancein.domain.doubles import SameFace
+    from glancein.types import Candidate
 
 people = typer.Typer(help="The enrolled people.", no_args_is_help=True)
 app.add_typer(people, name="people")
@@ -46,7 +54,9 @@ def list_people(*, data: DataFolder = None, as_json: AsJson = False) -> None:
 @people.command()
 def show(person_id: PersonId, *, data: DataFolder = None, as_json: AsJson = False) -> None:
     """Show one person: enrolment, quality, history."""
-    record = _record(wiring.open_home(data), person_id)
+    output = Output(as_json)
+    with refusals_told(output):
+        record = _record(wiring.open_home(data), person_id)
     history = [(f"{h.at:%Y-%m-%d %H:%M}", h.what, h.reason) for h in record.history]
     active = [t for t in record.templates if t.active]
 
@@ -61,13 +71,13 @@ def show(person_id: PersonId, *, data: DataFolder = None, as_json: AsJson = Fals
         "quality": dict(active[-1].quality) if active else {},
         "history": [{"at": h.at.isoformat(), "what": h.what, "reason": h.reason} for h in record.history],
     }
-    Output(as_json).result(document, tell)
+    output.result(document, tell)
 
 
 @people.command()
 def photo(
     person_id: PersonId,
-    file: Annotated[Path, typer.Argument(help="The new photo.", dir_okay=False)],
+    file: Annotated[Path, typer.Argument(help="The new photo.", readable=False)],
     *,
     allow_duplicate: Duplicate = "",
     dry_run: DryRun = False,
@@ -75,13 +85,14 @@ def photo(
     as_json: AsJson = False,
 ) -> None:
     """Re-enrol somebody from a new photo; the earlier one stays in the history."""
-    home = wiring.open_home(data)
-    name = _record(home, person_id).person.name
-    with wiring.open_enroller(home) as enroller:
-        done = enroller.enrol(
-            file, person_id=person_id, name=name, allow_duplicate=allow_duplicate, dry_run=dry_run
-        )
-    tell_enrolled(Output(as_json), done, dry_run=dry_run)
+    output = Output(as_json)
+    with refusals_told(output), home_to_enrol(data, dry_run=dry_run) as home:
+        name = _record(home, person_id).person.name
+        with wiring.open_enroller(home) as enroller:
+            done = enroller.enrol(
+                file, person_id=person_id, name=name, allow_duplicate=allow_duplicate, dry_run=dry_run
+            )
+    tell_enrolled(output, done, dry_run=dry_run)
 
 
 @people.command()
@@ -156,18 +167,24 @@ def remove(
     *,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     data: DataFolder = None,
+    as_json: AsJson = False,
 ) -> None:
     """Erase a person: template, photo crop and history leave the file.
 
     Punches stay: they are the time record and hold no biometrics.
     """
-    home = wiring.open_home(data)
-    name = _record(home, person_id).person.name
-    if not yes:
-        typer.confirm(f"Erase {person_id} ({name})?", abort=True)
-    with closing(wiring.open_people(home)) as store:
-        store.remove(person_id)
-    print(f"{person_id} is erased; a running kiosk forgets them within a second")
+    output = Output(as_json)
+    with refusals_told(output):
+        home = wiring.open_home(data)
+        name = _record(home, person_id).person.name
+        if not yes:
+            typer.confirm(f"Erase {person_id} ({name})?", abort=True, err=as_json)
+        with closing(wiring.open_people(home)) as store:
+            store.remove(person_id)
+    output.result(
+        {"id": person_id, "outcome": "erased"},
+        lambda _: print(f"{person_id} is erased; a running kiosk forgets them within a second"),
+    )
 
 
 @people.command()
@@ -175,33 +192,98 @@ def export(
     file: Annotated[Path, typer.Argument(dir_okay=False, help="The archive to write.")],
     *,
     data: DataFolder = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write everybody to one archive that another kiosk can import. It holds biometrics: keep it safe."""
     from glancein.adapters.people_archive import write_archive  # noqa: PLC0415  # only here
 
-    with closing(wiring.open_people(wiring.open_home(data))) as store:
-        records = [record for p in store.people() if (record := store.record_of(p.person_id)) is not None]
-    write_archive(file, records)
-    print(f"{len(records)} people written to {file}")
+    output = Output(as_json)
+    with refusals_told(output):
+        with closing(wiring.open_people(wiring.open_home(data))) as store:
+            records = [record for p in store.people() if (record := store.record_of(p.person_id)) is not None]
+        write_archive(file, records)
+    output.result(
+        {"file": str(file), "people": len(records)},
+        lambda _: print(f"{len(records)} people written to {file}"),
+    )
 
 
 @people.command("import")
 def import_people(
-    file: Annotated[Path, typer.Argument(dir_okay=False, help="An archive from glancein people export.")],
+    file: Annotated[Path, typer.Argument(readable=False, help="An archive from glancein people export.")],
     *,
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take over everybody in an archive; who is here already with the same photo stays as they are."""
-    from glancein.adapters.people_archive import read_archive  # noqa: PLC0415  # as above
+    """Take over everybody in an archive; who is here already with the same photo stays as they are.
 
-    records = read_archive(file)
-    with closing(wiring.open_people(wiring.open_home(data))) as store:
-        outcomes = store.restore(records)
-    Output(as_json).result(
-        {person: str(outcome) for person, outcome in outcomes.items()},
+    A damaged archive changes nothing. A face that is enrolled already under another id is refused, the others
+    are taken over together; twins come in if the archive holds the reason that allowed them. Exit code 1 if
+    somebody was refused.
+    """
+    from glancein.adapters.people_archive import read_archive  # noqa: PLC0415  # as above
+    from glancein.domain.doubles import find_doubles  # noqa: PLC0415  # loads numpy
+
+    output = Output(as_json)
+    with refusals_told(output):
+        records = read_archive(file)
+        home = wiring.open_home(data)
+        with closing(wiring.open_people(home)) as store:
+            same_face = _same_face(home, store, records)
+            doubles = find_doubles(
+                records,
+                store.templates(same_face.model_sha256),
+                same_face,
+                unchanged=[r.person.person_id for r in records if _is_here(store, r)],
+            )
+            outcomes = store.restore([r for r in records if r.person.person_id not in doubles])
+    refused = {person: _double_json(like, same_face) for person, like in doubles.items()}
+    _tell_import(output, {person: str(outcome) for person, outcome in outcomes.items()}, refused)
+    if refused:
+        raise typer.Exit(SOME_REFUSED)
+
+
+def _same_face(home: wiring.Home, store: SqlitePeople, archive: Sequence[PersonRecord]) -> SameFace:
+    """When two templates count as one person, with everybody here and in the archive enrolled."""
+    from glancein.domain.calibrate import limits_for  # noqa: PLC0415  # loads numpy
+    from glancein.domain.doubles import SameFace  # noqa: PLC0415  # as above
+    from glancein.model_card import read_card  # noqa: PLC0415  # loads the schema
+
+    card = read_card(wiring.model_store(home, "embedder").folder())
+    here = {template.person_id for template in store.templates(card.sha256)}
+    enrolled = len(here.union(record.person.person_id for record in archive))
+    alarm_cos = limits_for(card, enrolled, wiring.DUPLICATE_ALARM_RATE).accept_cos
+    return SameFace(card.sha256, home.settings.duplicate_cos or alarm_cos)
+
+
+def _is_here(store: SqlitePeople, record: PersonRecord) -> bool:
+    """True if all that the archive says of this person is stored already."""
+    from glancein.adapters.people_sqlite import same_record  # noqa: PLC0415  # loads sqlite-utils
+
+    stored = store.record_of(record.person.person_id)
+    return stored is not None and same_record(stored, record)
+
+
+def _double_json(like: Candidate, same_face: SameFace) -> dict[str, object]:
+    """Why somebody of an archive is not taken over, as JSON values."""
+    from glancein.types import Finding, Reason  # noqa: PLC0415  # loads numpy
+
+    advice = "Check who it is; for twins enrol the photo here with --allow-duplicate."
+    message = f"this face is enrolled already, as {like.person_id} (cosine {like.score_cos:.2f}). {advice}"
+    found = Finding(Reason.DUPLICATE_PERSON, like.score_cos, same_face.duplicate_cos, advice)
+    return refusal_json(str(found.reason), message, (found,), like)
+
+
+def _tell_import(
+    output: Output, taken: Mapping[str, str], refused: Mapping[str, Mapping[str, object]]
+) -> None:
+    """What became of each person; a refusal with its reason."""
+    rows = [(person, outcome, "", "") for person, outcome in taken.items()]
+    rows += [(who, "refused", str(why["reason"]), str(why["message"])) for who, why in refused.items()]
+    output.result(
+        {**taken, **refused},
         lambda console: console.print(
-            table(f"{len(outcomes)} people", "id", "outcome", rows=outcomes.items())
+            table(f"{len(rows)} people", "id", "outcome", "reason", "what to do", rows=rows)
         ),
     )
 
@@ -221,7 +303,8 @@ def _write_private(file: Path, content: bytes) -> None:
             made.write(content)
         part.replace(file)
     except OSError as err:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
         raise InputError(f"{file} cannot be written: {err.strerror}") from err
 
 
