@@ -321,7 +321,8 @@ class RowReport:
     message: str = ""
     overall: float | None = None
     warnings: tuple[Finding, ...] = field(default=())
-    refusal: Refusal | None = None  # what was seen on a photo that was refused
+    findings: tuple[Finding, ...] = ()  # what a photo was refused for
+    like: Candidate | None = None  # the most similar other person
 
 
 def enrol_rows(
@@ -338,10 +339,16 @@ def enrol_rows(
         try:
             yield _enrol_row(row, enroller, dry_run=dry_run)
         except PhotoError as err:
-            refusal = err.refusal if isinstance(err, RefusedPhotoError) else None
-            yield RowReport(row.line, row.person_id, RowStatus.REFUSED, err.reason, str(err), refusal=refusal)
+            yield _refused_row(row, err)
         except InputError as err:
             yield RowReport(row.line, row.person_id, RowStatus.REFUSED, "bad_row", str(err))
+
+
+def _refused_row(row: RosterRow, err: PhotoError) -> RowReport:
+    report = RowReport(row.line, row.person_id, RowStatus.REFUSED, err.reason, str(err))
+    if not isinstance(err, RefusedPhotoError):
+        return report
+    return replace(report, findings=err.refusal.findings, like=err.refusal.like)
 
 
 def _enrol_row(row: RosterRow, enroller: Enroller, *, dry_run: bool) -> RowReport:
@@ -365,6 +372,7 @@ def _enrol_row(row: RosterRow, enroller: Enroller, *, dry_run: bool) -> RowRepor
         status,
         overall=done.quality.overall,
         warnings=done.portrait.warnings,
+        like=done.like,
     )
 
 

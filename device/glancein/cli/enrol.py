@@ -196,7 +196,6 @@ def _warnings(report: RowReport) -> str:
 
 
 def _row_json(report: RowReport) -> dict[str, object]:
-    refusal = report.refusal
     return {
         "line": report.line,
         "id": report.person_id,
@@ -205,6 +204,6 @@ def _row_json(report: RowReport) -> dict[str, object]:
         "message": report.message,
         "quality": report.overall,
         "warnings": [finding_json(warning) for warning in report.warnings],
-        "findings": [finding_json(finding) for finding in (refusal.findings if refusal else ())],
-        "most_like": like_json(refusal.like if refusal else None),
+        "findings": [finding_json(finding) for finding in report.findings],
+        "most_like": like_json(report.like),
     }
