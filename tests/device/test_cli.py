@@ -45,6 +45,16 @@ def test_help_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
     assert [command for command in COMMANDS if command not in told] == []
 
 
+def test_help_when_a_command_has_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    """A flag takes no value, and none is named; an option's is."""
+    assert cli.main(["people", "photo", "--help"]) == 0
+
+    told = capsys.readouterr().out
+    assert "--dry-run" in told
+    assert "bool" not in told.lower()
+    assert "<dir>" in told
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
@@ -63,6 +73,9 @@ def test_help_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
             "column allow_duplicate",
         ),
         (["kiosk", "--camera", "nonsense"], 2, "nonsense"),
+        (["kiosk", "--port", "99999"], 2, "--port"),
+        (["kiosk", "--port", "-5"], 2, "--port"),
+        (["kiosk", "--web-port", "65536"], 2, "--web-port"),
         (["kiosk", "--camera", "missing.mp4", "--port", "0"], 4, "missing.mp4"),
         (["feed", "--broker", "http://x"], 2, "mqtt://"),
         (["feed", "--broker", "mqtt://127.0.0.1:1"], 5, "cannot reach the broker"),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from glancein.cli.app import app, load_commands
+from glancein.cli.app import command_tree
 from glancein.errors import GlanceinError, PhotoError
 
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
@@ -15,9 +15,8 @@ INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code, as ``glancein --help`` lists them."""
-    load_commands()
     try:
-        code = app(args=argv, standalone_mode=False, prog_name="glancein")
+        code = command_tree()(args=argv, standalone_mode=False, prog_name="glancein")
     except PhotoError as err:
         print(f"glancein: {err.reason}: {err}", file=sys.stderr)
         return err.exit_code

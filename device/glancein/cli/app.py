@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.main import get_command
 
 from glancein import __version__
 
@@ -70,3 +71,21 @@ def load_commands() -> None:
         "trial",
     ):
         import_module(f"glancein.cli.{module}")
+
+
+def command_tree() -> Any:  # Any: typer's own command class, which it moved between versions
+    """Every command, ready to be called with its words."""
+    load_commands()
+    tree = get_command(app)
+    _name_no_value_of_flags(tree, None)
+    return tree
+
+
+def _name_no_value_of_flags(command: Any, above: Any) -> None:  # Any: as above
+    """Some versions of typer write ``<bool>`` after every flag in the help, as if it took a value."""
+    context = typer.Context(command, parent=above, **command.context_settings)
+    for parameter in command.get_params(context):
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
+    for child in getattr(command, "commands", {}).values():
+        _name_no_value_of_flags(child, context)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from glancein import wiring
-from glancein.cli.app import AsJson, DataFolder, app
+from glancein.cli.app import DataFolder, app
 from glancein.cli.program import Verbose, start_log, stopping
 from glancein.errors import InputError
 
@@ -35,13 +35,14 @@ def kiosk(
         str | None, typer.Option(help="mqtt://host[:port], mqtts://… or embedded; the settings' by default.")
     ] = None,
     port: Annotated[
-        int, typer.Option(help="Port of the embedded broker, 0 for a free one.")
+        int, typer.Option(min=0, max=65535, help="Port of the embedded broker, 0 for a free one.")
     ] = wiring.EMBEDDED_PORT,
     screen: Annotated[
         str | None, typer.Option(help="terminal | web: a page on this machine; the settings' by default.")
     ] = None,
     web_port: Annotated[
-        int | None, typer.Option(help="Port of that page, 0 for a free one; the settings' by default.")
+        int | None,
+        typer.Option(min=0, max=65535, help="Port of that page, 0 for a free one; the settings' by default."),
     ] = None,
     desk_port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Serve the HR desk too, on this port.")
@@ -51,7 +52,9 @@ def kiosk(
     ] = "127.0.0.1",
     fps: Annotated[float, typer.Option(min=0.1, max=1000, help="Pictures a second from a folder.")] = 10.0,
     data: DataFolder = None,
-    as_json: AsJson = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document a line, for each answer on the screen.")
+    ] = False,
     verbose: Verbose = False,
 ) -> None:
     """Run the kiosk until it is stopped (Ctrl-C, SIGTERM) or a recording has ended.
