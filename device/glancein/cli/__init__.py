@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import typer
 
 from glancein.cli.app import command_tree
+from glancein.cli.output import one_line
 from glancein.errors import GlanceinError, PhotoError
 
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
@@ -18,10 +19,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = command_tree()(args=argv, standalone_mode=False, prog_name="glancein")
     except PhotoError as err:
-        print(f"glancein: {err.reason}: {err}", file=sys.stderr)
+        print(f"glancein: {err.reason}: {one_line(str(err))}", file=sys.stderr)
         return err.exit_code
     except GlanceinError as err:
-        print(f"glancein: {err}", file=sys.stderr)
+        print(f"glancein: {one_line(str(err))}", file=sys.stderr)
         return err.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED

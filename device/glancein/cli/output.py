@@ -1,4 +1,4 @@
-"""What a command prints: tables for people, one JSON document for scripts."""
+"""What a command prints: tables for people, lines for pipes and files, one JSON document for scripts."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
 from rich.table import Table
 
 Item = TypeVar("Item")
@@ -24,9 +25,9 @@ class Output:
     def result(self, document: object, show: Callable[[Console], None]) -> None:
         """Print ``document`` as JSON, or let ``show`` print it for people."""
         if self.as_json:
-            print(json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False))
+            print(_encodable(json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False)))
         else:
-            show(Console())
+            show(open_console())
 
     def track(self, items: Iterable[Item], what: str, *, total: int | None = None) -> Iterator[Item]:
         """The items, with a progress bar on standard error when somebody looks."""
@@ -38,17 +39,59 @@ class Output:
             yield from bar.track(items, description=what, total=total)
 
 
-def table(title: str, *columns: str, rows: Iterable[Sequence[object]]) -> Table:
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A table: drawn on a terminal, elsewhere one uncut line a row with a tab between its columns."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if console.is_terminal:
+            yield _drawn(self)
+            return
+        for line in ((self.title,), self.columns, *self.rows):
+            yield Segment("\t".join(line))
+            yield Segment.line()
+
+
+def table(title: str, *columns: str, rows: Iterable[Sequence[object]]) -> Sheet:
     """A table of plain values; nothing in a cell is taken for markup."""
-    made = Table(title=title, title_justify="left")
-    for column in columns:
-        made.add_column(column)
-    for row in rows:
-        made.add_row(*(_plain(cell) for cell in row))
-    return made
+    return Sheet(title, columns, tuple(tuple(map(_plain, row)) for row in rows))
+
+
+def open_console(*, stderr: bool = False) -> Console:
+    """Where text for people goes; only on a terminal is a line broken at its width."""
+    console = Console(stderr=stderr)
+    console.soft_wrap = not console.is_terminal
+    return console
+
+
+def one_line(text: str) -> str:
+    """The text on one line: what cannot be shown, such as a line break in a file's name, as an escape."""
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in text
+    )
+
+
+def _drawn(sheet: Sheet) -> Table:
+    from rich.markup import escape  # noqa: PLC0415  # only when a table is drawn
+
+    drawn = Table(title=escape(sheet.title), title_justify="left")
+    for column in sheet.columns:
+        drawn.add_column(escape(column), overflow="fold")
+    for row in sheet.rows:
+        drawn.add_row(*map(escape, row))
+    return drawn
 
 
 def _plain(cell: object) -> str:
-    from rich.markup import escape  # noqa: PLC0415  # only when a table is printed
+    if cell is None:
+        return ""
+    return f"{cell:.3f}" if isinstance(cell, float) else one_line(str(cell))
 
-    return "" if cell is None else escape(f"{cell:.3f}" if isinstance(cell, float) else str(cell))
+
+def _encodable(document: str) -> str:
+    """File names may hold bytes that are no text; they become JSON's own escapes."""
+    return document.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -6,10 +6,9 @@ import tempfile
 from pathlib import Path
 
 import typer
-from rich.console import Console
 
 from glancein.cli.app import AsJson, app
-from glancein.cli.output import Output, table
+from glancein.cli.output import Output, open_console, table
 
 NOT_AS_PROMISED = 1
 
@@ -22,7 +21,7 @@ def demo(*, as_json: AsJson = False) -> None:
     """
     from glancein.demo import play  # noqa: PLC0415  # loads everything
 
-    console = Console(stderr=as_json)
+    console = open_console(stderr=as_json)
     with tempfile.TemporaryDirectory(prefix="glancein-demo-") as folder:
         result = play(Path(folder), say=lambda line: console.print(line, markup=False, highlight=False))
     rows = [(e.time, e.person_id, e.direction, e.event_id, e.score) for e in result.rows]
