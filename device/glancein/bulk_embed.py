@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -12,10 +13,12 @@ import numpy as np
 
 from glancein.domain import align, quality
 from glancein.domain.gallery import EMBEDDING_SIZE
-from glancein.errors import PhotoError
+from glancein.errors import InputError, PhotoError
+from glancein.pipeline import has_rival
 from glancein.ports import Embedder, FaceFinder
-from glancein.types import Face, Floats, Pixels
+from glancein.types import Face, Floats, Pixels, Reason
 
+A_BLOCK = 4096  # bytes: a full disk may still take an empty file
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 
 
@@ -33,7 +36,7 @@ class Row:
     """The result for one file; without a face the numbers are zero."""
 
     path: str
-    problem: str | None
+    problem: str | None  # a sentence that names the file
     embedding: Floats  # (128,)
     box: Floats  # (4,) left, top, width, height
     landmarks: Floats  # (5, 2)
@@ -74,17 +77,20 @@ def embed_all(
 def embed_one(path: Path, reader: Reader) -> Row:
     """Find, align and embed the main face of one file."""
     try:
-        pixels = reader.read(path)
+        pixels, face, _ = _find(path, reader)
     except PhotoError as err:
         return _empty(path, str(err))
-    faces = reader.finder.find(pixels) or reader.finder.search(pixels)
-    if not faces:
-        return _empty(path, "no face was found")
-    face = main_face(faces, pixels.shape[1], pixels.shape[0])
-    crop = align.crop(pixels, face.landmarks)
-    box = np.array([face.box.left, face.box.top, face.box.width, face.box.height], np.float32)
-    overall = quality.check(crop, face, quality.PROBE_LIMITS).overall
-    return Row(str(path), None, reader.embedder.embed([crop])[0], box, face.landmarks, overall)
+    return _embed(path, pixels, face, embedder=reader.embedder)
+
+
+def embed_only_face(path: Path, reader: Reader) -> Row:
+    """As embed_one, of a picture of one person. Raises PhotoError: unreadable, no face, or several."""
+    pixels, face, faces = _find(path, reader)
+    if has_rival(face, faces):
+        raise PhotoError(
+            Reason.SEVERAL_FACES, f"{path} shows several faces of like size: give a picture of one person"
+        )
+    return _embed(path, pixels, face, embedder=reader.embedder)
 
 
 def main_face(faces: Sequence[Face], width: int, height: int) -> Face:
@@ -98,20 +104,60 @@ def main_face(faces: Sequence[Face], width: int, height: int) -> Face:
     return max(faces, key=weight)
 
 
+def check_writable(out: Path) -> None:
+    """Before hours of work, not after. Raises InputError."""
+    with _writing(out) as part:
+        part.write_bytes(bytes(A_BLOCK))
+
+
 def save(rows: Sequence[Row], out: Path, *, model_sha256: str) -> None:
-    """Write path, found, embedding, box, landmarks, quality and model_sha256: whole or not at all."""
+    """Write path, found, embedding, box, landmarks, quality and model_sha256: whole or not at all.
+
+    Raises InputError.
+    """
+    with _writing(out) as part:
+        np.savez(
+            part,
+            path=np.array([row.path for row in rows]),
+            found=np.array([row.found for row in rows], np.bool_),
+            embedding=np.array([row.embedding for row in rows], np.float32).reshape(-1, EMBEDDING_SIZE),
+            box=np.array([row.box for row in rows], np.float32).reshape(-1, 4),
+            landmarks=np.array([row.landmarks for row in rows], np.float32).reshape(-1, 5, 2),
+            quality=np.array([row.quality for row in rows], np.float32),
+            model_sha256=np.array(model_sha256),
+        )
+        part.replace(out)
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[Path]:
+    """The name of a file beside ``out`` to write first; it is gone at the end. Raises InputError."""
     part = out.with_name(out.name + ".part.npz")
-    np.savez(
-        part,
-        path=np.array([row.path for row in rows]),
-        found=np.array([row.found for row in rows], np.bool_),
-        embedding=np.array([row.embedding for row in rows], np.float32).reshape(-1, EMBEDDING_SIZE),
-        box=np.array([row.box for row in rows], np.float32).reshape(-1, 4),
-        landmarks=np.array([row.landmarks for row in rows], np.float32).reshape(-1, 5, 2),
-        quality=np.array([row.quality for row in rows], np.float32),
-        model_sha256=np.array(model_sha256),
-    )
-    part.replace(out)
+    try:
+        try:
+            yield part
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as err:
+        raise InputError(
+            f"{out} cannot be written: {err.strerror or err}; name another place with --out"
+        ) from err
+
+
+def _find(path: Path, reader: Reader) -> tuple[Pixels, Face, list[Face]]:
+    """The picture, its main face and all its faces. Raises PhotoError."""
+    pixels = reader.read(path)
+    faces = reader.finder.find(pixels) or reader.finder.search(pixels)
+    if not faces:
+        raise PhotoError(Reason.NO_FACE, f"{path} shows no face: give a picture of a whole face")
+    return pixels, main_face(faces, pixels.shape[1], pixels.shape[0]), faces
+
+
+def _embed(path: Path, pixels: Pixels, face: Face, *, embedder: Embedder) -> Row:
+    crop = align.crop(pixels, face.landmarks)
+    box = np.array([face.box.left, face.box.top, face.box.width, face.box.height], np.float32)
+    overall = quality.check(crop, face, quality.PROBE_LIMITS).overall
+    return Row(str(path), None, embedder.embed([crop])[0], box, face.landmarks, overall)
 
 
 def _empty(path: Path, problem: str) -> Row:

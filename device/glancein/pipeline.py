@@ -9,7 +9,7 @@ from glancein.domain import align, quality
 from glancein.domain.decide import decide
 from glancein.domain.gallery import Gallery
 from glancein.ports import Embedder, FaceFinder
-from glancein.types import Decision, Face, Frame, Limits, Quality, Reason, Rejected
+from glancein.types import Candidate, Decision, Face, Frame, Limits, Quality, Reason, Rejected
 
 # Two faces closer in size than this both stand in front of the kiosk; a much smaller one passes behind.
 RIVAL_SHARE = 0.6
@@ -17,12 +17,13 @@ RIVAL_SHARE = 0.6
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What one frame gave: the face it was about, its quality, and the decision."""
+    """What one frame gave: the face it was about, its quality, the decision, and who came nearest."""
 
     frame: Frame
     face: Face | None
     quality: Quality | None
     decision: Decision | None  # None: nobody is there
+    ranked: tuple[Candidate, ...] = ()  # best first, whatever was decided; never for the person to see
 
 
 class Eye(Protocol):
@@ -62,7 +63,8 @@ class Pipeline:
         if seen.findings:
             return Sight(frame, nearest, seen, Rejected(seen.findings[0].reason, findings=seen.findings))
         embedding = self.embedder.embed([crop])[0]
-        return Sight(frame, nearest, seen, decide(gallery.rank(embedding), limits))
+        ranked = gallery.rank(embedding)
+        return Sight(frame, nearest, seen, decide(ranked, limits), tuple(ranked))
 
 
 def eye_distance_px(face: Face) -> float:

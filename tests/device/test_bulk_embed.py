@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 
 from glancein import bulk_embed
 from glancein.domain.align import TEMPLATE
-from glancein.errors import PhotoError
-from glancein.types import Box, Crop, Face, Floats, Pixels
+from glancein.errors import InputError, PhotoError
+from glancein.ports import FaceFinder
+from glancein.types import Box, Crop, Face, Floats, Pixels, Reason
 
 
 def face_at(x: float, y: float, size: float) -> Face:
@@ -50,8 +52,18 @@ def read(path: Path) -> Pixels:
     return np.full((128, 128, 3), 0 if path.name == "dark.jpg" else 120, np.uint8)
 
 
-def reader() -> bulk_embed.Reader:
-    return bulk_embed.Reader(read, OneFace(), BrightnessEmbedder())
+def reader(finder: FaceFinder | None = None) -> bulk_embed.Reader:
+    return bulk_embed.Reader(read, finder or OneFace(), BrightnessEmbedder())
+
+
+class TwoFaces(OneFace):
+    """A finder that sees a second face of a given size beside the first."""
+
+    def __init__(self, second_px: float) -> None:
+        self.second_px = second_px
+
+    def find(self, pixels: Pixels) -> list[Face]:
+        return [*super().find(pixels), face_at(0, 0, self.second_px)]
 
 
 def test_embed_all_when_some_files_have_no_face(tmp_path: Path) -> None:
@@ -68,6 +80,7 @@ def test_embed_all_when_some_files_have_no_face(tmp_path: Path) -> None:
         assert stored["box"].shape == (4, 4)
         assert stored["landmarks"].shape == (4, 5, 2)
         assert np.linalg.norm(stored["embedding"], axis=1) == pytest.approx([1, 0, 0, 1], abs=1e-6)
+    assert rows[1].problem == "dark.jpg shows no face: give a picture of a whole face"
     assert rows[2].problem == "broken.jpg is not a picture"
     assert [file.name for file in tmp_path.iterdir()] == ["out.npz"]
 
@@ -88,3 +101,37 @@ def test_list_pictures_when_given_folders_and_files(tmp_path: Path) -> None:
     listed = bulk_embed.list_pictures([tmp_path, Path("other.dat")])
 
     assert [p.name for p in listed] == ["a.PNG", "c.webp", "z.jpg", "other.dat"]
+
+
+def test_embed_only_face_when_a_second_one_is_as_large() -> None:
+    """Two people are refused with the file's name and a reason; somebody far behind disturbs nobody."""
+    with pytest.raises(PhotoError, match=r"a\.jpg shows several faces") as refused:
+        bulk_embed.embed_only_face(Path("a.jpg"), reader(TwoFaces(90)))
+
+    assert refused.value.reason == Reason.SEVERAL_FACES
+    assert bulk_embed.embed_only_face(Path("a.jpg"), reader(TwoFaces(30))).found
+
+
+def test_check_writable_when_the_folder_is_missing(tmp_path: Path) -> None:
+    """Said before the work; where one may write, nothing is left behind."""
+    with pytest.raises(InputError, match=r"e\.npz cannot be written: No such file"):
+        bulk_embed.check_writable(tmp_path / "gone" / "e.npz")
+    bulk_embed.check_writable(tmp_path / "e.npz")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_save_when_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sentence, no half-written file, and the one from before stays."""
+
+    def fill(part: Path, **_: object) -> None:
+        part.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "e.npz").write_bytes(b"before")
+    monkeypatch.setattr("numpy.savez", fill)
+
+    with pytest.raises(InputError, match="No space left on device; name another place with --out"):
+        bulk_embed.save([], tmp_path / "e.npz", model_sha256="cd" * 32)
+
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("e.npz", b"before")]

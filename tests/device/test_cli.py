@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -301,6 +302,116 @@ def test_verify_when_given_one_person_and_two(capsys: pytest.CaptureFixture[str]
     assert same["same"] is True
     assert same["score"] == pytest.approx(1.0, abs=1e-3)
     assert other["same"] is False
+
+
+@pytest.mark.usefixtures("home")
+def test_identify_when_some_are_unknown_and_one_is_no_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every answer has the same keys, says who comes near, and why nobody is named, in a sentence."""
+    for person, name in (("E1", "obama"), ("E2", "collins")):
+        cli.main(["enroll", str(PICTURES / f"{name}.jpg"), "--id", person, "--name", name])
+    tiny = tmp_path / "tiny.png"
+    with Image.open(PICTURES / "collins.jpg") as whole:
+        whole.resize((120, 120 * whole.height // whole.width)).save(tiny)
+    capsys.readouterr()
+
+    code, told = answer(
+        capsys, "identify", PICTURES / "obama2.jpg", PICTURES / "biden.jpg", tiny, tmp_path / "none.jpg"
+    )
+
+    known, unknown, small, missing = told["pictures"]
+    assert code == 1
+    assert list(known) == list(unknown) == list(small) == list(missing)
+    assert (known["person"], known["nearest"], known["runner_up_person"]) == ("E1", "E1", "E2")
+    assert known["score"] > known["runner_up"]
+    assert (unknown["person"], unknown["reason"]) == (None, "unknown")
+    assert {unknown["nearest"], unknown["runner_up_person"]} == {"E1", "E2"}
+    assert unknown["runner_up"] <= unknown["score"] < told["threshold"]
+    assert small["findings"][0]["reason"] == small["reason"] == "too_small"
+    assert "none.jpg cannot be read" in missing["message"]
+    assert all(one["message"] for one in (unknown, small, missing))
+
+
+@pytest.mark.usefixtures("home")
+def test_identify_when_printed_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line a picture: its whole name, and a sentence where nobody is named."""
+    assert cli.main(["identify", str(PICTURES / "biden.jpg"), str(tmp_path / "no\nne.jpg")]) == 1
+
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert lines[2].startswith(f"{PICTURES / 'biden.jpg'}\t")
+    assert lines[2].endswith("empty_gallery: nobody is enrolled: begin with glancein enroll")
+    assert "no\\nne.jpg" in lines[3]
+
+
+@pytest.mark.usefixtures("home")
+def test_verify_when_a_picture_shows_two_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody is picked: refused with its reason, as JSON too, and a sentence that names the file once."""
+    two = tmp_path / "two.png"
+    with Image.open(PICTURES / "obama.jpg") as left, Image.open(PICTURES / "collins.jpg") as right:
+        both = Image.new("RGB", (1000, 600))
+        for x, one in ((0, left), (500, right)):
+            both.paste(one.convert("RGB").resize((500, 600)), (x, 0))
+        both.save(two)
+
+    code = cli.main(["verify", str(two), str(PICTURES / "obama.jpg"), "--json"])
+
+    told = capsys.readouterr()
+    document = json.loads(told.out)
+    assert (code, document["same"], document["reason"]) == (2, None, "several_faces")
+    assert document["message"] in told.err
+    assert told.err.count("two.png") == 1
+
+
+@pytest.mark.usefixtures("home")
+def test_embed_when_the_place_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line before the work."""
+    code, told = complaint(
+        capsys, "embed", PICTURES / "biden.jpg", "--out", tmp_path / "no\nfolder" / "e.npz"
+    )
+
+    assert (code, told.count("\n")) == (2, 1)
+    assert "no\\nfolder/e.npz cannot be written: No such file" in told
+
+
+@pytest.mark.usefixtures("home")
+def test_embed_when_the_list_is_not_utf8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A name is what the disk has, in whatever encoding; what was missed is said once, on one line."""
+    name = os.fsencode(tmp_path) + b"/b\xff.png"
+    with Image.open(PICTURES / "biden.jpg") as picture, open(name, "wb") as copy:  # noqa: PTH123  # bytes
+        picture.save(copy, "PNG")
+    listed = tmp_path / "files.txt"
+    listed.write_bytes(b"\xef\xbb\xbf" + name + b"\r\n\n" + os.fsencode(tmp_path) + b"/gone.jpg")
+
+    code = cli.main(["embed", "--list", str(listed), "--out", str(tmp_path / "e.npz"), "--processes", "1"])
+
+    told = capsys.readouterr()
+    assert (code, told.out.split()[:3]) == (0, ["1", "of", "2"])
+    assert told.err == f"{tmp_path}/gone.jpg cannot be read: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot be read as a list of paths: No such file or directory"),
+        (b"a\0", "save it as plain text"),
+    ],
+)
+@pytest.mark.usefixtures("home")
+def test_embed_when_the_list_is_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, said: str
+) -> None:
+    """One line in words, without the system's number."""
+    listed = tmp_path / "files.txt"
+    if content is not None:
+        listed.write_bytes(content)
+
+    code, told = complaint(capsys, "embed", "--list", listed, "--out", tmp_path / "e.npz")
+
+    assert (code, told.count("\n")) == (2, 1)
+    assert said in told
+    assert "Errno" not in told
 
 
 @pytest.mark.usefixtures("home")

@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
+import codecs
+import os
 import sys
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from glancein import wiring
 from glancein.cli.app import AsJson, DataFolder, app
-from glancein.cli.output import Output, table
+from glancein.cli.enrol import finding_json
+from glancein.cli.output import Output, one_line, table
 from glancein.errors import InputError, PhotoError
-from glancein.types import Accepted, Decision, Frame, Rejected
+from glancein.types import Accepted, Candidate, Decision, Frame, Limits, Reason, Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from glancein.domain.gallery import Gallery
+    from glancein.pipeline import Pipeline
 
 SOME_FAILED = 1
+UNREADABLE = frozenset({Reason.UNREADABLE, Reason.WRONG_FORMAT, Reason.TOO_LARGE})
+UNKNOWN_YET = dict.fromkeys(
+    ("person", "nearest", "score", "runner_up_person", "runner_up", "quality", "reason", "message")
+)
 
 Pictures = Annotated[list[Path], typer.Argument(help="Pictures (JPEG, PNG, WebP, BMP).", show_default=False)]
 
 
 @app.command()
 def identify(pictures: Pictures, *, data: DataFolder = None, as_json: AsJson = False) -> None:
-    """Say who is in each picture: person, score, runner-up, quality, or the reason why nobody is named."""
-    from glancein.adapters.image_gate import read_picture  # noqa: PLC0415  # only here
+    """Say who is in each picture, who comes nearest, the runner-up and the quality, or why nobody is named.
+
+    Exit code 1 if a picture could not be read.
+    """
     from glancein.domain.gallery import gather  # noqa: PLC0415  # loads numpy
 
     home = wiring.open_home(data)
@@ -35,25 +50,16 @@ def identify(pictures: Pictures, *, data: DataFolder = None, as_json: AsJson = F
     limits = recogniser.limits_for(len(set(gallery.person_ids)), home.settings)
     pipeline = wiring.pipeline_of(recogniser, home.settings)
     output = Output(as_json)
-    answers: list[dict[str, object]] = []
-    for picture in output.track(pictures, "identifying"):
-        try:
-            sight = pipeline.look(Frame(read_picture(picture), 0.0), gallery, limits)
-        except PhotoError as err:
-            answers.append(
-                {"picture": str(picture), "person": None, "reason": err.reason, "message": str(err)}
-            )
-            continue
-        quality = sight.quality.overall if sight.quality else None
-        answers.append({"picture": str(picture), **_answer(sight.decision), "quality": quality})
-    columns = ("picture", "person", "score", "runner_up", "quality", "reason")
-    rows = [tuple(answer.get(column) for column in columns) for answer in answers]
+    work = output.track(pictures, "identifying")
+    answers = [_identify(picture, pipeline, gallery, limits) for picture in work]
+    columns = ("picture", "person", "nearest", "runner-up", "quality", "reason")
+    rows = [_row(answer) for answer in answers]
     title = f"threshold {limits.accept_cos:.3f}, margin {limits.margin_cos:.3f}"
-    Output(as_json).result(
+    output.result(
         {"threshold": limits.accept_cos, "margin": limits.margin_cos, "pictures": answers},
         lambda console: console.print(table(title, *columns, rows=rows)),
     )
-    if any("message" in answer for answer in answers):
+    if any(answer["reason"] in UNREADABLE for answer in answers):
         raise typer.Exit(SOME_FAILED)
 
 
@@ -65,21 +71,26 @@ def verify(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say whether two pictures show the same person, at the threshold for one comparison."""
-    from glancein.bulk_embed import embed_one  # noqa: PLC0415  # loads numpy
+    """Say whether two pictures show the same person, at the threshold for one comparison.
 
-    home = wiring.open_home(data)
+    A picture without a face, or with a second one of like size, is refused: exit code 2.
+    """
+    from glancein.bulk_embed import embed_only_face  # noqa: PLC0415  # loads numpy
+
+    home, output = wiring.open_home(data), Output(as_json)
     recogniser = wiring.open_recogniser(home)
     reader = wiring.reader_of(recogniser, trusted=False)
-    rows = [embed_one(path, reader) for path in (first, second)]
-    for row in rows:
-        if row.problem is not None:
-            raise InputError(f"{row.path}: {row.problem}")
-    score = float(rows[0].embedding @ rows[1].embedding)
     limit = recogniser.limits_for(1, home.settings).accept_cos
+    nothing = {"same": None, "score": None, "threshold": limit, "reason": None, "message": None}
+    try:
+        one, two = [embed_only_face(path, reader).embedding for path in (first, second)]
+    except PhotoError as err:
+        output.result({**nothing, "reason": str(err.reason), "message": str(err)}, lambda _: None)
+        raise
+    score = float(one @ two)
     same = score >= limit
-    Output(as_json).result(
-        {"same": same, "score": score, "threshold": limit},
+    output.result(
+        {**nothing, "same": same, "score": score},
         lambda console: console.print(
             f"{'' if same else 'not '}the same person: cosine {score:.3f}, threshold {limit:.3f}"
         ),
@@ -110,8 +121,7 @@ def embed(
     wanted = bulk_embed.list_pictures([*(paths or []), *_read_list(files)])
     if not wanted:
         raise InputError("no pictures: name files or folders, or give --list files.txt")
-    if not out.parent.is_dir():
-        raise InputError(f"the folder of {out} is not there: make it first")
+    bulk_embed.check_writable(out)
     home, output = wiring.open_home(data), Output(as_json)
     sha256 = wiring.open_recogniser(home).embedder.model_sha256
     work = bulk_embed.embed_all(
@@ -121,7 +131,7 @@ def embed(
     bulk_embed.save(rows, out, model_sha256=sha256)
     missed = [row for row in rows if not row.found]
     for row in missed[:20]:
-        print(f"{row.path}: {row.problem}", file=sys.stderr)
+        print(one_line(str(row.problem)), file=sys.stderr)
     if len(missed) > 20:  # a screenful
         print(f"and {len(missed) - 20} more without a face", file=sys.stderr)
 
@@ -135,18 +145,68 @@ def _read_list(file: Path | None) -> list[Path]:
     if file is None:
         return []
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as err:
-        raise InputError(f"{file} cannot be read as a list of paths: {err}") from err
-    return [Path(line.strip()) for line in lines if line.strip()]
+        content = file.read_bytes()
+    except OSError as err:
+        raise InputError(f"{file} cannot be read as a list of paths: {err.strerror}") from err
+    if b"\0" in content:
+        raise InputError(f"{file} is not a list of paths: save it as plain text with one path a line")
+    lines = (line.strip() for line in content.removeprefix(codecs.BOM_UTF8).split(b"\n"))
+    return [Path(os.fsdecode(line)) for line in lines if line]  # as the disk has it, whatever its encoding
 
 
-def _answer(decision: Decision | None) -> dict[str, object]:
+def _identify(picture: Path, pipeline: Pipeline, gallery: Gallery, limits: Limits) -> dict[str, object]:
+    """The answer for one file; every answer has the same keys."""
+    from glancein.adapters.image_gate import read_picture  # noqa: PLC0415  # only here
+
+    nothing: dict[str, object] = {"picture": str(picture), **UNKNOWN_YET, "findings": []}
+    try:
+        sight = pipeline.look(Frame(read_picture(picture), 0.0), gallery, limits)
+    except PhotoError as err:
+        return {**nothing, "reason": str(err.reason), "message": str(err)}
+    return {
+        **nothing,
+        **_nearest(sight.ranked),
+        **_decided(sight.decision),
+        "quality": sight.quality.overall if sight.quality else None,
+    }
+
+
+def _row(answer: Mapping[str, object]) -> tuple[object, ...]:
+    """The answer for the table: whose score it is beside the score, the sentence behind the code."""
+    near = [
+        f"{answer[who]} {answer[score]:.3f}" if answer[who] else ""
+        for who, score in (("nearest", "score"), ("runner_up_person", "runner_up"))
+    ]
+    why = ": ".join(str(answer[key]) for key in ("reason", "message") if answer[key])
+    return (answer["picture"], answer["person"], *near, answer["quality"], why)
+
+
+def _nearest(ranked: Sequence[Candidate]) -> dict[str, object]:
+    best, second = [*ranked, None, None][:2]
+    return {
+        "nearest": best and best.person_id,
+        "score": best and best.score_cos,
+        "runner_up_person": second and second.person_id,
+        "runner_up": second and second.score_cos,
+    }
+
+
+def _decided(decision: Decision | None) -> dict[str, object]:
     match decision:
         case None:
-            return {"person": None, "reason": "no_face"}
-        case Accepted(person_id, score, runner_up):
-            return {"person": person_id, "score": score, "runner_up": runner_up, "reason": "recognised"}
-        case Rejected(reason, score, findings):
-            found = [{"value": f.value, "limit": f.limit, "advice": f.advice} for f in findings]
-            return {"person": None, "score": score, "reason": str(reason), "findings": found}
+            return {"reason": str(Reason.NO_FACE), "message": _MESSAGES[Reason.NO_FACE]}
+        case Accepted(person_id):
+            return {"person": person_id, "reason": "recognised"}
+        case Rejected(reason, _, findings):
+            message = findings[0].advice if findings else _MESSAGES[reason]
+            found = [finding_json(finding) for finding in findings]
+            return {"reason": str(reason), "message": message, "findings": found}
+
+
+_MESSAGES = {
+    Reason.NO_FACE: "no face was found: give a picture that shows the whole face",
+    Reason.SEVERAL_FACES: "several people are equally near: give a picture of one",
+    Reason.EMPTY_GALLERY: "nobody is enrolled: begin with glancein enroll",
+    Reason.UNKNOWN: "nobody enrolled is like enough: the nearest stays below the threshold",
+    Reason.AMBIGUOUS: "two people are too alike: the nearest leads the runner-up by less than the margin",
+}

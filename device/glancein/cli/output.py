@@ -14,6 +14,7 @@ from rich.segment import Segment
 from rich.table import Table
 
 Item = TypeVar("Item")
+SHORT = 14  # characters: on a narrow terminal such a column stays whole and longer ones are broken
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,9 @@ def _drawn(sheet: Sheet) -> Table:
     from rich.markup import escape  # noqa: PLC0415  # only when a table is drawn
 
     drawn = Table(title=escape(sheet.title), title_justify="left")
-    for column in sheet.columns:
-        drawn.add_column(escape(column), overflow="fold")
+    for heading, *cells in zip(sheet.columns, *sheet.rows, strict=True):
+        is_short = max(map(len, (heading, *cells))) <= SHORT
+        drawn.add_column(escape(heading), overflow="fold", no_wrap=is_short)
     for row in sheet.rows:
         drawn.add_row(*map(escape, row))
     return drawn
