@@ -167,6 +167,38 @@ def test_full_disk_means_not_recorded_and_loses_nothing(tmp_path: Path) -> None:
     after.close()
 
 
+def test_full_disk_is_called_full_by_who_only_reads(tmp_path: Path) -> None:
+    """SQLite calls it an error of the disk when the file that readers share cannot grow; the card is well."""
+    path = tmp_path / "kiosk.db"
+    ledger_at(path).close()
+
+    said = subprocess.run(
+        [sys.executable, "-c", OPEN, str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (16_384, 16_384)),
+    ).stdout
+
+    assert "the disk is full; free some space" in said
+    assert "is_disk_error: False" in said
+
+
+OPEN = """
+import signal, sys
+from pathlib import Path
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+from glancein.errors import StoreError
+from glancein.storage.database import is_disk_error, open_database
+try:
+    open_database(Path(sys.argv[1]))
+except StoreError as err:
+    print(err, f"is_disk_error: {is_disk_error(err)}")
+"""
+
+
 FILL = """
 import signal, sys
 from pathlib import Path

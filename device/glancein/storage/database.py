@@ -15,6 +15,8 @@ from glancein.errors import DamagedError, StoreError
 from glancein.storage.schema import KIOSK, Schema
 
 BUSY_TIMEOUT_S = 5.0
+# How SQLite says that the disk is full when the -shm file has to grow, which is the first thing it does.
+NO_ROOM_FOR_INDEX = "SQLITE_IOERR_SHMSIZE"
 # WAL with FULL lost nothing in 1,643 replayed crash states and syncs 1.4 times a transaction; WAL with NORMAL
 # lost promised rows, DELETE with FULL did too (docs/decisions, storage).
 PRAGMAS = (
@@ -135,13 +137,15 @@ def _means_damage(err: Exception) -> bool:
 def is_disk_error(err: BaseException | None) -> bool:
     """True if the disk, and not its space, is what failed."""
     while err is not None:
-        if getattr(err, "sqlite_errorname", "").startswith("SQLITE_IOERR"):
+        name = getattr(err, "sqlite_errorname", "")
+        if name.startswith("SQLITE_IOERR") and name != NO_ROOM_FOR_INDEX:
             return True
         err = err.__cause__
     return False
 
 
-_WORDS = {
+_WORDS = {  # the first that an error's name begins with
+    NO_ROOM_FOR_INDEX: "the disk is full; free some space",
     "SQLITE_FULL": "the disk is full; free some space",
     "SQLITE_READONLY": "the file or its folder cannot be written; check its owner and the disk",
     "SQLITE_BUSY": "another process holds it locked; wait, or stop that process",
