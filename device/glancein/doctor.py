@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from urllib.parse import urlsplit
+from uuid import uuid4
 
 from glancein import wiring
-from glancein.errors import CameraError, GlanceinError
+from glancein.errors import CameraError, GlanceinError, SettingsError
+from glancein.settings import FILE, Settings
 from glancein.types import ClockTrust
 from glancein.wiring import Home
 
@@ -24,6 +24,7 @@ FEW = 5  # events that are named one by one
 HOT_C = 80.0  # a Raspberry Pi throttles from here
 SOON_DAYS = 30  # a certificate that ends within a month wants somebody to act
 RENEW = "make a new one where the site's folder is: glancein site rotate"
+FIRST = "put this right first"
 CAMERA_PATIENCE_S = 5.0
 BROKER_PATIENCE_S = 3.0
 COPY_PATIENCE_S = 0.5  # a kiosk that is recording just now copies an event a moment after its commit
@@ -48,27 +49,63 @@ class Check:
     advice: str = ""
 
 
+Step = tuple[str, Callable[[], Iterator[Check]]]  # what it is about, and what looks
+
+
 def examine(
     home: Home, *, camera: str | None = None, broker: str | None = None, with_camera: bool = True
 ) -> Iterator[Check]:
     """Every check in turn; none of them stops the others. A camera that a kiosk holds open is left out."""
-    steps: list[tuple[str, Callable[[], Iterator[Check]]]] = [
+    url = broker or home.settings.broker
+    steps: list[Step] = [
+        ("settings", lambda: _settings(home)),
         ("models", lambda: _models(home)),
         ("database", lambda: _database(home)),
         ("camera", lambda: _camera(camera or home.settings.camera)),
-        ("broker", lambda: _broker(broker or home.settings.broker)),
-        ("certificate", lambda: _certificate(broker or home.settings.broker)),
-        ("clock", _clock),
-        ("disk", lambda: _disk(home.folder)),
-        ("temperature", _temperature),
+        ("broker", lambda: _broker(url)),
+        ("certificate", lambda: _certificate(url)),
+        *_machine(home.folder),
     ]
+    yield from _run([step for step in steps if with_camera or step[0] != "camera"])
+
+
+def examine_without_settings(folder: Path, problem: SettingsError) -> Iterator[Check]:
+    """What is wrong with the settings, and the checks that need none."""
+    yield Check("settings", State.BROKEN, str(problem), FIRST)
+    yield from _run([("models", lambda: _models(Home(folder, Settings()))), *_machine(folder)])
+
+
+def _machine(folder: Path) -> list[Step]:
+    return [("clock", _clock), ("disk", lambda: _disk(folder)), ("temperature", _temperature)]
+
+
+def _run(steps: Sequence[Step]) -> Iterator[Check]:
     for what, step in steps:
-        if what == "camera" and not with_camera:
-            continue
         try:
             yield from step()
         except GlanceinError as err:
-            yield Check(what, State.BROKEN, str(err), "put this right first")
+            yield Check(what, State.BROKEN, str(err), FIRST)
+
+
+def _settings(home: Home) -> Iterator[Check]:
+    """What the table of settings cannot tell by itself: files, and values that do not go together."""
+    from glancein.domain.attendance import ever_asks, parse_rule  # noqa: PLC0415  # beside their only use
+    from glancein.domain.workdays import parse_hours  # noqa: PLC0415  # as above
+
+    chosen = home.settings
+    wiring.open_seal(chosen.signing_key, chosen.trusted_keys)
+    parse_hours(chosen.work_start, chosen.late_after_min, chosen.work_days)
+    if ever_asks(parse_rule(chosen.direction)) and chosen.screen != "web":
+        said = f"direction = {chosen.direction!r} asks people, which needs a screen to touch"
+        yield Check(
+            "settings", State.WARNING, said, 'set screen = "web", or start the kiosk with --screen web'
+        )
+        return
+    file = home.folder / FILE
+    if file.exists():
+        yield Check("settings", State.WELL, f"{file}: site {chosen.site}, kiosk {chosen.kiosk}")
+    else:
+        yield Check("settings", State.WELL, f"no {file}: site {chosen.site}, kiosk {chosen.kiosk}")
 
 
 def _models(home: Home) -> Iterator[Check]:
@@ -143,23 +180,22 @@ def _broker(url: str) -> Iterator[Check]:
             "broker", State.WARNING, "embedded: for trying out", "name a broker with --broker mqtt://host"
         )
         return
-    parts = urlsplit(url)
-    try:
-        port = parts.port or (8883 if parts.scheme == "mqtts" else 1883)
-        with socket.create_connection((parts.hostname or "", port), timeout=BROKER_PATIENCE_S):
-            pass
-    except (OSError, ValueError) as err:
-        yield Check(
-            "broker", State.BROKEN, f"{parts.hostname}: {err}", "check the name, the port and the network"
-        )
-        return
-    yield Check("broker", State.WELL, f"{parts.hostname}:{port} answers")
+    from glancein.mqtt.broker_url import parse_broker_url  # noqa: PLC0415  # beside its only use
+    from glancein.mqtt.link import Greeting, open_link  # noqa: PLC0415  # loads paho
+
+    where = parse_broker_url(url)
+    # A name of its own: a broker ends the connection of whoever has the same one.
+    with open_link(where, Greeting(f"glancein-doctor-{uuid4().hex[:12]}"), patience_s=BROKER_PATIENCE_S):
+        yield Check("broker", State.WELL, f"{where} answers")
 
 
 def _certificate(url: str) -> Iterator[Check]:
     from glancein.mqtt.broker_url import parse_broker_url  # noqa: PLC0415  # beside its only use
 
-    path = None if url == "embedded" else parse_broker_url(url).cert
+    try:
+        path = None if url == "embedded" else parse_broker_url(url).cert
+    except SettingsError:  # the broker's own line says so
+        return
     if path is None:
         return
     from glancein.adapters.certificates import read_facts  # noqa: PLC0415  # loads cryptography

@@ -10,14 +10,36 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from glancein.errors import SettingsError
 
+FILE = "settings.toml"
 PREFIX = "GLANCEIN_"
+KINDS = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "text in quotes"}
 
 
 def _setting(default: Any, explain: str, **rule: Any) -> Any:  # Any: dataclasses.field itself returns Any
     return field(default=default, metadata={"help": explain, **rule})
+
+
+def named_zone(name: str) -> ZoneInfo:
+    """The time zone of an IANA name. Raises SettingsError."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as err:  # OSError: a part of a name, such as Europe
+        raise SettingsError(f"time_zone = {name!r} is not a known time zone, such as Europe/Berlin") from err
+
+
+def _check_direction(text: str) -> None:
+    from glancein.domain.attendance import parse_rule  # noqa: PLC0415  # loads numpy; the default needs none
+
+    parse_rule(text)
+
+
+def _check_zone(name: str) -> None:
+    if name:
+        named_zone(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +78,13 @@ class Settings:
         16.0, "hours after which an open check-in was forgotten", low=1.0, high=48.0
     )
     direction: str = _setting(
-        "alternate", "alternate, ask, in, out, or times of day such as 05:00=in,11:00=alternate,15:00=out"
+        "alternate",
+        "alternate, ask, in, out, or times of day such as 05:00=in,11:00=alternate,15:00=out",
+        check=_check_direction,
     )
-    time_zone: str = _setting("", "IANA name such as Asia/Seoul; empty takes the machine's")
+    time_zone: str = _setting(
+        "", "IANA name such as Asia/Seoul; empty takes the machine's", check=_check_zone
+    )
     min_face_px: int = _setting(
         32, "pixels between the eyes below which a kiosk face is too far", low=10, high=400
     )
@@ -93,27 +119,39 @@ class Settings:
 
 
 def load(folder: Path, environ: Mapping[str, str]) -> Settings:
-    """Settings of one data folder. Raises SettingsError with the name, the value and what is allowed."""
-    values: dict[str, object] = {}
-    path = folder / "settings.toml"
+    """Settings of one data folder.
+
+    Raises SettingsError with where it stands, the name, the value and what is allowed.
+    """
+    converted: dict[str, Any] = {}  # Any: as in _convert_all
+    path = folder / FILE
     if path.exists():
-        values.update(_read_file(path))
-    known = {f.name for f in fields(Settings)}
-    for key, value in environ.items():
-        name = key.removeprefix(PREFIX).lower()
-        if key.startswith(PREFIX) and name in known:
-            values[name] = value
-    return build(values)
+        converted.update(_convert_from(str(path), _read_file(path)))
+    known = {f"{PREFIX}{f.name.upper()}": f.name for f in fields(Settings)}
+    found = {known[key]: value for key, value in environ.items() if key in known}
+    converted.update(_convert_from("the environment", found))
+    return Settings(**converted)
 
 
 def build(values: Mapping[str, object]) -> Settings:
     """Settings from loose values, each converted and checked. Raises SettingsError."""
+    return Settings(**_convert_all(values))
+
+
+def _convert_from(where: str, values: Mapping[str, object]) -> dict[str, Any]:  # Any: as in _convert_all
+    try:
+        return _convert_all(values)
+    except SettingsError as err:
+        raise SettingsError(f"{where}: {err}") from err
+
+
+def _convert_all(values: Mapping[str, object]) -> dict[str, Any]:
     known = {f.name: f for f in fields(Settings)}
     for name in values:
         if name not in known:
             raise SettingsError(f"there is no setting '{name}': one of {', '.join(known)}")
-    converted: dict[str, Any] = {name: _convert(name, value, known[name]) for name, value in values.items()}
-    return Settings(**converted)  # Any: each value has its field's kind, checked by _convert
+    # Any: each value has its field's kind, checked by _convert
+    return {name: _convert(name, value, known[name]) for name, value in values.items()}
 
 
 def _read_file(path: Path) -> dict[str, object]:
@@ -132,13 +170,15 @@ def _convert(
     try:
         converted = _as_kind(entry.type, value)
     except (TypeError, ValueError) as err:
-        raise SettingsError(f"{name} = {value!r} is not a {entry.type}: {rule['help']}") from err
+        raise SettingsError(f"{name} = {value!r} is not {KINDS[entry.type]}: {rule['help']}") from err
     if "choices" in rule and converted not in rule["choices"]:
         raise SettingsError(f"{name} = {value!r}: one of {', '.join(map(str, rule['choices']))}")
     if "low" in rule and not rule["low"] <= converted <= rule["high"]:
         raise SettingsError(f"{name} = {value!r} is outside {rule['low']} to {rule['high']}: {rule['help']}")
     if rule.get("topic") and (not converted or set(str(converted)) & set("/+#\0")):
         raise SettingsError(f"{name} = {value!r} goes into a topic: not empty and without / + #")
+    if "check" in rule:
+        rule["check"](converted)
     return converted
 
 

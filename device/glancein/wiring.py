@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from glancein import settings as table
 from glancein.domain.camera_word import (
@@ -70,7 +70,13 @@ class Home:
 
 
 def open_home(folder: Path | None = None) -> Home:
-    """The data folder, made if need be: as given, ``GLANCEIN_DATA``, or the user's own data folder."""
+    """The data folder with its settings. Raises SettingsError."""
+    where = data_folder(folder)
+    return Home(where, table.load(where, os.environ))
+
+
+def data_folder(folder: Path | None = None) -> Path:
+    """Made if need be: as given, ``GLANCEIN_DATA``, or the user's own data folder. Raises SettingsError."""
     import platformdirs  # noqa: PLC0415  # only who has no folder of their own needs it
 
     where = folder or Path(os.environ.get("GLANCEIN_DATA") or platformdirs.user_data_path("glancein"))
@@ -78,7 +84,7 @@ def open_home(folder: Path | None = None) -> Home:
         where.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as err:
         raise SettingsError(f"the data folder {where} cannot be made: {err.strerror}") from err
-    return Home(where, table.load(where, os.environ))
+    return where
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,10 +234,7 @@ def time_zone(name: str) -> tzinfo:
                 return ZoneInfo.from_file(file, key="localtime")
         except (OSError, ValueError):
             return UTC
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError) as err:
-        raise SettingsError(f"time_zone = {name!r} is not a known time zone, such as Europe/Berlin") from err
+    return table.named_zone(name)
 
 
 def embedder_sha256(home: Home) -> str | None:

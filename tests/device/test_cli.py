@@ -444,6 +444,18 @@ def test_doctor_when_nothing_is_set_up(tmp_path: Path, capsys: pytest.CaptureFix
     assert found["embedder"]["state"] == found["finder"]["state"] == "ok"
 
 
+def test_doctor_when_a_setting_is_wrong(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The table says so in a line that names the file, and goes on with what needs no settings."""
+    home.mkdir()
+    (home / "settings.toml").write_text('direction = "sideways"\n', encoding="utf-8")
+
+    code, checks = answer(capsys, "doctor")
+
+    assert (code, checks[0]["what"], checks[0]["state"]) == (1, "settings", "broken")
+    assert "settings.toml: direction 'sideways'" in checks[0]["said"]
+    assert "disk" in {check["what"] for check in checks}
+
+
 @pytest.mark.usefixtures("home")
 def test_bench_when_run_briefly(capsys: pytest.CaptureFixture[str]) -> None:
     """Bench times every stage and the memory."""

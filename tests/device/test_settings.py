@@ -29,9 +29,16 @@ def test_load_when_file_and_environment_disagree(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("kiosc = 'x'", "there is no setting 'kiosc'"),
-        ("quiet_s = 'soon'", "quiet_s = 'soon' is not a float"),
+        ("quiet_s = 'soon'", "quiet_s = 'soon' is not a number"),
+        ("agreeing_frames = 'three'", "agreeing_frames = 'three' is not a whole number"),
+        ("names_in_feed = 'maybe'", "is not true or false"),
+        ("site = 7", "is not text in quotes"),
+        ("direction = 'sideways'", "'sideways' is none of alternate, ask, in, out"),
+        ("direction = '05:00=in,05:00=out'", "names 05:00 twice"),
+        ("time_zone = 'Mars/X'", "'Mars/X' is not a known time zone"),
+        ("time_zone = 'Europe'", "'Europe' is not a known time zone"),
         ("quiet_s = -1", "outside 0.0 to"),
-        ("quiet_s = true", "is not a float"),
+        ("quiet_s = true", "is not a number"),
         ("agreeing_frames = 0", "outside 1 to 30"),
         ("delivery = 'fax'", "one of consumer, puback"),
         ("kiosk = 'a/b'", r"without / \+ #"),
@@ -40,11 +47,21 @@ def test_load_when_file_and_environment_disagree(tmp_path: Path) -> None:
     ],
 )
 def test_load_when_the_file_is_wrong(tmp_path: Path, text: str, said: str) -> None:
-    """The error names the setting, the value and what is allowed."""
+    """The error names the file, the setting, the value and what is allowed."""
     (tmp_path / "settings.toml").write_text(text, encoding="utf-8")
 
-    with pytest.raises(SettingsError, match=said):
+    with pytest.raises(SettingsError, match=said) as refused:
         settings.load(tmp_path, {})
+
+    assert str(tmp_path / "settings.toml") in str(refused.value)
+
+
+def test_load_when_the_environment_is_wrong(tmp_path: Path) -> None:
+    """The error says that the value stands there and not in the file."""
+    (tmp_path / "settings.toml").write_text("quiet_s = 60\n", encoding="utf-8")
+
+    with pytest.raises(SettingsError, match="the environment: quiet_s = 'soon' is not a number"):
+        settings.load(tmp_path, {"GLANCEIN_QUIET_S": "soon"})
 
 
 def test_settings_when_listed() -> None:

@@ -13,6 +13,7 @@ from rich.console import Console
 from glancein import wiring
 from glancein.cli.app import AsJson, DataFolder, app
 from glancein.cli.output import Output, table
+from glancein.errors import SettingsError
 
 SOMETHING_BROKEN = 1
 
@@ -32,17 +33,23 @@ def doctor(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check models, database, camera, broker, clock and disk; say what to do.
+    """Check settings, models, database, camera, broker, clock and disk; say what to do.
 
     Exit code 1 if something is broken.
     """
-    from glancein.doctor import State, examine  # noqa: PLC0415  # only here
+    from glancein.doctor import State, examine, examine_without_settings  # noqa: PLC0415  # only here
 
-    home = wiring.open_home(data)
-    if send_again:
-        with closing(wiring.open_ledger(home)) as ledger:
-            ledger.send_again()
-    checks = list(examine(home, camera=camera, broker=broker))
+    try:
+        home = wiring.open_home(data)
+    except SettingsError as err:
+        if send_again:
+            raise
+        checks = list(examine_without_settings(wiring.data_folder(data), err))
+    else:
+        if send_again:
+            with closing(wiring.open_ledger(home)) as ledger:
+                ledger.send_again()
+        checks = list(examine(home, camera=camera, broker=broker))
     rows = [(check.state, check.what, check.said, check.advice) for check in checks]
     Output(as_json).result(
         [asdict(check) for check in checks],

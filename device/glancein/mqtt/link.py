@@ -108,8 +108,11 @@ class Greeting:
 class Link:
     """A connection made by ``open_link``; closed when the block that uses it ends."""
 
-    def __init__(self, url: BrokerUrl, greeting: Greeting, *, version: MQTTProtocolVersion) -> None:
+    def __init__(
+        self, url: BrokerUrl, greeting: Greeting, *, version: MQTTProtocolVersion, patience_s: float
+    ) -> None:
         self._url = url
+        self._patience_s = patience_s
         self._greeting = greeting
         self._version = version
         self._happened: list[Happening] = []
@@ -184,7 +187,7 @@ class Link:
 
     def connect(self) -> None:
         """Connect and subscribe; raises FeedError that says in words why it did not work."""
-        deadline = time.monotonic() + CONNECT_TIMEOUT_S
+        deadline = time.monotonic() + self._patience_s
         try:
             if self._version == MQTTProtocolVersion.MQTTv5:
                 self._client.connect(
@@ -265,7 +268,7 @@ class Link:
             clean_session=None if self._version == MQTTProtocolVersion.MQTTv5 else True,
             protocol=self._version,
         )
-        client.connect_timeout = CONNECT_TIMEOUT_S
+        client.connect_timeout = self._patience_s
         client.max_inflight_messages_set(0)  # ``_send_queued`` counts
         if self._url.user is not None:
             client.username_pw_set(self._url.user, self._url.password)
@@ -362,9 +365,9 @@ class HungUpError(FeedError):
         super().__init__(f"the broker {url} closed the connection; {words}")
 
 
-def open_link(url: BrokerUrl, greeting: Greeting) -> Link:
+def open_link(url: BrokerUrl, greeting: Greeting, *, patience_s: float = CONNECT_TIMEOUT_S) -> Link:
     """A connected and subscribed link; raises FeedError in one sentence."""
-    newest = Link(url, greeting, version=MQTTProtocolVersion.MQTTv5)
+    newest = Link(url, greeting, version=MQTTProtocolVersion.MQTTv5, patience_s=patience_s)
     try:
         newest.connect()
     except (RefusedError, HungUpError) as err:
@@ -377,7 +380,7 @@ def open_link(url: BrokerUrl, greeting: Greeting) -> Link:
         raise
     else:
         return newest
-    older = Link(url, greeting, version=MQTTProtocolVersion.MQTTv311)
+    older = Link(url, greeting, version=MQTTProtocolVersion.MQTTv311, patience_s=patience_s)
     try:
         older.connect()
     except FeedError:
