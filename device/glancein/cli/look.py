@@ -15,8 +15,8 @@ from rich.console import Console
 
 from glancein import wiring
 from glancein.cli.app import AsJson, DataFolder, app
-from glancein.cli.refusal import finding_json
 from glancein.cli.output import Output, one_line, table
+from glancein.cli.refusal import finding_json
 from glancein.errors import InputError, PhotoError
 from glancein.types import Accepted, Candidate, Decision, Frame, Limits, Reason, Rejected
 
