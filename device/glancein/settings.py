@@ -59,7 +59,7 @@ class Settings:
     )
     duplicate_cos: float = _setting(
         0.0,
-        "cosine from which a new person counts as enrolled already; 0: one false alarm in 100,000",
+        "cosine from which a new person counts as enrolled already; 0: one false alarm in a million",
         low=0.0,
         high=1.0,
     )

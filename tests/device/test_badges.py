@@ -123,10 +123,6 @@ def test_printed_and_scanned_badges_enrol_and_name_nobody_wrongly(bench: Bench, 
     assert wrong == {}
 
 
-@pytest.mark.xfail(
-    reason="the embedder of run g1 knows 49 of 50 from a 120 px scan (docs/experiments-embedder.md)",
-    strict=True,
-)
 def test_printed_and_scanned_badges_recognise_everybody(bench: Bench, scanned: Gallery) -> None:
     """One look at each smiling face is enough after enrolment from a scan."""
     _, missed = bench.failures(scanned)
