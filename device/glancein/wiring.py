@@ -78,15 +78,20 @@ def open_home(folder: Path | None = None) -> Home:
 
 
 def data_folder(folder: Path | None = None) -> Path:
-    """Made if need be: as given, ``GLANCEIN_DATA``, or the user's own data folder. Raises SettingsError."""
-    import platformdirs  # noqa: PLC0415  # only who has no folder of their own needs it
-
-    where = folder or Path(os.environ.get("GLANCEIN_DATA") or platformdirs.user_data_path("glancein"))
+    """As ``folder_meant``, made if need be. Raises SettingsError."""
+    where = folder_meant(folder)
     try:
         where.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as err:
         raise SettingsError(f"the data folder {where} cannot be made: {err.strerror}") from err
     return where
+
+
+def folder_meant(folder: Path | None = None) -> Path:
+    """As given, ``GLANCEIN_DATA``, or the user's own data folder, which need not be there."""
+    import platformdirs  # noqa: PLC0415  # only who has no folder of their own needs it
+
+    return folder or Path(os.environ.get("GLANCEIN_DATA") or platformdirs.user_data_path("glancein"))
 
 
 @dataclass(frozen=True, slots=True)

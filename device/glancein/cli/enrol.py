@@ -18,6 +18,7 @@ from glancein.cli.app import AsJson, DataFolder, app
 from glancein.cli.output import Output, table
 from glancein.cli.refusal import finding_json, like_json, refusals_told
 from glancein.errors import InputError, PhotoError
+from glancein.settings import FILE as SETTINGS_FILE
 
 if TYPE_CHECKING:
     from glancein.enrolment import Enrolled, Examined, RowReport
@@ -94,14 +95,12 @@ def enroll(
 @contextmanager
 def home_to_enrol(data: Path | None, *, dry_run: bool) -> Iterator[wiring.Home]:
     """The data folder; where there is no database yet, a dry run gets one that goes away again."""
-    import platformdirs  # noqa: PLC0415  # only who has no folder of their own needs it
-
-    folder = data or platformdirs.user_data_path("glancein")
+    folder = wiring.folder_meant(data)
     if not dry_run or (folder / wiring.DATABASE_FILE).exists():
         yield wiring.open_home(data)
         return
     with TemporaryDirectory(prefix="glancein-") as passing:
-        for name in ("settings.toml", "models"):
+        for name in (SETTINGS_FILE, "models"):
             if (folder / name).exists():
                 (Path(passing) / name).symlink_to((folder / name).resolve())
         yield wiring.open_home(Path(passing))
