@@ -426,9 +426,14 @@ def enroller_of(home: Home, recogniser: Recogniser, pictures: Pictures, people: 
 
 def enrolment_limits(home: Home, recogniser: Recogniser, people: SqlitePeople) -> EnrolmentLimits:
     """What a badge photo must reach with so many people enrolled. Raises StoreError."""
-    from glancein.domain.calibrate import limits_for  # noqa: PLC0415  # loads numpy
-    from glancein.enrolment import EnrolmentLimits  # noqa: PLC0415  # as above
+    from glancein.enrolment import EnrolmentLimits  # noqa: PLC0415  # loads numpy
 
-    enrolled = len(people.templates(recogniser.embedder.model_sha256))
-    alarm_cos = limits_for(recogniser.embedder.card, enrolled, DUPLICATE_ALARM_RATE).accept_cos
-    return EnrolmentLimits(home.settings.duplicate_cos or alarm_cos)
+    card = recogniser.embedder.card
+    return EnrolmentLimits(duplicate_cos(home, card, len(people.templates(card.sha256))))
+
+
+def duplicate_cos(home: Home, card: ModelCard, enrolled: int) -> float:
+    """The cosine from which two templates count as one person, with so many enrolled."""
+    from glancein.domain.calibrate import limits_for  # noqa: PLC0415  # loads numpy
+
+    return home.settings.duplicate_cos or limits_for(card, enrolled, DUPLICATE_ALARM_RATE).accept_cos

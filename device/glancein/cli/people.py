@@ -245,15 +245,13 @@ def import_people(
 
 def _same_face(home: wiring.Home, store: SqlitePeople, archive: Sequence[PersonRecord]) -> SameFace:
     """When two templates count as one person, with everybody here and in the archive enrolled."""
-    from glancein.domain.calibrate import limits_for  # noqa: PLC0415  # loads numpy
-    from glancein.domain.doubles import SameFace  # noqa: PLC0415  # as above
+    from glancein.domain.doubles import SameFace  # noqa: PLC0415  # loads numpy
     from glancein.model_card import read_card  # noqa: PLC0415  # loads the schema
 
     card = read_card(wiring.model_store(home, "embedder").folder())
     here = {template.person_id for template in store.templates(card.sha256)}
     enrolled = len(here.union(record.person.person_id for record in archive))
-    alarm_cos = limits_for(card, enrolled, wiring.DUPLICATE_ALARM_RATE).accept_cos
-    return SameFace(card.sha256, home.settings.duplicate_cos or alarm_cos)
+    return SameFace(card.sha256, wiring.duplicate_cos(home, card, enrolled))
 
 
 def _is_here(store: SqlitePeople, record: PersonRecord) -> bool:
