@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  # the name every torch user knows
+from cv2.typing import MatLike
+from numpy.typing import NDArray
 from torch import Tensor
 
 from glancein.domain.align import CROP_PX
@@ -39,7 +41,7 @@ class Strength:
 
 def augment(crops: Tensor, rng: torch.Generator, strength: Strength, *, out_px: int = 112) -> Tensor:
     """uint8 (n, 3, 128, 128) -> float32 (n, 3, out_px, out_px) in 0..255, disturbed at random."""
-    images = jitter_pose(crops.float(), rng, strength, out_px=out_px)
+    images = jitter_pose(crops, rng, strength, out_px=out_px)
     images = lower_resolution(images, rng, strength.low_resolution)
     images = print_and_scan(images, rng, strength.print_and_scan)
     images = blur(images, rng, strength.blur)
@@ -59,18 +61,30 @@ def chosen(rng: torch.Generator, count: int, probability: float) -> Tensor:
     return torch.nonzero(torch.rand(count, generator=rng) < probability).flatten()
 
 
-def jitter_pose(images: Tensor, rng: torch.Generator, strength: Strength, *, out_px: int) -> Tensor:
-    """Mirror, rotate, scale and shift, then cut the centre 112 px, scaled to ``out_px``."""
-    count, _, stored_px, _ = images.shape
+def jitter_pose(crops: Tensor, rng: torch.Generator, strength: Strength, *, out_px: int) -> Tensor:
+    """uint8 (n, 3, h, w) mirrored, turned, scaled and shifted -> floats: the centre 112 px, as ``out_px``."""
+    count, _, stored_px, _ = crops.shape
     angle = uniform(rng, count, -1, 1) * math.radians(strength.rotate_deg)
     size = 1 + uniform(rng, count, -1, 1) * strength.scale
     mirror = torch.where(torch.rand(count, generator=rng) < 0.5, -1.0, 1.0)
-    reach = size * CROP_PX / stored_px
-    shift = uniform(rng, 2 * count, -1, 1).view(count, 2) * (2 * strength.shift_px / stored_px)
-    row_x = torch.stack([mirror * reach * angle.cos(), -reach * angle.sin(), shift[:, 0]], 1)
-    row_y = torch.stack([mirror * reach * angle.sin(), reach * angle.cos(), shift[:, 1]], 1)
-    grid = F.affine_grid(torch.stack([row_x, row_y], 1), [count, 3, out_px, out_px], align_corners=False)
-    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    reach = size * CROP_PX / out_px  # stored pixels for each one that is drawn
+    shift = uniform(rng, 2 * count, -1, 1).view(count, 2) * strength.shift_px
+    middle = (out_px - 1) / 2
+    turn = torch.stack([mirror * angle.cos(), -angle.sin(), mirror * angle.sin(), angle.cos()], 1)
+    across = reach.view(-1, 1, 1) * turn.view(count, 2, 2)
+    origin = (stored_px - 1) / 2 + shift - across.sum(2) * middle
+    matrices = torch.cat([across, origin.unsqueeze(2)], 2).double().numpy()
+    out = torch.empty(count, 3, out_px, out_px)
+    for index, (crop, matrix) in enumerate(zip(crops.permute(0, 2, 3, 1).numpy(), matrices, strict=True)):
+        drawn = cv2.warpAffine(
+            np.ascontiguousarray(crop),
+            matrix,
+            (out_px, out_px),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REFLECT,
+        )
+        out[index] = from_picture(drawn)
+    return out
 
 
 def lower_resolution(images: Tensor, rng: torch.Generator, probability: float) -> Tensor:
@@ -94,16 +108,31 @@ def print_and_scan(images: Tensor, rng: torch.Generator, probability: float) -> 
         px = images.shape[-1]
         small_px = int(uniform(rng, 1, 36, 76).item())
         dots_px = small_px * DOTS_PER_PIXEL
-        sheet = F.interpolate(images[picked], size=(dots_px, dots_px), mode="bilinear", align_corners=False)
-        inked = (sheet.clamp(0, 255) / 255 > halftone_screens(rng, dots_px)).float()
+        screens = as_picture(255 * halftone_screens(rng, dots_px))
         darkest = uniform(rng, 1, 0.0, 0.14)
-        paper = (uniform(rng, 1, 0.82, 0.96) + uniform(rng, 3, -0.04, 0.04)).view(1, 3, 1, 1)
-        seen = gaussian(darkest + inked * (paper - darkest), uniform(rng, 1, 1.6, 3.2).item())
-        small = F.interpolate(seen, size=(small_px, small_px), mode="area")
-        noise = uniform(rng, 1, 0.0, 0.02) * torch.randn(small.shape, generator=rng)
-        small = compress(((small + noise) * 255).clamp(0, 255), rng, 0.8)
+        paper = uniform(rng, 1, 0.82, 0.96) + uniform(rng, 3, -0.04, 0.04)
+        focus_dots = uniform(rng, 1, 1.6, 3.2).item()
+        small = torch.empty(len(picked), 3, small_px, small_px)
+        for at, index in enumerate(picked.tolist()):
+            sheet = cv2.resize(as_picture(images[index]), (dots_px, dots_px))
+            inked = cv2.compare(sheet, screens, cv2.CMP_GT)
+            seen = cv2.GaussianBlur(inked, (0, 0), focus_dots)
+            small[at] = from_picture(cv2.resize(seen, (small_px, small_px), interpolation=cv2.INTER_AREA))
+        small = 255 * darkest + small * (paper - darkest).view(1, 3, 1, 1)
+        noise = uniform(rng, 1, 0.0, 5.0) * torch.randn(small.shape, generator=rng)
+        small = compress((small + noise).clamp(0, 255), rng, 0.8)
         images[picked] = F.interpolate(small, size=(px, px), mode="bilinear", align_corners=False)
     return images
+
+
+def as_picture(image: Tensor) -> NDArray[np.uint8]:
+    """(3, h, w) floats in 0..255 -> uint8 (h, w, 3), as OpenCV takes it."""
+    return np.ascontiguousarray(image.clamp(0, 255).round().byte().permute(1, 2, 0).numpy())
+
+
+def from_picture(picture: MatLike) -> Tensor:
+    """uint8 (h, w, 3) -> (3, h, w) floats."""
+    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1))).float()
 
 
 def halftone_screens(rng: torch.Generator, px: int) -> Tensor:
@@ -130,16 +159,6 @@ def wave_heights() -> Tensor:
     """The heights of a screen's wave, sorted: the place of a height among them is its rank."""
     phase = torch.linspace(0, 2 * math.pi, 65)[:-1]
     return (phase.cos()[:, None] + phase.cos()).flatten().sort().values
-
-
-def gaussian(images: Tensor, sigma_px: float) -> Tensor:
-    """Out of focus: blurred along both axes, the borders mirrored."""
-    reach = math.ceil(2.5 * sigma_px)
-    axis = torch.arange(-reach, reach + 1, dtype=torch.float32)
-    weights = torch.exp(-0.5 * (axis / sigma_px) ** 2)
-    line = (weights / weights.sum()).expand(3, 1, 1, -1).contiguous()
-    padded = F.pad(images, [reach] * 4, mode="reflect")
-    return F.conv2d(F.conv2d(padded, line, groups=3), line.transpose(2, 3).contiguous(), groups=3)
 
 
 def blur(images: Tensor, rng: torch.Generator, probability: float) -> Tensor:
@@ -200,11 +219,10 @@ def compress(images: Tensor, rng: torch.Generator, probability: float) -> Tensor
     """JPEG at quality 15 to 70."""
     for index in chosen(rng, len(images), probability).tolist():
         quality = int(uniform(rng, 1, 15, 70).item())
-        pixels = images[index].permute(1, 2, 0).round().to(torch.uint8).numpy()
-        _, packed = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        _, packed = cv2.imencode(".jpg", as_picture(images[index]), [cv2.IMWRITE_JPEG_QUALITY, quality])
         unpacked = cv2.imdecode(packed, cv2.IMREAD_COLOR)
         assert unpacked is not None, "OpenCV reads what it wrote"  # noqa: S101  # an impossible state
-        images[index] = torch.from_numpy(np.ascontiguousarray(unpacked.transpose(2, 0, 1))).float()
+        images[index] = from_picture(unpacked)
     return images
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  # the name every torch user knows
@@ -39,9 +40,9 @@ from glancein_training.networks import (
     shape_named,
     to_network_floats,
 )
+from glancein_training.processes import ALONE, Place, first_says, join, leave, share_gradients
 from glancein_training.schedule import share_of_rate
 
-NOTE_EVERY_IMAGES = 25_600
 CURVE_COLUMNS = [
     *(
         "images",
@@ -66,6 +67,7 @@ class Config:
     batch: int = 64
     train_px: int = 112  # smaller is cheaper: 80 for the first part of a long run
     threads: int = 2
+    bfloat16: bool = False  # three times as fast on processors that have it (AVX-512 BF16, AMX)
     workers: int = 1  # processes that prepare pictures beside the training; 0: it does so itself
     optimiser: str = "muon"  # or "adamw"
     rate: float = 2e-3
@@ -81,6 +83,7 @@ class Config:
     identity_scale: float = 32.0
     identity_margin: float = 0.2
     average_decay: float = 0.999
+    note_every_images: int = 25_600  # a line of the curve, and a checkpoint
     seed: int = 1
     augment: Strength = field(default_factory=Strength)
 
@@ -108,7 +111,7 @@ def rate_at(images: int, config: Config, decay_from: int | None) -> float:
     )
 
 
-def build(config: Config, identities: int) -> State:
+def build(config: Config, identities: int, place: Place = ALONE) -> State:
     """Fresh networks and optimiser for one configuration."""
     shape = shape_named(config.network)
     torch.manual_seed(config.seed)
@@ -122,11 +125,13 @@ def build(config: Config, identities: int) -> State:
         student,
         head,
         average,
-        optimisers(student, head, config),
+        optimisers(student, head, config, place),
     )
 
 
-def optimisers(student: Embedder, head: MarginSoftmax, config: Config) -> tuple[torch.optim.Optimizer, ...]:
+def optimisers(
+    student: Embedder, head: MarginSoftmax, config: Config, place: Place = ALONE
+) -> tuple[torch.optim.Optimizer, ...]:
     """AdamW, or Muon for the student's matrices with AdamW for the rest. Raises InputError for another."""
     if config.optimiser not in {"adamw", "muon"}:
         raise InputError(f"there is no optimiser {config.optimiser!r}; there are adamw and muon")
@@ -137,7 +142,13 @@ def optimisers(student: Embedder, head: MarginSoftmax, config: Config) -> tuple[
         groups = [{"params": matrices, "weight_decay": config.weight_decay}, rest]
         return (torch.optim.AdamW(groups, lr=config.rate, fused=True),)
     return (
-        Muon(matrices, lr=config.rate, weight_decay=config.weight_decay),
+        Muon(
+            matrices,
+            lr=config.rate,
+            weight_decay=config.weight_decay,
+            precision=torch.bfloat16 if config.bfloat16 else torch.float32,
+            place=place,
+        ),
         torch.optim.AdamW([rest], lr=config.rate, fused=True),
     )
 
@@ -209,12 +220,15 @@ def run(
     """Train until the decay is over, the time is up or ``stop_at_images`` were seen, and leave a checkpoint.
 
     A checkpoint in ``out`` is continued step for step; without one, ``start_from`` gives the first weights
-    (training/weights/embedder.pt). ``compiled`` False does without a C++ compiler and is
-    slower. Raises InputError if the data or the checkpoint does not fit the configuration.
+    (training/weights/embedder.pt). ``compiled`` False does without a C++ compiler and is slower in float32.
+    Under ``torchrun`` each process takes ``batch`` pictures a step. Raises InputError if the data or the
+    checkpoint does not fit the configuration.
     """
     torch.set_num_threads(config.threads)
+    cv2.setNumThreads(1)  # the workers': one picture at a time
+    place = join()
     crops = [packs.load(Path(config.data) / name, cache=cache) for name in config.packs]
-    state = build(config, len(training_identities(crops[0])))
+    state = build(config, len(training_identities(crops[0])), place)
     checkpoint = out / "checkpoint.pt"
     out.mkdir(parents=True, exist_ok=True)
     basis = None
@@ -228,32 +242,36 @@ def run(
         place_centres(state.head, lessons)
     if decay and state.decay_from is None:
         state.decay_from = state.images
-    kept = record(config, data_sha256=[c.data_sha256 for c in crops])
-    (out / "config.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    if place.rank == 0:
+        kept = record(config, data_sha256=[c.data_sha256 for c in crops], processes=place.size)
+        (out / "config.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     forward: Forward = torch.compile(state.student) if compiled else state.student
     started = noted = time.monotonic()
     seen, sums = 0, np.zeros(4)
     others = config.crowding_others if config.crowding_weight else 0
-    batches = Batches(lessons, config.seed, config.batch, config.augment, config.train_px, others).after(
-        state.images, workers=config.workers
-    )
-    while time.monotonic() - started < 60 * minutes and not reached(state, stop_at_images):
+    batches = Batches(
+        lessons, config.seed, config.batch, config.augment, config.train_px, others, place
+    ).after(state.images, workers=config.workers)
+    at_once = config.batch * place.size
+    while first_says(word=time.monotonic() - started < 60 * minutes) and not reached(state, stop_at_images):
         sums += step(state, forward, config, next(batches))
-        seen += config.batch
+        seen += at_once
         over = state.decay_from is not None and state.images - state.decay_from >= config.decay_images
-        if seen >= NOTE_EVERY_IMAGES or over:
+        if place.rank == 0 and (seen >= config.note_every_images or over):
             note(
                 out,
                 crops[0],
                 state,
-                losses=sums * config.batch / seen,
+                losses=sums * at_once / seen,
                 speed=seen / (time.monotonic() - noted),
             )
             save(state, checkpoint, config, basis)
             seen, sums, noted = 0, np.zeros(4), time.monotonic()
         if over:
             break
-    save(state, checkpoint, config, basis)
+    if place.rank == 0:
+        save(state, checkpoint, config, basis)
+    leave()
 
 
 def reached(state: State, stop_at_images: int | None) -> bool:
@@ -278,7 +296,10 @@ def step(state: State, forward: Forward, config: Config, batch: Batch) -> NDArra
     """One update of student, head and running average; returns its four losses."""
     share = rate_at(state.images, config, state.decay_from)
     state.student.train()
-    vectors = forward(to_network_floats(batch.pictures).contiguous(memory_format=torch.channels_last))
+    pictures = to_network_floats(batch.pictures).contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
+        vectors = forward(pictures)
+    vectors = vectors.float()
     cosine = cosine_distillation(vectors, batch.target, hard_power=config.hard_power)
     relation = relational_distillation(vectors, batch.target)
     identity = state.head(vectors, batch.label) if config.identity_weight else torch.zeros(())
@@ -287,7 +308,8 @@ def step(state: State, forward: Forward, config: Config, batch: Batch) -> NDArra
     if config.crowding_weight:
         crowd = crowding(vectors, batch.target, batch.others)
         loss = loss + config.crowding_weight * crowd
-    descend(state.optimisers, loss, rate=config.rate * share)
+    every = [p for optimiser in state.optimisers for group in optimiser.param_groups for p in group["params"]]
+    descend(state.optimisers, loss, rate=config.rate * share, before_step=lambda: share_gradients(every))
     follow(state.average, state.student, config.average_decay)
     state.images = batch.images
     return np.array([cosine.item(), relation.item(), identity.item(), crowd.item()])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from glancein.errors import InputError
 from glancein_training import packs
 from glancein_training.augment import Strength, augment
+from glancein_training.processes import ALONE, Place
 
 AHEAD = 4  # batches waiting; one of 64 pictures takes 10 MB
 
@@ -59,7 +61,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batches(Dataset[Batch]):
-    """The batch that begins after so many pictures."""
+    """This process's batch of the step that begins after so many pictures."""
 
     lessons: Lessons
     seed: int
@@ -67,17 +69,20 @@ class Batches(Dataset[Batch]):
     strength: Strength
     px: int
     others: int = 0  # how many other pictures' targets come with each batch
+    place: Place = ALONE  # each process takes a batch of its own in every step
 
     def __getitem__(self, images: int) -> Batch:
-        """The batch after ``images`` pictures."""
+        """The batch of the step after ``images`` pictures."""
         lessons = self.lessons
+        step = list(islice(self.beginnings(images), self.place.size))
+        images = step[self.place.rank]
         picks = lessons.picks(images, seed=self.seed, batch=self.batch)
         stored = torch.from_numpy(np.stack([lessons.crops[k].pixels[i] for k, i in picks]))
         drawn = np.random.SeedSequence([self.seed, images])
         rng = torch.Generator().manual_seed(int(drawn.generate_state(1, np.uint64)[0]) >> 1)
         others = np.random.default_rng(drawn).choice(lessons.where, self.others)
         return Batch(
-            images + len(picks),
+            step[-1] + self.batch,
             augment(stored.permute(0, 3, 1, 2), rng, self.strength, out_px=self.px),
             lessons.targets_of(picks),
             torch.tensor([int(lessons.labels[k][i]) for k, i in picks]),
@@ -94,6 +99,10 @@ class Batches(Dataset[Batch]):
             else:
                 images += epoch - images % epoch
 
+    def steps(self, images: int) -> Iterator[int]:
+        """After how many pictures each step begins, from ``images`` on, for ever."""
+        return islice(self.beginnings(images), 0, None, self.place.size)
+
     def after(self, images: int, *, workers: int) -> Iterator[Batch]:
         """Batches from ``images`` on, prepared in so many other processes (0: in this one).
 
@@ -107,7 +116,7 @@ class Batches(Dataset[Batch]):
             DataLoader(
                 self,
                 batch_size=None,
-                sampler=self.beginnings(images),
+                sampler=self.steps(images),
                 num_workers=workers,
                 prefetch_factor=AHEAD if workers else None,
                 # They have the pictures by the fork; a process started anew would be sent gigabytes.

@@ -53,6 +53,7 @@ FAMILY: dict[str, Shape] = {
         EmbedderShape("glance-187", (24, 64, 128, 192), (1, 1, 1), (64, 128, 192)),
         EmbedderShape("glance-203", (24, 64, 128, 192), (1, 3, 3), (32, 64, 96)),
         EmbedderShape("glance-220", (24, 64, 128, 192), (1, 3, 4), (32, 64, 96)),
+        EmbedderShape("glance-249", (24, 64, 128, 192), (1, 4, 4), (32, 64, 96)),
         EmbedderShape("glance-361", (32, 96, 192, 256), (1, 2, 3), (48, 96, 128)),
         MobileShape("mobilefacenet"),
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -16,10 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from numpy.typing import NDArray
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from glancein.errors import InputError
@@ -35,6 +33,7 @@ from glancein_training.mining.offline import offline_triplets
 from glancein_training.networks import Embedder, shape_named, to_network_floats
 from glancein_training.objectives import Moment, Objective, objective
 from glancein_training.people import load_people
+from glancein_training.processes import Place, join, leave, share_gradients
 from glancein_training.sampling import PeopleSampler, people_sampler
 
 CURVE_COLUMNS = ["step", "loss", "active", "tar_1e-2", "tar_1e-3", "tar_1e-4", "images_per_s"]
@@ -82,14 +81,6 @@ class State:
     mined: NDArray[np.int64] | None = None  # (t, 3) rows of the data
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """This process among those of the run."""
-
-    rank: int = 0
-    size: int = 1
-
-
 def run(
     config: Config, out: Path, cache: Path, *, minutes: float = math.inf, stop_at_step: int | None = None
 ) -> None:
@@ -127,8 +118,7 @@ def run(
             if state.step % config.note_every_steps == 0:
                 save(state, checkpoint, config)
     save(state, checkpoint, config)
-    if dist.is_initialized():
-        dist.destroy_process_group()
+    leave()
 
 
 def load_data(config: Config, cache: Path) -> packs.Crops:
@@ -218,7 +208,7 @@ def update(
         (state.optimiser,),
         loss,
         rate=config.rate * rate_at(state.step, config),
-        before_step=lambda: share_head_gradients(state.aim.head),
+        before_step=lambda: share_gradients(state.aim.head.parameters()),
     )
     follow(state.average, state.student, config.average_decay)
     state.step += 1
@@ -241,26 +231,9 @@ def mine(state: State, crops: packs.Crops, labels: NDArray[np.int64], config: Co
     return rows[found] if len(found) else found
 
 
-def join() -> Place:
-    """The place that ``torchrun`` gives this process, the only one without it."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size > 1 and not dist.is_initialized():
-        dist.init_process_group("gloo")
-    return Place(int(os.environ.get("RANK", "0")), size)
-
-
 def spread(state: State, place: Place) -> Callable[[Tensor], Tensor]:
     """The network as it is, or wrapped so that gradients are averaged over the processes."""
     return DistributedDataParallel(state.student) if place.size > 1 else state.student
-
-
-def share_head_gradients(head: nn.Module) -> None:
-    """Average the head's gradients over the processes, as the network's wrapper does for its own."""
-    if dist.is_initialized():
-        for parameter in head.parameters():
-            if parameter.grad is not None:
-                dist.all_reduce(parameter.grad, op=dist.ReduceOp.SUM)
-                parameter.grad /= dist.get_world_size()
 
 
 @dataclass(slots=True)
