@@ -190,19 +190,22 @@ def change_light(images: Tensor, rng: torch.Generator, strength: Strength) -> Te
     count = len(images)
     reach = strength.exposure
     shape = (count, 1, 1, 1)
-    gamma = torch.exp(uniform(rng, count, -reach, reach)).view(shape)
-    images = 255.0 * (images.clamp(0, 255) / 255.0).pow(gamma)
+    gamma = torch.exp(uniform(rng, count, -reach, reach)).view(count, 1)
+    tones = (255 * torch.linspace(0, 1, 256).pow(gamma)).numpy()
+    images = torch.stack(
+        [from_picture(cv2.LUT(as_picture(i), t)) for i, t in zip(images, tones, strict=True)]
+    )
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
     contrast = torch.exp(uniform(rng, count, -reach, reach)).view(shape)
-    images = (images - mean) * contrast + mean + uniform(rng, count, -80, 80).view(shape) * reach
+    offset = (1 - contrast) * mean + uniform(rng, count, -80, 80).view(shape) * reach
     cast = torch.exp(uniform(rng, 3 * count, -0.3, 0.3) * reach).view(count, 3, 1, 1)
     ramp = torch.linspace(-1, 1, images.shape[-1]).view(1, 1, 1, -1)
     side = uniform(rng, count, -1, 1).view(shape) * 0.8 * reach
-    images = images * cast * (1 + side * ramp)
+    images = images.mul_(contrast).add_(offset).mul_(cast * (1 + side * ramp))
     grey = chosen(rng, count, strength.grey)
     if len(grey):
         images[grey] = images[grey].mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
-    return images.clamp(0, 255)
+    return images.clamp_(0, 255)
 
 
 def add_noise(images: Tensor, rng: torch.Generator, probability: float) -> Tensor:

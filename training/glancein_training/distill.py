@@ -83,6 +83,7 @@ class Config:
     identity_scale: float = 32.0
     identity_margin: float = 0.2
     average_decay: float = 0.999
+    held_layers: int = 0  # the first so many of the body learn no more: a sixth faster with the stem alone
     note_every_images: int = 25_600  # a line of the curve, and a checkpoint
     seed: int = 1
     augment: Strength = field(default_factory=Strength)
@@ -116,6 +117,7 @@ def build(config: Config, identities: int, place: Place = ALONE) -> State:
     shape = shape_named(config.network)
     torch.manual_seed(config.seed)
     student = Embedder(shape).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    student.body[: config.held_layers].requires_grad_(requires_grad=False)
     average = Embedder(shape).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average.load_state_dict(student.state_dict())
     head = MarginSoftmax(
@@ -296,6 +298,8 @@ def step(state: State, forward: Forward, config: Config, batch: Batch) -> NDArra
     """One update of student, head and running average; returns its four losses."""
     share = rate_at(state.images, config, state.decay_from)
     state.student.train()
+    for layer in state.student.body[: config.held_layers]:
+        layer.eval()
     pictures = to_network_floats(batch.pictures).contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
         vectors = forward(pictures)
