@@ -70,7 +70,7 @@ class Clock:
         """What `augment` does, each disturbance timed."""
         strength = augment.Strength()
         with self.part("read"):
-            images = torch.from_numpy(stored).permute(0, 3, 1, 2).float()
+            images = torch.from_numpy(stored).permute(0, 3, 1, 2)
         steps: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
             "pose": lambda i: augment.jitter_pose(i, rng, strength, out_px=px),
             "low resolution": lambda i: augment.lower_resolution(i, rng, strength.low_resolution),
