@@ -186,7 +186,7 @@ def calibration_pictures(folder: Path, network: Finder, *, count: int = CALIBRAT
 
 
 def calibration_looks(folder: Path, *, count: int = CALIBRATION_PICTURES) -> Pixels:
-    """(count, 80, 80, 3): faces of training pictures, as the second network sees them in training."""
+    """(count, 88, 88, 3): faces of training pictures, as the second network sees them in training."""
     faces = sources_of(_pictures(folder, "train"))
     nothing = (np.zeros((0, 1, 1, 3), np.uint8), np.zeros(0, np.int64))
     looks = Looks((faces, []), nothing, LookChoice())

@@ -13,7 +13,7 @@ from glancein.adapters.bundle_folder import Bundle
 from glancein.adapters.finder_tflite import TfliteFaceFinder
 from glancein.adapters.tflite_runtime import Int8s, TensorSpec
 from glancein.domain.align import crop
-from glancein.domain.landmarks import template
+from glancein.domain.landmarks import GRID, LOOK_PX, template
 from glancein.errors import ModelError
 from glancein.model_card import Finding, InputSpec, ModelCard
 from glancein.types import Box, Pixels
@@ -22,10 +22,10 @@ WIDTH, HEIGHT = 256, 192
 MODEL = Path(__file__).parents[2] / "device/glancein/models/finder"
 SCALES = {1: 0.1, 4: 0.1, 10: 0.05}
 INPUT = TensorSpec("input", (1, HEIGHT, WIDTH, 3), 1 / 128, 0, "int8")
-LOOK_INPUT = TensorSpec("input", (1, 80, 80, 3), 1 / 128, 0, "int8")
+LOOK_INPUT = TensorSpec("input", (1, LOOK_PX, LOOK_PX, 3), 1 / 128, 0, "int8")
 LOOK_OUTPUTS = (
-    TensorSpec("offsets", (1, 10, 10, 10), 1 / 16, 0, "int8"),
-    TensorSpec("weights", (1, 10, 10, 6), 1 / 8, 0, "int8"),
+    TensorSpec("offsets", (1, GRID, GRID, 10), 1 / 16, 0, "int8"),
+    TensorSpec("weights", (1, GRID, GRID, 6), 1 / 8, 0, "int8"),
 )
 
 
@@ -92,9 +92,9 @@ class Template:
     def run(self, picture: Int8s) -> list[Int8s]:
         """The cell nearest to each point says where it is, in steps of 1/16 of 8 px."""
         self.runs += 1
-        assert picture.shape == (1, 80, 80, 3)
-        offsets = np.zeros((1, 10, 10, 10), np.int8)
-        weights = np.full((1, 10, 10, 6), -128, np.int8)
+        assert picture.shape == (1, LOOK_PX, LOOK_PX, 3)
+        offsets = np.zeros((1, GRID, GRID, 10), np.int8)
+        weights = np.full((1, GRID, GRID, 6), -128, np.int8)
         weights[..., 5] = self.logit_steps
         for number, (x, y) in enumerate(template() + np.asarray([0.5, 0], np.float32)):
             column, row = round((x - 3.5) / 8), round((y - 3.5) / 8)

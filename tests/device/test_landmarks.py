@@ -12,6 +12,7 @@ from glancein.domain.landmarks import (
     CELL_PX,
     GRID,
     LOOK_PX,
+    LOOK_SCALE,
     POINTS,
     centres,
     cut,
@@ -65,12 +66,14 @@ def test_a_dot_lies_in_the_look_where_its_landmark_says(scale: float) -> None:
 
 
 def test_template_lies_inside_the_look_with_the_aligners_shape() -> None:
-    """All five points are at least 20 px from the edge, and 0.6 of the crop's distances apart."""
+    """All five points are at least 20 px from the edge, and 0.95 of the crop's distances apart."""
     points = template()
 
     assert points.min() > 20
     assert points.max() < LOOK_PX - 10
-    assert np.hypot(*(points[1] - points[0])) == pytest.approx(0.6 * np.hypot(35.2372, 0.1949), rel=1e-3)
+    assert np.hypot(*(points[1] - points[0])) == pytest.approx(
+        LOOK_SCALE * np.hypot(35.2372, 0.1949), rel=1e-3
+    )
 
 
 def test_votes_are_counted_in_the_looks_cells() -> None:
@@ -80,7 +83,7 @@ def test_votes_are_counted_in_the_looks_cells() -> None:
 
     found = to_points(weights, offsets + np.tile(np.asarray([1, 0], np.float32), 5), look_matrix(landmarks))
 
-    np.testing.assert_allclose(found - landmarks, [[0, CELL_PX / 0.6 * 3]] * 5, atol=0.05)
+    np.testing.assert_allclose(found - landmarks, [[0, CELL_PX / LOOK_SCALE * 3]] * 5, atol=0.05)
 
 
 def test_cells_that_know_outvote_the_others() -> None:
@@ -91,7 +94,7 @@ def test_cells_that_know_outvote_the_others() -> None:
 
     found = to_points(weights, offsets, look_matrix(posed(1.0, 0.0, 0, 0)))
 
-    moved = (found - posed(1.0, 0.0, 0, 0)) * 0.6 / CELL_PX
+    moved = (found - posed(1.0, 0.0, 0, 0)) * LOOK_SCALE / CELL_PX
     np.testing.assert_allclose(moved[0], [2, -1], atol=0.02)
     np.testing.assert_allclose(moved[1:], 0, atol=0.05)
 

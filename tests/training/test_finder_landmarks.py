@@ -49,7 +49,9 @@ def outputs_for(points: Floats) -> tuple[torch.Tensor, torch.Tensor]:
 
 def batch_of(points: Floats, *kinds: int) -> Batch:
     """A batch without pictures."""
-    return Batch(torch.zeros(len(points), 3, 80, 80), torch.from_numpy(points), torch.tensor(kinds))
+    return Batch(
+        torch.zeros(len(points), 3, look.LOOK_PX, look.LOOK_PX), torch.from_numpy(points), torch.tensor(kinds)
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -1,7 +1,8 @@
 """The second look at a face: rough landmarks bring it to a fixed pose, votes for the exact ones come back.
 
-The look is 80 x 80 pixels: the aligner's template at 0.6 of its size, 6.4 pixels of margin on every side.
-Every cell of a grid of 10 x 10 says where it believes the five points are, and how much its word counts for
+The look is 88 x 88 pixels: the face from brows to chin, the aligner's template at 0.95 of its size. Its
+pixels are for the face: at 0.6, with a margin around the head, the landmarks were less exact.
+Every cell of a grid of 11 x 11 says where it believes the five points are, and how much its word counts for
 each; a further plane says whether there is a face at all.
 """
 
@@ -14,8 +15,9 @@ import numpy as np
 from glancein.domain import align
 from glancein.types import Floats, Pixels
 
-LOOK_PX = 80
-LOOK_SCALE = 0.6
+LOOK_PX = 88
+LOOK_SCALE = 0.95
+LOOK_MIDDLE = np.asarray([align.CROP_PX / 2, 68], np.float32)  # in the aligner's crop
 CELL_PX = 8  # of the grid of votes; offsets count in these
 GRID = LOOK_PX // CELL_PX
 POINTS = 5
@@ -26,18 +28,18 @@ PADDING = 128  # int8 zero
 
 def template() -> Floats:
     """(5, 2) where the landmarks of a frontal face lie in the look."""
-    return (np.asarray(align.TEMPLATE, np.float32) - align.CROP_PX / 2) * np.float32(LOOK_SCALE) + LOOK_PX / 2
+    return (np.asarray(align.TEMPLATE, np.float32) - LOOK_MIDDLE) * np.float32(LOOK_SCALE) + LOOK_PX / 2
 
 
 def look_matrix(landmarks: Floats) -> Floats:
     """(2, 3): middles of picture pixels -> look, by least squares. Raises ValueError as the aligner does."""
     matrix = align.plain_similarity(np.asarray(landmarks, np.float32) - HALF_PX) * np.float32(LOOK_SCALE)
-    matrix[:, 2] += np.float32(LOOK_PX / 2 - align.CROP_PX / 2 * LOOK_SCALE)
+    matrix[:, 2] += np.float32(LOOK_PX / 2) - LOOK_MIDDLE * np.float32(LOOK_SCALE)
     return np.asarray(matrix, np.float32)
 
 
 def cut(pixels: Pixels, matrix: Floats) -> Pixels:
-    """The look (80, 80, 3) of an RGB picture; much larger faces are halved by area first against aliasing."""
+    """The look (88, 88, 3) of an RGB picture; much larger faces are halved by area first against aliasing."""
     import cv2  # noqa: PLC0415  # heavy, and not needed to import glancein
 
     pixels, adapted = _region(pixels, matrix)
@@ -56,7 +58,7 @@ def cut(pixels: Pixels, matrix: Floats) -> Pixels:
 
 
 def centres() -> Floats:
-    """(10, 10, 2) middle of each cell in the look, row by row."""
+    """(11, 11, 2) middle of each cell in the look, row by row."""
     middle = np.arange(GRID, dtype=np.float32) * CELL_PX + (CELL_PX - 1) / 2
     return np.stack(np.meshgrid(middle, middle), axis=2)
 
@@ -69,7 +71,7 @@ def in_look(matrix: Floats, landmarks: Floats) -> Floats:
 def to_points(weights: Floats, offsets: Floats, matrix: Floats) -> Floats:
     """(5, 2) landmarks in picture pixels from the votes for the look of this matrix.
 
-    weights (10, 10, 5): logits, a softmax over the cells gives each vote's share. offsets (10, 10, 10): x and
+    weights (11, 11, 5): logits, a softmax over the cells gives each vote's share. offsets (11, 11, 10): x and
     y of the five points from the cell's middle, in cells.
     """
     shares = np.exp(weights - weights.max(axis=(0, 1)))
@@ -82,7 +84,7 @@ def to_points(weights: Floats, offsets: Floats, matrix: Floats) -> Floats:
 def joint_score(proposed: float, face_logits: Floats) -> float:
     """The probability of a face by both networks: the mean of their logits.
 
-    proposed: the finder's probability. face_logits: the second look's plane (10, 10); its mean counts.
+    proposed: the finder's probability. face_logits: the second look's plane (11, 11); its mean counts.
     """
     own = min(max(proposed, 1e-4), 1 - 1e-4)
     logit = 0.5 * (math.log(own / (1 - own)) + float(face_logits.mean()))

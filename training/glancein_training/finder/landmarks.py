@@ -1,6 +1,6 @@
 """The second look: a small network that puts five landmarks exactly, and says whether there is a face.
 
-The finder's own landmarks bring a face to the template (``glancein.domain.align``) at 80 x 80 pixels; this
+The finder's own landmarks bring a face to the template (``glancein.domain.align``) at 88 x 88 pixels; this
 network says where the five points really lie there. Because pose and size are gone, it is small and quick to
 train. Warm-up, a stable rate, then a decay; look number k is drawn from (seed, k), so a resumed run sees what
 an uninterrupted one does.
@@ -53,7 +53,7 @@ Losses = NDArray[np.float64]  # (2,) of the points and of the face
 
 NAME = "second-look"
 NOTE_LOOKS = 16_000
-MEASURED = Jitter(6.0, 0.06, 2.0)  # how rough the pose of the held-back faces is
+MEASURED = Jitter(6.0, 0.06, 3.2)  # how rough the pose of the held-back faces is
 EYES_PX = float(look.template()[1, 0] - look.template()[0, 0])
 
 
@@ -73,12 +73,13 @@ class Config:
     blanks: int = 800  # and so many faceless ones
     vote_weight: float = 0.3
     face_weight: float = 0.05
+    bfloat16: bool = False  # faster on processors that have it
     seed: int = 1
     choice: Choice = field(default_factory=Choice)
 
 
 class LandmarkNetwork(nn.Module):
-    """(n, 3, 80, 80) floats -> weights (n, 6, 10, 10), the last a face's logit, and offsets (n, 10, 10, 10).
+    """(n, 3, 88, 88) floats -> weights (n, 6, 11, 11), the last a face's logit, and offsets (n, 10, 11, 11).
 
     What they mean is said in ``glancein.domain.landmarks``.
     """
@@ -89,7 +90,9 @@ class LandmarkNetwork(nn.Module):
             convolution(3, 16, stride=2),
             convolution(16, 32, stride=2),
             Residual(32, 16),
+            Residual(32, 16),
             convolution(32, 64, stride=2),
+            Residual(64, 32),
             Residual(64, 32),
             Bottleneck(64, 32, 2),
             Bottleneck(64, 24, 3),
@@ -246,8 +249,10 @@ def step(state: State, batch: Batch, config: Config) -> Losses:
         decay_from=state.decay_from,
     )
     state.network.train()
-    outputs = state.network(to_network_floats(batch.pixels).contiguous(memory_format=torch.channels_last))
-    parts = loss(outputs, batch, config)
+    pixels = to_network_floats(batch.pixels).contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
+        weights, offsets = state.network(pixels)
+    parts = loss((weights.float(), offsets.float()), batch, config)
     descend(state.optimisers, parts[0] + parts[1], rate=config.rate * share)
     follow(state.average, state.network, min(config.average_decay, 1 - 1 / (1 + state.looks / config.batch)))
     state.looks += config.batch

@@ -41,7 +41,7 @@ class Jitter:
 
     rotate_deg: float = 12.0  # standard deviations
     scale: float = 0.12
-    shift_px: float = 3.5
+    shift_px: float = 5.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Source:
 class Batch(NamedTuple):
     """Looks with what should be said of them."""
 
-    pixels: Tensor  # (n, 3, 80, 80) uint8
+    pixels: Tensor  # (n, 3, 88, 88) uint8
     points: Tensor  # (n, 5, 2) in the look
     kinds: Tensor  # (n,) FALSE, POSE or OWN
 
