@@ -132,7 +132,8 @@ class _Sight:
 def _sight(pixels: Pixels, face: Face) -> _Sight:
     crop = align.crop(pixels, face.landmarks)
     height, width = pixels.shape[:2]
-    return _Sight(face, crop, quality.measure(crop, face, picture_px=(height, width)))
+    measures = quality.measure(crop, face, picture_px=(height, width))
+    return _Sight(face, align.softened(crop), measures)
 
 
 def _apart(faces: Sequence[Face]) -> list[Face]:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glancein.domain import align
-from glancein.types import Floats, Pixels
+from glancein.types import Crop, Floats, Pixels
 
 TEMPLATE: Floats = np.asarray(align.TEMPLATE, np.float32)
 ANGLES = st.floats(-math.pi, math.pi)
@@ -194,3 +194,25 @@ def test_turned_head_lies_far_from_the_template() -> None:
     crop = align.crop(ramp(200, 200), turned)
 
     assert crop.residual_px == pytest.approx(15 / math.sqrt(5), rel=0.05)
+
+
+def test_softened_leaves_a_crop_that_was_not_enlarged() -> None:
+    """A face of as many pixels as the crop, or more, loses nothing."""
+    cut = Crop(np.random.default_rng(0).integers(0, 256, (112, 112, 3), np.uint8), 1.2, 0.0)
+
+    assert align.softened(cut) is cut
+
+
+@pytest.mark.parametrize("source_px_per_crop_px", [0.4, 0.5, 0.8])
+def test_softened_hides_the_edges_of_source_pixels(source_px_per_crop_px: float) -> None:
+    """A single bright column of an enlarged source is spread by 0.7 of its pixels, and keeps its light."""
+    pixels = np.zeros((112, 112, 3), np.uint8)
+    pixels[:, 56] = 200
+
+    soft = align.softened(Crop(pixels, source_px_per_crop_px, 0.0))
+
+    row = soft.pixels[56, :, 0].astype(float)
+    spread = math.sqrt(float((row * (np.arange(112) - 56) ** 2).sum() / row.sum()))
+    assert row.sum() == pytest.approx(200, rel=0.05)
+    assert spread == pytest.approx(0.7 * math.sqrt(source_px_per_crop_px**-2 - 1), rel=0.1)
+    assert soft.source_px_per_crop_px == source_px_per_crop_px
