@@ -117,7 +117,8 @@ def build(config: Config, identities: int, place: Place = ALONE) -> State:
     shape = shape_named(config.network)
     torch.manual_seed(config.seed)
     student = Embedder(shape).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    student.body[: config.held_layers].requires_grad_(requires_grad=False)
+    for layer in list(student.body.children())[: config.held_layers]:
+        layer.requires_grad_(requires_grad=False)
     average = Embedder(shape).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average.load_state_dict(student.state_dict())
     head = MarginSoftmax(
@@ -298,7 +299,7 @@ def step(state: State, forward: Forward, config: Config, batch: Batch) -> NDArra
     """One update of student, head and running average; returns its four losses."""
     share = rate_at(state.images, config, state.decay_from)
     state.student.train()
-    for layer in state.student.body[: config.held_layers]:
+    for layer in list(state.student.body.children())[: config.held_layers]:
         layer.eval()
     pictures = to_network_floats(batch.pictures).contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
