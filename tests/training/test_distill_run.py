@@ -246,3 +246,16 @@ def test_command_begins_with_kept_weights(noise_data: Path, tmp_path: Path) -> N
     kept = torch.load(tmp_path / "kept.pt", weights_only=True)["average"]["project.weight"]
     begun = torch.load(tmp_path / "second" / "checkpoint.pt", weights_only=True)["student"]["project.weight"]
     assert torch.equal(begun, kept.float())
+
+
+def test_held_layers_stay_as_they_are(noise_data: Path, tmp_path: Path) -> None:
+    """The stem keeps weights and normalisation bit for bit, in bfloat16 too; the layer after it learns."""
+    config = a_config(noise_data, held_layers=1, bfloat16=True)
+    before = train(config, tmp_path / "run", 0)["student"]
+
+    after = train(config, tmp_path / "run", 16)["student"]
+
+    stem = [name for name in before if name.startswith("body.0.")]
+    assert all(torch.equal(before[name], after[name]) for name in stem)
+    assert not torch.equal(before["body.1.0.weight"], after["body.1.0.weight"])
+    assert after["body.1.0.weight"].isfinite().all()
