@@ -88,13 +88,12 @@ def ratings(finder: TfliteFaceFinder, dlib: Dlib, pictures: Sequence[Picture]) -
     rows: list[list[Floats]] = []
     for picture in pictures:
         counted = measures.count_from(picture.labels, measures.Terms())
+        found = finder.find(picture.pixels)
         for number in np.flatnonzero(counted):
             labelled = picture.labels.landmarks[number]
             if turn(picture, int(number)) > 0.2 or np.hypot(*(labelled[1] - labelled[0])) < 25:
                 continue
-            errors = [
-                (measures.landmark_error(f.landmarks, labelled), f) for f in finder.find(picture.pixels)
-            ]
+            errors = [(measures.landmark_error(f.landmarks, labelled), f) for f in found]
             error, face = min(errors, key=lambda pair: pair[0], default=(1.0, None))
             if face is None or error > 0.5:
                 continue

@@ -12,7 +12,6 @@ import pytest
 
 pytest.importorskip("torch", reason="the laboratory needs torch: pip install .[training]")
 
-import numpy as np
 import torch
 
 from glancein_training import packs
@@ -115,4 +114,4 @@ def test_two_processes_take_the_mean_step(noise_data: Path, tmp_path: Path) -> N
         torch.testing.assert_close(pair["moved"], pair["alone"])
         assert pair["told"]
     stored = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
-    assert stored["images"] == 16 + np.int64(21)  # 16 in the first step, then the next epoch's first 16
+    assert stored["images"] == 16 + 21  # 16 in the first step, then the next epoch's first 16
