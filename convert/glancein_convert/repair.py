@@ -1,11 +1,13 @@
 """Rewrite what today's quantiser writes into what the 2021 Edge TPU compiler and tflite-runtime 2.14 read.
 
 Weights move from external buffers (bytes behind the flatbuffer) into it, operator versions become the lowest
-that describe the int8 operator, outputs get their names and order. No number changes: bit-identical results.
+that describe the int8 operator, outputs get their names and order, and the path of wrappers and classes in
+every other name (up to 900 bytes each) becomes the module's own. No number changes: bit-identical results.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,6 +58,7 @@ def repair(raw: bytes, output_names: Sequence[str]) -> bytes:
             code.version = INT8_VERSIONS[name]
         code.deprecatedBuiltinCode = min(code.builtinCode, PLACEHOLDER_CODE)
     _half_pixel_versions(model)
+    _shorten_names(model)
     _name_outputs(model, output_names)
     model.description = b"glancein"
     _drop_metadata(model)
@@ -101,6 +104,30 @@ def _half_pixel_versions(model: Any) -> None:  # as above
                 operator.builtinOptions, "halfPixelCenters", False
             ):
                 code.version = 3
+
+
+def _shorten_names(model: Any) -> None:  # as above
+    """Call each tensor by the path of its module, as in body/9/narrow/0/weights; no two alike."""
+    taken: Counter[str] = Counter()
+    for tensor in model.subgraphs[0].tensors:
+        before = tensor.name.decode()
+        name = short_name(before)
+        if name != before and model.buffers[tensor.buffer].data is not None:
+            name += "/bias" if len(tensor.shape) == 1 else "/weights"
+        taken[name] += 1
+        tensor.name = (name if taken[name] == 1 else f"{name}#{taken[name]}").encode()
+
+
+def short_name(name: str) -> str:
+    """The last module that a converter's name tells of, by its attributes alone; another name stays.
+
+    ``Wrapper/package.Net_wrapped/torch.nn.Sequential_body/torch.nn.Conv2d_0;2`` -> ``body/0``.
+    """
+    for path in reversed(name.split(";")):
+        match path.split("/"):
+            case [_, network, *modules] if modules and network.endswith("_wrapped"):
+                return "/".join(module.rsplit("_", 1)[-1] for module in modules)
+    return name
 
 
 def _name_outputs(model: Any, names: Sequence[str]) -> None:  # as above

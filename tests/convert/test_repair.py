@@ -92,3 +92,35 @@ def test_wrong_number_of_names_is_refused() -> None:
     """A forgotten output is an error, not a guess."""
     with pytest.raises(ConversionError, match="1 outputs"):
         repair.repair(as_the_quantiser_writes(tiny_model.make_model()), ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [
+        ("Wrapper/a.Net_wrapped/torch.nn.Sequential_body/torch.nn.Conv2d_0;2", "body/0"),
+        ("W/N_wrapped/S_body/R_relu;;W/N_wrapped/S_body/B_9/S_narrow/C_0;", "body/9/narrow/0"),
+        ("W/N_wrapped/S_body/R_9/R_relu;W/N_wrapped/S_body/R_9;", "body/9"),
+        ("arith.constant", "arith.constant"),
+        ("body/9/narrow/0/weights", "body/9/narrow/0/weights"),
+        (";", ";"),
+    ],
+)
+def test_a_tensor_is_called_by_the_path_of_its_module(name: str, short: str) -> None:
+    """Wrappers and classes go; what was never long stays."""
+    assert repair.short_name(name) == short
+
+
+def test_names_stay_apart_and_say_what_is_a_weight() -> None:
+    """Two tensors of one module: an activation and its padded copy, weights and their bias."""
+    raw = as_the_quantiser_writes(tiny_model.make_model())
+    model = repair.read(raw)
+    for tensor in model.subgraphs[0].tensors:
+        tensor.name = b"Wrapper/a.Net_wrapped/torch.nn.Conv2d_0;"
+    offset = model.buffers[1].offset
+    model.buffers[1].offset += len(repair.write(model)) - offset
+    renamed = repair.write(model) + raw[offset:]
+
+    names = [t.name.decode() for t in repair.read(repair.repair(renamed, ["embedding"])).subgraphs[0].tensors]
+
+    assert len(set(names)) == len(names)
+    assert {"0/weights", "0/bias", "pixels", "embedding"} <= set(names)

@@ -93,7 +93,6 @@ class LandmarkNetwork(nn.Module):
             Residual(32, 16),
             convolution(32, 64, stride=2),
             Residual(64, 32),
-            Residual(64, 32),
             Bottleneck(64, 32, 2),
             Bottleneck(64, 24, 3),
             Bottleneck(64, 24, 2),
