@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,7 @@ def export_embedder(request: Request, *, say: Say = print) -> ModelCard:
         model_path.read_bytes(),
         network,
         figures=figures,
-        training_command=request.training_command or _training_command(trained),
+        training_command=request.training_command or training_command(trained.config, trained.images),
         files=files,
         matching=Matching(judged.points, COHORT_FILE, MARGIN_COS),
     )
@@ -263,10 +264,15 @@ def _embed_all(
     return first, second, third
 
 
-def _training_command(trained: checkpoints.Checkpoint) -> str:
-    changed = " ".join(
-        f"--set {name}={json.dumps(value)}"
-        for name, value in sorted(trained.config.items())
-        if name != "augment"
-    )
-    return f"python -m glancein_training.distill RUN {changed} ({trained.images} images)"
+def training_command(config: Mapping[str, object], images: int) -> str:
+    """The last part of the training as a shell command; what it began with is in training/runs/embedder.sh."""
+    told = " ".join(f"--set {shlex.quote(f'{name}={json.dumps(value)}')}" for name, value in _flat(config))
+    return f"python -m glancein_training.distill RUN {told} # {images} images, from training/runs/embedder.sh"
+
+
+def _flat(config: Mapping[str, object], inside: str = "") -> Iterator[tuple[str, object]]:
+    for name, value in sorted(config.items()):
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{inside}{name}.")
+        else:
+            yield inside + name, value

@@ -23,6 +23,7 @@ from glancein_training.augment import Strength, augment
 from glancein_training.processes import ALONE, Place
 
 AHEAD = 4  # batches waiting; one of 64 pictures takes 10 MB
+ALIKE = 0.7  # cosine from which on, by every teacher, a nameless picture may show a development person
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,32 @@ def training_identities(crops: packs.Crops) -> NDArray[np.int64]:
     return np.unique(crops.identity[crops.is_train])
 
 
+def strangers_to_development(crops: list[packs.Crops]) -> list[NDArray[np.int64]]:
+    """Rows of each pack to train on: nameless pictures that look like a development person are left out.
+
+    A pack without names can show the people that another pack keeps back; all teachers must say so.
+    """
+    kept_back = [np.concatenate(rows) for rows in zip(*(_rows(c, ~c.is_train) for c in crops), strict=True)]
+    out = []
+    for c in crops:
+        nameless = np.flatnonzero(c.is_train & (c.identity == packs.NO_IDENTITY))
+        alike = [
+            np.any(_least_cosine(_rows(c, some), kept_back) > ALIKE, axis=1)
+            for some in np.array_split(nameless, len(nameless) // 1000 + 1)
+        ]
+        out.append(np.setdiff1d(np.flatnonzero(c.is_train), nameless[np.concatenate(alike)]))
+    return out
+
+
+def _rows(crops: packs.Crops, which: NDArray[np.bool_] | NDArray[np.int64]) -> list[packs.Floats]:
+    return [teacher[which] for teacher in crops.teachers]
+
+
+def _least_cosine(ours: list[packs.Floats], theirs: list[packs.Floats]) -> packs.Floats:
+    """(n, m): by the teacher to whom the two are least alike."""
+    return np.asarray(np.minimum.reduce([a @ b.T for a, b in zip(ours, theirs, strict=True)]))
+
+
 def make_target(
     teachers: Sequence[packs.Floats], basis: packs.Floats | None, width: int
 ) -> tuple[Tensor, packs.Floats]:
@@ -142,8 +169,11 @@ def make_target(
 
 
 def prepare(crops: list[packs.Crops], basis: packs.Floats | None, width: int) -> tuple[Lessons, packs.Floats]:
-    """Targets and labels of every pack; without a ``basis`` its axes come from the training rows."""
-    train_rows = [np.flatnonzero(c.is_train) for c in crops]
+    """Targets and labels of every pack; without a ``basis`` its axes come from the training rows.
+
+    Trained on are the training rows but for ``strangers_to_development``.
+    """
+    train_rows = strangers_to_development(crops)
     names = training_identities(crops[0])
     if basis is None:
         stacked = [

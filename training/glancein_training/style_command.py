@@ -1,4 +1,4 @@
-"""Does style transfer earn its time? The embedder's last layer tuned on, three ways, judged on worse looks.
+"""Does style transfer earn its time? The embedder's last layer tuned on, four ways, judged on worse looks.
 
 Only the last layer learns: the body's features of every picture are then computed once, and the trial is
 short enough for anybody to repeat.
@@ -21,9 +21,11 @@ from glancein.domain.align import CROP_PX
 from glancein_training import augment, packs
 from glancein_training.checkpoints import load_network, read_checkpoint
 from glancein_training.configuration import record
+from glancein_training.evaluate import identification
 from glancein_training.evaluate.bootstrap import Estimate
 from glancein_training.evaluate.faces import Faces, Floats
-from glancein_training.evaluate.robustness import Disturbance, measure
+from glancein_training.evaluate.identification import draw_galleries, identify
+from glancein_training.evaluate.robustness import Disturbance, Embed, measure
 from glancein_training.lessons import make_target
 from glancein_training.losses.distillation import cosine_distillation
 from glancein_training.networks import Embedder, to_network_floats
@@ -32,6 +34,7 @@ from glancein_training.style import Transfer, restyle
 
 Progress = Callable[[int, int], None]
 Look = Callable[[Tensor, torch.Generator], Tensor]
+GALLERIES, FPIRS = 10, (0.01, 0.1)  # drawings of who is enrolled, and rates to set the threshold by
 MARGIN_PX = (packs.STORED_PX - CROP_PX) // 2
 
 
@@ -61,20 +64,23 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One arm: true accepts at FAR 1e-3, one side clean, the other as named."""
+    """One arm: true accepts at FAR 1e-3, one side clean, the other as named; FNIR of such looks by FPIR."""
 
     name: str
     clean: Estimate
     camera: Estimate
     badge: Estimate
+    camera_misses: dict[str, Estimate]
+    badge_misses: dict[str, Estimate]
 
 
 def compare(
     place: Place, trial: Trial, *, resamples: int = 100, progress: Progress | None = None
 ) -> list[Row]:
-    """As it is, tuned on with clean pictures, with restyled ones, and with ones disturbed directly.
+    """As it is, tuned on with clean pictures, restyled ones, ones brought back, and ones disturbed directly.
 
-    "Camera" and "badge" looks are drawn by ``augment``; style transfer sees them as styles only.
+    "Camera" and "badge" looks are drawn by ``augment``. Restyled: a clean picture in the look of somebody
+    else's poor one; brought back: a poor one in the look of somebody else's clean one.
     Writes ``style.json`` into ``out``. Raises InputError if weights or pack cannot be used.
     """
     crops = packs.load(place.pack, cache=place.cache)
@@ -83,11 +89,11 @@ def compare(
     basis = np.asarray(read_checkpoint(place.weights)["basis"].float().numpy(), np.float32)
     target, _ = make_target([t[rows] for t in crops.teachers], basis, basis.shape[1])
     looks = spoilt_looks(clean, trial.seed)
-    styles = looks.roll(len(looks) // 3, 0)  # the look of somebody else's picture
     network = load_network(place.weights)
     arms = {
         "clean": clean,
-        "restyled": _restyled(clean, styles, network, trial, progress),
+        "restyled": _restyled(clean, looks, network, trial, progress),
+        "brought back": _restyled(looks, clean, network, trial, progress),
         "disturbed": looks,
     }
     bench = _bench(network, place, trial, resamples)
@@ -156,14 +162,15 @@ def tune(project: nn.Linear, plain: Tensor, changed: Tensor, target: Tensor, tri
 
 
 def _restyled(
-    clean: Tensor, styles: Tensor, network: Embedder, trial: Trial, progress: Progress | None
+    contents: Tensor, looks: Tensor, network: Embedder, trial: Trial, progress: Progress | None
 ) -> Tensor:
+    styles = looks.roll(len(looks) // 3, 0)  # the look of somebody else's picture
     out = []
-    for start in range(0, len(clean), trial.batch):
+    for start in range(0, len(contents), trial.batch):
         part = slice(start, start + trial.batch)
-        out.append(restyle(clean[part], styles[part], network.body, trial.transfer))
+        out.append(restyle(contents[part], styles[part], network.body, trial.transfer))
         if progress is not None:
-            progress(min(start + trial.batch, len(clean)), len(clean))
+            progress(min(start + trial.batch, len(contents)), len(contents))
     return torch.cat(out)
 
 
@@ -180,7 +187,7 @@ class _Bench:
     kept: dict[bytes, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def judge(self, name: str, project: nn.Linear) -> Row:
-        """True accepts with this last layer, crop and mirror summed."""
+        """True accepts and misses with this last layer, crop and mirror summed."""
 
         @torch.no_grad()
         def vectors_of(stored: packs.Pixels) -> Floats:
@@ -192,7 +199,28 @@ class _Bench:
             faces, self.pixels, vectors_of, kinds=self.kinds, resamples=self.resamples, seed=self.seed
         )
         camera, badge = (row.true_accepts[0] for row in found)
-        return Row(name, found[0].clean, camera, badge)
+        return Row(
+            name, found[0].clean, camera, badge, *(self._misses(faces, k, vectors_of) for k in self.kinds)
+        )
+
+    def _misses(self, faces: Faces, kind: Disturbance, vectors_of: Embed) -> dict[str, Estimate]:
+        """FNIR of the looks of half of the people, each enrolled with one clean picture."""
+        first = np.unique(faces.identity, return_index=True)[1]
+        others = np.setdiff1d(np.arange(len(faces)), first)
+        worse = np.stack([kind.apply(picture, kind.values[0]) for picture in self.pixels[others]])
+        looked_for = faces.take(np.concatenate([first, others]))
+        vectors = np.concatenate([faces.vector[first], vectors_of(worse)])
+        looked_for = replace(looked_for, vector=vectors)
+        galleries = draw_galleries(
+            looked_for,
+            len(first),
+            GALLERIES,
+            padding=0,
+            seed=self.seed,
+            enrol=np.arange(len(faces)) < len(first),
+        )
+        bench = identification.Bench(looked_for)
+        return identify(bench, galleries, FPIRS, resamples=self.resamples, seed=self.seed).misses
 
     def _features(self, stored: packs.Pixels) -> tuple[Tensor, Tensor]:
         key = stored.tobytes()

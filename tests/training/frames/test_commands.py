@@ -80,8 +80,11 @@ def test_study_prints_and_keeps_its_figures(
     assert (rows[0].get("name") or rows[0]["judged"]["name"]) == first
 
 
-def test_style_prints_every_arm(noise_data: Path, tiny_weights: Path, kept_visits: Path) -> None:
-    """The network as it is and three ways to tune it on."""
+def test_style_prints_every_arm(
+    noise_data: Path, tiny_weights: Path, kept_visits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network as it is and four ways to tune it on, each with the misses of worse looks."""
+    monkeypatch.setattr("glancein_training.style_command.FPIRS", (0.25,))  # nine strangers tell no tenth
     given = [
         "--pack",
         str(noise_data / "faces"),
@@ -90,14 +93,17 @@ def test_style_prints_every_arm(noise_data: Path, tiny_weights: Path, kept_visit
         "--cache",
         str(kept_visits),
     ]
-    for setting in ("images=4", "batch=2", "passes=1", "people=2", "half=all", "transfer.steps=1"):
+    for setting in ("images=4", "batch=2", "passes=1", "people=5", "half=all", "transfer.steps=1"):
         given += ["--set", setting]
 
     result = CliRunner().invoke(app, ["style", *given, "--resamples", "2", "--json"])
 
     assert result.exit_code == 0, result.output
-    names = [row["name"] for row in json.loads(result.stdout)]
-    assert names == ["as it is", "tuned on: clean", "tuned on: restyled", "tuned on: disturbed"]
+    rows = json.loads(result.stdout)
+    assert [row["name"].removeprefix("tuned on: ") for row in rows] == [
+        *("as it is", "clean", "restyled", "brought back", "disturbed")
+    ]
+    assert all(0 <= row["badge_misses"]["0.250"]["value"] <= 1 for row in rows), rows[0]
 
 
 def test_study_of_too_few_people_says_how_many_there_are(

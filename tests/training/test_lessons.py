@@ -1,0 +1,43 @@
+"""Which pictures a distillation may see."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="needs PyTorch: pip install .[training]")
+
+from numpy.typing import NDArray
+
+from glancein_training.lessons import prepare
+from glancein_training.packs import NO_IDENTITY, Crops, Floats, unit_rows
+
+
+def pack(vectors: Floats, identity: list[int], is_train: list[bool]) -> Crops:
+    """Pictures that nobody looks at, seen alike by both teachers."""
+    pixels: NDArray[np.uint8] = np.zeros((len(vectors), 1, 1, 3), np.uint8)
+    return Crops(pixels, np.array(identity), np.array(is_train), (vectors, vectors), "")
+
+
+def test_a_nameless_picture_of_a_development_person_is_not_trained_on() -> None:
+    """The named ones are told apart by their names, however alike they are."""
+    person, near, far = np.eye(3, dtype=np.float32)
+    near = unit_rows((person + 0.5 * near)[None])[0]
+    named = pack(np.stack([person, near, far]), [0, 1, 2], [False, True, True])
+    nameless = pack(np.stack([near, far]), [NO_IDENTITY, NO_IDENTITY], [True, True])
+
+    lessons, _ = prepare([named, nameless], None, 3)
+
+    assert lessons.where.tolist() == [[0, 1], [0, 2], [1, 1]]
+
+
+def test_one_teacher_alone_does_not_exclude() -> None:
+    """Both have to take them for one person."""
+    person, other = np.eye(2, dtype=np.float32)
+    named = pack(np.stack([person, other]), [0, 1], [False, True])
+    crops = np.zeros((1, 1, 1, 3), np.uint8)
+    doubtful = Crops(crops, np.array([NO_IDENTITY]), np.array([True]), (person[None], other[None]), "")
+
+    lessons, _ = prepare([named, doubtful], None, 2)
+
+    assert [1, 0] in lessons.where.tolist()
