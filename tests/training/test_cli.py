@@ -14,6 +14,7 @@ pytest.importorskip("sklearn", reason="the laboratory needs scikit-learn: pip in
 pytest.importorskip("matplotlib", reason="the laboratory needs matplotlib: pip install .[training]")
 
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 from glancein_training import cost
@@ -225,3 +226,29 @@ def test_checkpoint_is_embedded_and_measured_under_worse_pictures(noise_data: Pa
     content = json.loads((tmp_path / "out" / "robustness.json").read_text(encoding="utf-8"))
     assert [row["name"] for row in content["rows"]][:2] == ["JPEG quality", "pixels between the eyes"]
     assert len(list((tmp_path / "out").glob("*.svg"))) == 5
+
+
+def test_anybodys_embeddings_of_worse_pictures_are_measured(noise_data: Path, tmp_path: Path) -> None:
+    """`unpack --worse`, another program, `robustness`: here one that looks at colours by rows."""
+    pack, runner = str(noise_data / "faces"), CliRunner()
+    words_of_unpack = ["--split", "val", "--people", "4", "--cache", str(tmp_path / "cache")]
+    unpacked = runner.invoke(app, ["unpack", pack, "--worse", *words_of_unpack, "--out", str(tmp_path / "p")])
+    assert unpacked.exit_code == 0, unpacked.output
+    paths = sorted((tmp_path / "p").rglob("*.webp"))
+    assert len(paths) == 4 * 3 * 26
+    vectors = [
+        np.asarray(Image.open(p).convert("RGB"), np.float32)[64:192, 64:192].mean((1, 2)) - 128 for p in paths
+    ]
+    np.savez(tmp_path / "e.npz", path=[str(p) for p in paths], embedding=np.stack(vectors))
+
+    robust = ["robustness", str(tmp_path / "e.npz"), pack, "--out", str(tmp_path / "out"), "--resamples", "3"]
+    measured = runner.invoke(app, robust)
+
+    assert measured.exit_code == 0, measured.output
+    rows = json.loads((tmp_path / "out" / "robustness.json").read_text(encoding="utf-8"))["rows"]
+    assert [len(row["true_accepts"]) for row in rows] == [5] * 5
+    assert rows[0]["clean"]["value"] > 0.8
+    np.savez(tmp_path / "e.npz", path=[str(p) for p in paths[:-1]], embedding=np.stack(vectors[:-1]))
+    lacking = runner.invoke(app, robust)
+    assert lacking.exit_code == 2
+    assert "embed the whole folder" in words(lacking.output)

@@ -126,19 +126,25 @@ def unpack(
     *,
     split: Annotated[str, typer.Option(help="only this split")] = "",
     half: Half = "all",
+    people: Annotated[int, typer.Option(min=0, help="draw only this many people; 0 for all")] = 0,
+    worse: Annotated[
+        bool, typer.Option("--worse", help="26 of each: as it is, and worse in every way of `robustness`")
+    ] = False,
     cache: Annotated[Path, typer.Option(help="decoded crops")] = CACHE,
 ) -> None:
     """Write a pack's crops as picture files on grey, for `glancein embed`: the whole device pipeline."""
     from glancein_training.unpack import unpack as write  # noqa: PLC0415  # numpy and PIL take a while
 
     with errors_in_words():
-        count = write(pack, out, split=split, half=half, cache=cache)
+        count = write(pack, out, split=split, half=half, people=people, worse=worse, cache=cache)
     out_console.print(f"{count} pictures in {out}")
 
 
 @app.command()
 def robustness(
-    checkpoint: Annotated[Path, typer.Argument(help="checkpoint.pt of a run")],
+    embedder: Annotated[
+        Path, typer.Argument(help="checkpoint.pt of a run, or an .npz of `unpack --worse` pictures embedded")
+    ],
     pack: Annotated[Path, typer.Argument(help="folder with labels.csv and tars")],
     out: Annotated[Path, typer.Option(help="folder of robustness.json and a plot for each disturbance")],
     *,
@@ -149,17 +155,30 @@ def robustness(
     seed: int = 0,
     cache: Annotated[Path, typer.Option(help="decoded crops")] = CACHE,
 ) -> None:
-    """True accepts against JPEG, pixels between the eyes, blur, rotation and light; one side stays clean."""
+    """True accepts against JPEG, pixels between the eyes, blur, rotation and light; one side stays clean.
+
+    Of a checkpoint, on a pack's crops; or of anybody's embeddings, the device pipeline's or a peer's, of the
+    pictures that `unpack PACK --worse` writes (then --split, --half and --people were chosen there).
+    """
     from glancein_training import robustness as robust  # noqa: PLC0415  # torch takes seconds
     from glancein_training.evaluate.report import percent  # noqa: PLC0415  # as above
 
-    choice = robust.Choice(pack, split, half, people)
     with errors_in_words():
-        rows = robust.measure_checkpoint(checkpoint, choice, out, cache=cache, resamples=resamples, seed=seed)
+        if embedder.suffix == ".npz":
+            rows = robust.measure_embedded(embedder, pack, out, resamples=resamples, seed=seed)
+        else:
+            choice = robust.Choice(pack, split, half, people)
+            rows = robust.measure_checkpoint(
+                embedder, choice, out, cache=cache, resamples=resamples, seed=seed
+            )
+    heads = ("true accepts at FAR 1e-3", "at the clean pictures' threshold", "false accepts there")
     for row in rows:
-        table = Table(row.name, "true accepts at FAR 1e-3", title=f"clean {percent(row.clean)}")
-        for value, rate in zip(row.values, row.true_accepts, strict=True):
-            table.add_row(f"{value:g} {row.unit}", percent(rate))
+        table = Table(row.name, *heads, title=f"clean {percent(row.clean)}")
+        figures = zip(
+            row.true_accepts, row.accepts_at_clean_limit, row.false_accepts_at_clean_limit, strict=True
+        )
+        for value, rates in zip(row.values, figures, strict=True):
+            table.add_row(f"{value:g} {row.unit}", *(percent(rate) for rate in rates))
         out_console.print(table)
 
 

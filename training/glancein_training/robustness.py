@@ -1,4 +1,4 @@
-"""A checkpoint under worse and worse pictures: the figures as JSON and a plot for each disturbance."""
+"""A checkpoint, or anybody's embeddings, under worse and worse pictures: figures as JSON, a plot each."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from glancein_training.checkpoints import load_network
 from glancein_training.distill import embed
 from glancein_training.evaluate import plots
 from glancein_training.evaluate.command import Request, chosen_faces
-from glancein_training.evaluate.faces import Faces, Floats, read_labels
-from glancein_training.evaluate.robustness import Robustness, disturbances, measure
+from glancein_training.evaluate.faces import Bools, Faces, Floats, read_faces, read_labels
+from glancein_training.evaluate.robustness import Robustness, disturbances, disturbed, measure
+from glancein_training.unpack import CLEAN
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +41,63 @@ def measure_checkpoint(
         return np.asarray(embed(network, stored).numpy(), np.float32)
 
     faces = with_vectors(faces, vectors_of(pixels))
-    found = measure(faces, pixels, vectors_of, kinds=disturbances(), resamples=resamples, seed=seed)
+    worse = disturbed(pixels, vectors_of)
+    found = measure(faces, worse, kinds=disturbances(), resamples=resamples, seed=seed)
+    _write(found, out, name=checkpoint.parent.name, people=len(faces.people))
+    return found
+
+
+def measure_embedded(embedded: Path, pack: Path, out: Path, *, resamples: int, seed: int) -> list[Robustness]:
+    """The same of what ``glancein embed`` or a peer made of the pictures that ``unpack --worse`` wrote.
+
+    Raises InputError if a picture is missing from the file.
+    """
+    everything = read_faces(embedded, identity_from="picture")
+    root = next((p.rpartition(f"{CLEAN}/")[0] for p in everything.path.tolist() if f"{CLEAN}/" in p), "")
+    at = {name.removeprefix(root): row for row, name in enumerate(everything.path.tolist())}
+    rows = {row["path"]: row for row in read_labels(pack / "labels.csv")}
+    names = sorted(name.removeprefix(f"{CLEAN}/") for name in at if name.startswith(f"{CLEAN}/"))
+    if not names or any(name not in rows for name in names):
+        raise InputError(
+            f"{embedded} is not of {pack}: embed the whole folder that `unpack --worse` wrote of it"
+        )
+    people, identity = np.unique([rows[name]["identity"] for name in names], return_inverse=True)
+
+    def seen(folder: str) -> tuple[Bools, Floats]:
+        try:
+            chosen = np.array([at[f"{folder}/{name}"] for name in names])
+        except KeyError as err:
+            raise InputError(f"{embedded} lacks {err.args[0]}: embed the whole folder") from err
+        return everything.found[chosen], everything.vector[chosen]
+
+    found, vector = seen(CLEAN)
+    faces = Faces(
+        path=np.array(names),
+        found=found,
+        vector=vector,
+        identity=identity.astype(np.int64),
+        people=tuple(people.tolist()),
+        split=np.full(len(names), ""),
+    )
+    measured = measure(
+        faces,
+        lambda kind, value: seen(kind.folder(value)),
+        kinds=disturbances(),
+        resamples=resamples,
+        seed=seed,
+    )
+    _write(measured, out, name=embedded.stem, people=len(people))
+    return measured
+
+
+def _write(found: list[Robustness], out: Path, *, name: str, people: int) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for number, row in enumerate(found):
-        curve = [(checkpoint.parent.name, [rate.value for rate in row.true_accepts])]
+        curve = [(name, [rate.value for rate in row.true_accepts])]
         figure = plots.curves_plot(f"{row.name} ({row.unit})" if row.unit else row.name, row.values, curve)
         figure.savefig(out / f"robustness-{number + 1}.svg")
-    content = {
-        "checkpoint": checkpoint.parent.name,
-        "people": len(faces.people),
-        "rows": [asdict(row) for row in found],
-    }
+    content = {"embedded_by": name, "people": people, "rows": [asdict(row) for row in found]}
     (out / "robustness.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return found
 
 
 def pictures_of(choice: Choice, *, seed: int) -> tuple[Faces, np.ndarray[tuple[int], np.dtype[np.int64]]]:

@@ -25,7 +25,7 @@ from glancein_training.evaluate import identification
 from glancein_training.evaluate.bootstrap import Estimate
 from glancein_training.evaluate.faces import Faces, Floats
 from glancein_training.evaluate.identification import draw_galleries, identify
-from glancein_training.evaluate.robustness import Disturbance, Embed, measure
+from glancein_training.evaluate.robustness import Disturbance, Embed, disturbed, measure
 from glancein_training.lessons import make_target
 from glancein_training.losses.distillation import cosine_distillation
 from glancein_training.networks import Embedder, to_network_floats
@@ -195,9 +195,8 @@ class _Bench:
             return np.asarray(F.normalize(crop + mirror).numpy(), np.float32)
 
         faces = with_vectors(self.faces, vectors_of(self.pixels))
-        found = measure(
-            faces, self.pixels, vectors_of, kinds=self.kinds, resamples=self.resamples, seed=self.seed
-        )
+        worse = disturbed(self.pixels, vectors_of)
+        found = measure(faces, worse, kinds=self.kinds, resamples=self.resamples, seed=self.seed)
         camera, badge = (row.true_accepts[0] for row in found)
         return Row(
             name, found[0].clean, camera, badge, *(self._misses(faces, k, vectors_of) for k in self.kinds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +12,29 @@ from PIL import Image
 from glancein.errors import InputError
 from glancein_training import packs
 from glancein_training.evaluate.faces import parity_of
+from glancein_training.evaluate.robustness import disturbances
 
+CLEAN = "clean"  # folder of the pictures as they are, beside those made worse
 GREY = 128
 SHEET_PX = 256  # two crops wide: a face as large as at arm's length
 HALVES = {"all": (0, 1), "even": (0,), "odd": (1,)}
 
 
-def unpack(pack: Path, out: Path, *, split: str = "", half: str = "all", cache: Path) -> int:
+def unpack(  # a pack, and which part of it, as every command names them
+    pack: Path,
+    out: Path,
+    *,
+    split: str = "",
+    half: str = "all",
+    people: int = 0,
+    worse: bool = False,
+    cache: Path,
+) -> int:
     """Write the chosen pictures under ``out`` by their paths in the labels, lossless; returns their number.
 
-    Raises InputError if the pack has no labels, or no pictures of that split and half.
+    people: draw so many of them, 0 for all. worse: under ``clean/``, and beside it made worse in every way
+    that ``robustness`` measures. Raises InputError if the pack has no labels, or no pictures of that split
+    and half.
     """
     labels = pack / "labels.csv"
     if half not in HALVES:
@@ -35,14 +49,27 @@ def unpack(pack: Path, out: Path, *, split: str = "", half: str = "all", cache: 
         if (not split or row.get("split") == split)
         and parity_of(row.get("identity") or row["path"]) in HALVES[half]
     ]
+    if people:
+        names = sorted({rows[k].get("identity") or rows[k]["path"] for k in wanted})
+        drawn = {names[k] for k in np.random.default_rng(0).permutation(len(names))[:people]}
+        wanted = [k for k in wanted if (rows[k].get("identity") or rows[k]["path"]) in drawn]
     if not wanted:
         raise InputError(f"{labels} has no pictures of split {split!r}, half {half}")
     crops = packs.load(pack, cache=cache)
+    written = 0
     for k in wanted:
-        path = out / rows[k]["path"]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(on_sheet(crops.pixels[k])).save(path, lossless=True, method=0)
-    return len(wanted)
+        for folder, pixels in _versions(crops.pixels[k]) if worse else [("", crops.pixels[k])]:
+            path = out / folder / rows[k]["path"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(on_sheet(pixels)).save(path, lossless=True, method=0)
+            written += 1
+    return written
+
+
+def _versions(crop: packs.Pixels) -> Iterator[tuple[str, packs.Pixels]]:
+    yield CLEAN, crop
+    for kind in disturbances():
+        yield from ((kind.folder(value), kind.apply(np.asarray(crop), value)) for value in kind.values)
 
 
 def on_sheet(crop: packs.Pixels) -> packs.Pixels:

@@ -32,8 +32,10 @@ train compare "$RUN/aligned.npz" "$RUN/device.npz" --labels "$DATA/faces/labels.
 "$DEVICE_PYTHON" -m glancein embed "$DATA/badges" --out "$RUN/badges.npz" --processes "$PROCESSES" --data "$RUN/home"
 train evaluate "$RUN/badges.npz" --labels "$DATA/badges/people.csv" --enrol-from neutral --out "$RUN/badges" --quick
 
-# Worse and worse looks against clean ones: JPEG, pixels between the eyes, blur, rotation, light (float weights).
-train robustness "$WEIGHTS" "$DATA/faces" --split val --half odd --people 40 --out "$RUN/robustness" --cache "$CACHE"
+# Worse and worse looks against clean ones, forty people: JPEG, pixels between the eyes, blur, rotation, light.
+train unpack "$DATA/faces" --split val --half odd --people 40 --worse --out "$RUN/worse" --cache "$CACHE"
+"$DEVICE_PYTHON" -m glancein embed "$RUN/worse" --out "$RUN/worse.npz" --processes "$PROCESSES" --data "$RUN/home"
+train robustness "$RUN/worse.npz" "$DATA/faces" --out "$RUN/robustness"
 
 # What a layer sees, on one portrait in the public domain: copy it to docs/models/embedder-layers.png.
 "$DEVICE_PYTHON" -m glancein embed device/glancein/demo_pictures/collins.jpg --out "$RUN/portrait.npz" --data "$RUN/home"

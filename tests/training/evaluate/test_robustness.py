@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ from glancein_training.evaluate.robustness import (
     couples,
     darken,
     disturbances,
+    disturbed,
     fewer_pixels,
     jpeg,
     measure,
@@ -91,8 +94,40 @@ def test_worse_pictures_are_told_worse_and_clean_ones_as_before() -> None:
     nothing = Disturbance("nothing", "", (0.0,), lambda picture, _: picture)
     noise = Disturbance("noise", "", (1.0,), lambda p, _: rng.integers(0, 256, p.shape).astype(np.uint8))
 
-    same, lost = measure(faces, pixels, shown_as, kinds=(nothing, noise), resamples=5, seed=0)
+    same, lost = measure(faces, disturbed(pixels, shown_as), kinds=(nothing, noise), resamples=5, seed=0)
 
     assert same.true_accepts[0] == same.clean
     assert same.clean.value > 0.9
     assert lost.true_accepts[0].value < 0.5
+    assert same.accepts_at_clean_limit[0].value == same.clean.value
+    assert lost.accepts_at_clean_limit[0].value < 0.5
+
+
+def test_false_accepts_show_when_everybody_grows_alike() -> None:
+    """Told apart as well as before at a threshold of its own, but not at the one a kiosk keeps."""
+    faces, _ = some_faces()
+    one = np.ones((len(faces), 1), np.float32)
+    clean = replace(faces, vector=unit_rows(np.hstack([faces.vector, one])))
+    alike = unit_rows(np.hstack([0.05 * faces.vector, one]))
+    fog = Disturbance("fog", "", (1.0,), lambda picture, _: picture)
+
+    (row,) = measure(clean, lambda _kind, _value: (clean.found, alike), kinds=(fog,), resamples=5, seed=0)
+
+    assert row.true_accepts[0].value == row.accepts_at_clean_limit[0].value == 1
+    assert row.false_accepts_at_clean_limit[0].value == 1
+
+
+def test_a_face_not_found_is_a_miss() -> None:
+    """Whatever vector stands there."""
+    faces, _ = some_faces()
+    nothing = Disturbance("nothing", "", (0.0,), lambda picture, _: picture)
+
+    (row,) = measure(
+        faces,
+        lambda _k, _v: (np.zeros(len(faces), bool), faces.vector),
+        kinds=(nothing,),
+        resamples=5,
+        seed=0,
+    )
+
+    assert row.true_accepts[0].value == 0
