@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,8 +17,9 @@ from glancein_training.averaging import follow
 from glancein_training.losses.distillation import cosine_distillation
 from glancein_training.muon import Muon
 from glancein_training.networks import Embedder, shape_named, to_network_floats
-from glancein_training.packs import STORED_PX
+from glancein_training.packs import STORED_PX, Pixels
 
+CROPS = 512  # to draw a batch from, 25 MB
 Spent = dict[str, float]  # milliseconds of one picture, by part of the step
 
 
@@ -32,13 +35,16 @@ def measure(name: str, *, batch: int, px: int, steps: int, seed: int = 0) -> Spe
     student.to(memory_format=layout)  # type: ignore[call-overload]  # torch's stub lacks it
     optimiser = Muon([p for p in student.parameters() if p.ndim > 1], lr=1e-4)
     rng = torch.Generator().manual_seed(seed)
-    stored = np.random.default_rng(seed).integers(0, 256, (batch, STORED_PX, STORED_PX, 3), np.uint8)
+    draw = np.random.default_rng(seed)
+    crops = mapped(draw.integers(0, 256, (max(batch, CROPS), STORED_PX, STORED_PX, 3), np.uint8))
     target = F.normalize(torch.randn(batch, student.shape.embedding))
     clock = Clock()
     for step in range(steps + 1):
         if step == 1:
             clock.spent.clear()  # the first step warms caches up
-        pictures = clock.disturbed(stored, rng, px)
+        with clock.part("read"):
+            stored = np.stack([crops[k] for k in draw.choice(len(crops), batch, replace=False)])
+        pictures = clock.disturbed(torch.from_numpy(stored).permute(0, 3, 1, 2), rng, px)
         with clock.part("forward"):
             vectors = student(to_network_floats(pictures).contiguous(memory_format=layout))
             loss = cosine_distillation(vectors, target)
@@ -49,6 +55,14 @@ def measure(name: str, *, batch: int, px: int, steps: int, seed: int = 0) -> Spe
             optimiser.step()
             follow(average, student, 0.999)
     return {part: spent / (steps * batch) for part, spent in clock.spent.items()}
+
+
+def mapped(crops: Pixels) -> Pixels:
+    """The same crops as ``packs.load`` gives them: mapped from a file that the system has read before."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "crops.npy"
+        np.save(path, crops)
+        return np.asarray(np.load(path, mmap_mode="r"))  # the map outlives its name
 
 
 class Clock:
@@ -64,13 +78,9 @@ class Clock:
         yield
         self.spent[name] = self.spent.get(name, 0.0) + 1000 * (time.process_time() - started)
 
-    def disturbed(
-        self, stored: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], rng: torch.Generator, px: int
-    ) -> torch.Tensor:
+    def disturbed(self, images: torch.Tensor, rng: torch.Generator, px: int) -> torch.Tensor:
         """What `augment` does, each disturbance timed."""
         strength = augment.Strength()
-        with self.part("read"):
-            images = torch.from_numpy(stored).permute(0, 3, 1, 2)
         steps: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
             "pose": lambda i: augment.jitter_pose(i, rng, strength, out_px=px),
             "low resolution": lambda i: augment.lower_resolution(i, rng, strength.low_resolution),
