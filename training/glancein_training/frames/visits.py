@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812  # the name every torch user knows
 from numpy.random import Generator
 from numpy.typing import NDArray
 
@@ -32,6 +33,7 @@ from glancein_training.networks import Embedder, to_network_floats
 Ints = NDArray[np.int64]
 Progress = Callable[[int, int], None]  # visits done, visits in all
 
+MADE = "2: crop and mirror"  # how frames are made; another word makes them anew
 SMALL_PX = 56
 TURNED = 0.30  # nose offset of a head turned away, and of one that is not; between them nobody can tell
 STRAIGHT = 0.20
@@ -57,7 +59,7 @@ class Visits:
 
     template: Floats  # (p, d) unit: the badge photo, crop and mirror summed
     person: Ints  # (v,) row of ``template``
-    raw: Floats  # (v, k, d) embeddings before normalisation, as the kiosk has them
+    raw: Floats  # (v, k, d) embeddings, directions as the kiosk has them, lengths before normalisation
     measures: Floats  # (v, k, 13) as plain_measures.MEASURES
     overall: Floats  # (v, k) today's predicted ease of recognition
     passes: Bools  # (v, k) False where today's kiosk refuses the frame
@@ -208,16 +210,20 @@ def _people(crops: packs.Crops, allowed: Bools, rng: Generator) -> list[Ints]:
 
 @torch.no_grad()
 def _raw(network: Embedder, pixels: packs.Pixels) -> Floats:
-    """(n, d) embeddings of crops (112, 112, 3) as the network gives them, without the mirror image."""
+    """(n, d) of crops (112, 112, 3): the kiosk's direction, of crop and mirror, at their mean length."""
     inputs = to_network_floats(torch.from_numpy(pixels).permute(0, 3, 1, 2))
-    out: Floats = network(inputs.contiguous(memory_format=torch.channels_last)).numpy()
+    crop, mirror = (
+        network(one.contiguous(memory_format=torch.channels_last)) for one in (inputs, inputs.flip(3))
+    )
+    length = (crop.norm(dim=1, keepdim=True) + mirror.norm(dim=1, keepdim=True)) / 2
+    out: Floats = (length * F.normalize(F.normalize(crop) + F.normalize(mirror))).numpy()
     return out
 
 
 def _digest(crops: packs.Crops, study: Study) -> str:
     """What the frames depend on, short."""
     weights = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (study.embedder, study.landmarks)]
-    told = " ".join([crops.data_sha256, json.dumps(asdict(study.plan)), *weights])
+    told = " ".join([MADE, crops.data_sha256, json.dumps(asdict(study.plan)), *weights])
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
