@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 from glancein.domain.choice import Question
 from glancein.domain.delivery import Answer, Line, Parcel, Slip, Standing
 from glancein.domain.person import Enrolment, Outcome, Person, StoredTemplate
+from glancein.domain.punches import Punch
 from glancein.types import (
     Arrival,
     Body,
@@ -159,8 +160,8 @@ class Ledger(Protocol):
         A check-in, a correction of one that is recorded here, or a time fix.
         """
 
-    def last_of(self, person_id: str) -> Event | None:
-        """The person's latest check-in that was not voided."""
+    def last_of(self, person_id: str) -> Punch | None:
+        """The person's punch that happened last and counts, as it stands by its corrections."""
 
     def pending(self, limit: int) -> list[Event]:
         """Oldest events not yet acknowledged."""
@@ -198,12 +199,12 @@ class DeadLetters(Protocol):
         """What was laid aside, oldest first."""
 
     def send_again(self) -> int:
-        """Record all of it anew, under new names; returns how many."""
+        """Record all of it anew, under new names, with its corrections; returns how many."""
 
     def renew(self, epoch: str, first_seq: int, last_seq: int) -> int:
         """Record waiting events of an epoch anew, under new names in another; returns how many.
 
-        For a stream whose numbers mean something else to the consumer.
+        For a stream whose numbers mean something else to the consumer. Corrections go with their check-ins.
         """
 
 

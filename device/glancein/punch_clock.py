@@ -119,7 +119,7 @@ class PunchClock:
         check_in = next_event(who, now, last=last, policy=self._policy)
         if check_in is None:
             if last is not None:
-                self._screen.show_repeat(last, name)
+                self._screen.show_repeat(last.event, name)
             return Outcome.REPEAT
         if direction is not None:
             check_in = replace(check_in, direction=direction)

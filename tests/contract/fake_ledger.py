@@ -8,7 +8,7 @@ from datetime import datetime
 
 from glancein.domain import wire
 from glancein.domain.event_body import as_sent
-from glancein.domain.punches import settle
+from glancein.domain.punches import Punch, last_standing, settle
 from glancein.errors import InputError, NotRecorded
 from glancein.types import (
     Body,
@@ -56,11 +56,9 @@ class FakeLedger:
         self._outbox.append(event)
         return event
 
-    def last_of(self, person_id: str) -> Event | None:
-        """The person's latest check-in that was not voided."""
-        punches = {punch.event.id: punch for punch in settle(self._events)}
-        mine = [e for e in self._check_ins() if e.check_in.person_id == person_id]
-        return next((e for e in reversed(mine) if not punches[e.id].is_void), None)
+    def last_of(self, person_id: str) -> Punch | None:
+        """The person's last punch, as it stands."""
+        return last_standing([e for e in self._events if e.id not in self._renewed], person_id)
 
     def pending(self, limit: int) -> list[Event]:
         """Oldest events not yet acknowledged."""
@@ -114,20 +112,14 @@ class FakeLedger:
 
     def send_again(self) -> int:
         """Record all of it anew."""
-        aside, self._aside = self.laid_aside(), []
-        for one in aside:
-            self._renewed[one.event.id] = self.record(one.event.body).id
-        return len(aside)
+        return sum(self._renew(one.event) for one in self.laid_aside())
 
     def renew(self, epoch: str, first_seq: int, last_seq: int) -> int:
         """Record waiting events anew in another epoch."""
         meant = [e for e in self._outbox if e.epoch == epoch and first_seq <= e.seq <= last_seq]
         if epoch == self._epoch:
             self.open_epoch("these numbers mean something else to the consumer")
-        for event in meant:
-            self._outbox.remove(event)
-            self._renewed[event.id] = self.record(event.body).id
-        return len(meant)
+        return sum(self._renew(event) for event in meant)
 
     def find(self, name: EventId) -> Event | None:
         """The recorded event of that name."""
@@ -157,5 +149,14 @@ class FakeLedger:
                     return event
         return None
 
-    def _check_ins(self) -> list[Event]:
-        return [event for event in self._events if isinstance(event.body, CheckIn)]
+    def _renew(self, old: Event) -> int:
+        """The event with its corrections under new names; how many."""
+        if old.id in self._renewed:
+            return 0
+        new = self.record(old.body).id
+        self._renewed = {name: new if now == old.id else now for name, now in self._renewed.items()}
+        self._renewed[old.id] = new
+        self._outbox = [event for event in self._outbox if event.id != old.id]
+        self._aside = [one for one in self._aside if one.event.id != old.id]
+        said = [e for e in self._events if isinstance(e.body, Correction) and e.body.of == old.id]
+        return 1 + sum(self._renew(event) for event in said)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +19,19 @@ from glancein.adapters.ledger_sqlite import SqliteLedger
 from glancein.domain import wire
 from glancein.errors import NotRecorded
 from glancein.ports import Archive, DeadLetters, History, Ledger
-from glancein.types import ClockTrust, Correction, Event, OtherTime, TimeFix, Voided
+from glancein.types import (
+    CheckIn,
+    ClockTrust,
+    Correction,
+    Direction,
+    Event,
+    Method,
+    OtherDirection,
+    OtherPerson,
+    OtherTime,
+    TimeFix,
+    Voided,
+)
 
 UNSYNCHRONISED = ClockTrust.UNSYNCHRONISED
 
@@ -67,12 +79,18 @@ def test_recorded_event_is_what_a_reader_gets(ledger: Record) -> None:
     assert wire.decode_event(wire.encode_event(event)) == event
 
 
+def last_of(ledger: Ledger, person_id: str) -> Event | None:
+    """The event of the person's last punch."""
+    last = ledger.last_of(person_id)
+    return None if last is None else last.event
+
+
 def test_last_of_is_the_latest_event_of_that_person(ledger: Record) -> None:
     """Others' events do not matter; nobody has none."""
     first, *_ = record(ledger, 3)
     again = ledger.record(check_in("E0", at=moment(99)))
 
-    assert ledger.last_of("E0") == again != first
+    assert last_of(ledger, "E0") == again != first
     assert ledger.last_of("E9") is None
 
 
@@ -84,7 +102,51 @@ def test_last_of_passes_over_a_voided_check_in(ledger: Record) -> None:
 
     ledger.record(replace(correction_of(voided), becomes=Voided()))
 
-    assert ledger.last_of("E1") == stands
+    assert last_of(ledger, "E1") == stands
+
+
+def test_last_of_is_the_latest_by_the_times_that_stand(ledger: Record) -> None:
+    """A punch noted for yesterday or sent again late is not the last one, whenever it was written down."""
+    early = ledger.record(check_in(at=moment(-600)))
+    ledger.lay_aside(early.id, "test")
+    last = ledger.record(check_in(direction=Direction.OUT))
+    noted = ledger.record(replace(check_in(at=moment(60)), method=Method.MANUAL))
+    ledger.record(correction_of(noted, OtherTime(NOON - timedelta(days=1))))
+    ledger.send_again()
+
+    assert last_of(ledger, "E1") == last
+
+
+def test_last_of_stands_as_it_was_corrected(ledger: Record) -> None:
+    """With its other direction, and with whoever's punch it was."""
+    punch = ledger.record(check_in("E1"))
+    ledger.record(correction_of(punch, OtherDirection(Direction.OUT)))
+    ledger.record(correction_of(punch, OtherPerson("E2")))
+
+    last = ledger.last_of("E2")
+
+    assert ledger.last_of("E1") is None
+    assert last is not None
+    assert (last.event, last.direction) == (punch, Direction.OUT)
+
+
+def test_last_of_is_not_hidden_by_a_month_noted_at_once(ledger: Record) -> None:
+    """Nor by an hour of punches that somebody else's turned out to be."""
+    last = ledger.record(check_in())
+    for day in range(1, 40):
+        noted = ledger.record(replace(check_in(at=moment(60 + day)), method=Method.MANUAL))
+        ledger.record(correction_of(noted, OtherTime(NOON - timedelta(days=day))))
+
+    assert last_of(ledger, "E1") == last
+
+
+def test_last_of_a_clock_that_was_never_set_is_the_one_recorded_last(ledger: Record) -> None:
+    """After a power cut without a network it may be 1970: still it is the next punch."""
+    ledger.record(check_in())
+    in_1970 = moment(0, boot="boot-2", wall=datetime(1970, 1, 1, tzinfo=UTC), trust=UNSYNCHRONISED)
+    unset = ledger.record(check_in(at=in_1970, direction=Direction.OUT))
+
+    assert last_of(ledger, "E1") == unset
 
 
 def test_pending_is_oldest_first_and_limited(ledger: Record) -> None:
@@ -288,12 +350,56 @@ def test_correction_that_moves_with_its_check_in_keeps_pointing_to_it(ledger: Re
     assert later.body.of == punch.id
 
 
+def test_corrections_go_with_the_check_in_that_is_sent_again(ledger: Record) -> None:
+    """Also the ones that were delivered: a punch that was taken back does not count under its new name."""
+    punch = ledger.record(check_in())
+    ledger.lay_aside(punch.id, "unreadable")
+    ledger.record(correction_of(punch))
+    ledger.record(correction_of(punch, OtherTime(NOON)))
+    ledger.acknowledge(punch.epoch, 2)
+
+    assert ledger.send_again() == 3
+    again, voided, moved = ledger.pending(9)
+    found = ledger.between(NOON - timedelta(hours=1), NOON + timedelta(hours=1))
+
+    assert found == [again, voided, moved]
+    assert ledger.last_of("E1") is None
+    assert ledger.renewed(punch.epoch, 1, 3) == {1: again.seq, 2: voided.seq, 3: moved.seq}
+
+
+def test_correction_goes_with_the_check_in_whose_name_is_taken(ledger: Record) -> None:
+    """Under its old name it would be about somebody else's punch."""
+    punch = ledger.record(check_in())
+    ledger.record(correction_of(punch))
+
+    assert ledger.renew(punch.epoch, 1, 1) == 2
+    again, correction = ledger.pending(9)
+
+    assert isinstance(correction.body, Correction)
+    assert correction.body.of == again.id
+    assert again.epoch == correction.epoch != punch.epoch
+
+
+def test_correction_by_any_earlier_name_is_of_the_check_in_as_it_is_called_now(ledger: Record) -> None:
+    """Somebody had the page open while the punch was recorded anew, twice."""
+    punch = ledger.record(check_in())
+    ledger.renew(punch.epoch, 1, 1)
+    second = ledger.pending(1)[0]
+    ledger.renew(second.epoch, 1, 1)
+    third = ledger.pending(1)[0]
+
+    correction = ledger.record(correction_of(punch))
+
+    assert isinstance(correction.body, Correction)
+    assert correction.body.of == third.id
+
+
 acts = st.lists(
     st.one_of(
         st.tuples(st.just("record"), st.integers(0, 3)),
         st.tuples(st.just("acknowledge"), st.integers(-2, 12)),
         st.tuples(st.sampled_from(["epoch", "aside", "again"]), st.just(0)),
-        st.tuples(st.just("renew"), st.integers(0, 5)),
+        st.tuples(st.sampled_from(["renew", "void"]), st.integers(0, 5)),
     ),
     max_size=12,
 )
@@ -308,25 +414,28 @@ def test_disk_and_memory_agree_whatever_is_done(acts: list[tuple[str, int]], tmp
     for act, number in acts:
         answers = [_answer(ledger, act, number) for ledger in both]
         assert answers[0] == answers[1]
-    waiting = [[(event.seq, event.check_in) for event in ledger.pending(99)] for ledger in both]
+    waiting = [[(event.seq, _said(event)) for event in ledger.pending(99)] for ledger in both]
     disk.close()
 
     assert waiting[0] == waiting[1]
 
 
+def _said(event: Event) -> object:
+    """All that the two ledgers do not name each in its own way."""
+    return event.body.of.seq if isinstance(event.body, Correction) else event.body
+
+
 def _answer(ledger: Record, act: str, number: int) -> object:
-    match act:
-        case "record":
-            return ledger.record(check_in(f"E{number}")).seq
-        case "acknowledge":
-            return ledger.acknowledge(ledger.position().epoch, number)
-        case "renew":
-            return ledger.renew(ledger.position().epoch, 1, number)
-        case "aside":
-            waiting = ledger.pending(1)
-            return waiting and ledger.lay_aside(waiting[0].id, "test")
-        case "again":
-            return ledger.send_again()
-        case _:
-            ledger.open_epoch("test")
-            return None
+    waiting = ledger.pending(99)
+    punches = [event for event in waiting if isinstance(event.body, CheckIn)]
+    epoch = ledger.position().epoch
+    acts: dict[str, Callable[[], object]] = {
+        "record": lambda: ledger.record(check_in(f"E{number}")).seq,
+        "void": lambda: [ledger.record(correction_of(one)).seq for one in punches[number : number + 1]],
+        "acknowledge": lambda: ledger.acknowledge(epoch, number),
+        "renew": lambda: ledger.renew(epoch, 1, number),
+        "aside": lambda: waiting and ledger.lay_aside(waiting[0].id, "test"),
+        "again": ledger.send_again,
+        "epoch": lambda: ledger.open_epoch("test"),
+    }
+    return acts[act]()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.device.punches import MODEL, NOON, check_in, event, moment
+from tests.device.punches import MODEL, NOON, check_in, correction_of, event, moment
 
 from glancein.domain.attendance import (
     Alternate,
@@ -24,16 +25,39 @@ from glancein.domain.attendance import (
     next_event,
     parse_rule,
 )
+from glancein.domain.punches import Punch, last_standing
 from glancein.errors import SettingsError
-from glancein.types import CheckIn, ClockTrust, Direction, Method, Moment
+from glancein.types import (
+    Becomes,
+    CheckIn,
+    ClockTrust,
+    Direction,
+    Event,
+    Method,
+    Moment,
+    OtherDirection,
+    OtherTime,
+)
 
 ADA = Recognised("E1", 0.62, 0.41, MODEL)
 IN, OUT = Direction.IN, Direction.OUT
 
 
 def punch(at: Moment, last: CheckIn | None = None, policy: Policy | None = None) -> CheckIn | None:
-    """What the rules say, with the last punch as a recorded event."""
-    return next_event(ADA, at, last=None if last is None else event(punch=last), policy=policy or Policy())
+    """What the rules say, with the last punch as it was recorded."""
+    stands = None if last is None else standing(event(punch=last))
+    return next_event(ADA, at, last=stands, policy=policy or Policy())
+
+
+def standing(*events: Event) -> Punch | None:
+    """The last punch of these events."""
+    return last_standing(events, "E1")
+
+
+def corrected(becomes: Becomes) -> Punch | None:
+    """A punch in at noon that became something else."""
+    recorded = event()
+    return standing(recorded, event(2, punch=correction_of(recorded, becomes)))
 
 
 def direction(at: Moment, last: CheckIn | None = None, policy: Policy | None = None) -> Direction | None:
@@ -82,6 +106,38 @@ def test_unset_clock_after_a_restart_silences_nobody() -> None:
     unset = moment(boot="boot-2", wall=NOON + timedelta(seconds=5), trust=ClockTrust.UNSYNCHRONISED)
 
     assert punch(unset, check_in()) is not None
+
+
+def test_punch_written_by_hand_silences_nobody() -> None:
+    """Whoever noted it was at the desk, and the person may be at the door."""
+    assert punch(moment(30), replace(check_in(), method=Method.MANUAL)) is not None
+
+
+@pytest.mark.parametrize(
+    ("becomes", "after_h", "expected"),
+    [
+        (OtherDirection(OUT), 2.0, IN),
+        (OtherTime(NOON - timedelta(hours=15)), 2.0, IN),  # 17 hours: the check-out was forgotten
+        (OtherTime(NOON + timedelta(hours=2)), 17.0, OUT),
+    ],
+)
+def test_direction_follows_from_the_last_punch_as_it_stands(
+    becomes: Becomes, after_h: float, expected: Direction
+) -> None:
+    """What HR said of it counts, its direction as well as its time."""
+    made = next_event(ADA, moment(after_h * 3600), last=corrected(becomes), policy=Policy())
+
+    assert made is not None
+    assert made.direction is expected
+
+
+def test_unset_clock_cannot_tell_that_a_check_out_was_forgotten() -> None:
+    """The time that HR gave the last punch lies on another clock."""
+    last = corrected(OtherTime(NOON - timedelta(days=2)))
+    made = next_event(ADA, moment(600, trust=ClockTrust.UNSYNCHRONISED), last=last, policy=Policy())
+
+    assert made is not None
+    assert made.direction is OUT
 
 
 def test_night_shift_ends_with_out_after_midnight() -> None:

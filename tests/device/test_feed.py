@@ -294,6 +294,51 @@ def test_gap_is_asked_for_and_filled(store: SqliteFeedStore) -> None:
     assert script.asked[0] == wire.Resend(2, 5, EPOCH, wire.LARGEST_BATCH)
 
 
+@pytest.mark.parametrize("kept", [True, False], ids=["with a store", "without"])
+def test_event_that_came_before_the_line_was_cut_is_handed_out(store: SqliteFeedStore, *, kept: bool) -> None:
+    """Even if both are noticed at once: an acknowledgement of a later event would let the kiosk forget it."""
+    events = chain(4)
+    script = Script(events)
+    feed = script.feed(store if kept else None)
+    seen: list[Event] = []
+
+    def publish() -> None:
+        if feed.counts.connections == 0:
+            send(script.broker, *events[:3])
+            script.broker.cut()
+        else:
+            send(script.broker, *events[2:])
+
+    after_connecting(feed, script.broker, publish)
+    with pytest.raises(FeedError, match="the cable was pulled"):
+        seen.extend(received.event for received in feed)
+    seen.extend(received.event for received in feed)
+
+    assert seen == events
+
+
+def test_commit_that_a_cut_line_took_with_it_is_told_again() -> None:
+    """Or the kiosk would keep the last events of the day until the first of the next one."""
+    events = chain(2)
+    script = Script(events)
+    feed = script.feed(None)
+
+    def publish() -> None:
+        if feed.counts.connections == 0:
+            send(script.broker, *events)
+            script.broker.cut()
+
+    after_connecting(feed, script.broker, publish)
+    received = iter(feed)
+    next(received).commit()
+    next(received).commit()
+    with pytest.raises(FeedError, match="the cable was pulled"):
+        next(received)
+
+    assert list(feed) == []
+    assert [said.up_to for said in script.acknowledged] == [2]
+
+
 def test_missing_tail_is_noticed_by_the_state(store: SqliteFeedStore) -> None:
     """Nothing needs to follow a lost event for it to be missed."""
     events = chain(4)
@@ -326,6 +371,20 @@ def test_tail_of_an_epoch_that_a_kiosk_has_left_is_not_asked_for_for_ever(leaves
     else:
         assert len(asked) == 150
         assert told == []
+
+
+def test_kiosk_of_another_site_with_the_same_name_has_left_nothing() -> None:
+    """Every kiosk is called kiosk-1 until somebody names it: a slow line at one site is no lost history."""
+    intake = Intake({}, consumer="hr", hash_of=lambda *_: None)
+    other = "6f1c9d1e-0d5b-4d0e-9a52-1f0f3c1f7a10"
+    for site, epoch, seq in (("seoul", EPOCH, 3), ("busan", other, 0)):
+        state = wire.KioskState(site, "kiosk-1", online=True, epoch=epoch, seq=seq, history_from=1, backlog=0)
+        intake.take(wire.topic(site, "kiosk-1", "state"), wire.encode_state(state), now_s=0.0)
+
+    turns = [intake.finish(now_s=float(second)) for second in range(0, 300, 2)]
+
+    assert [trouble for turn in turns for trouble in turn.troubles] == []
+    assert set(intake.states) == {("seoul", "kiosk-1"), ("busan", "kiosk-1")}
 
 
 def test_consumer_that_lost_everything_gets_it_back(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from glancein.domain.attendance import Policy
 from glancein.domain.decide import decide
 from glancein.domain.gallery import EMBEDDING_SIZE, Gallery
+from glancein.domain.punches import Punch, last_standing
 from glancein.domain.visit import VisitRules
 from glancein.errors import CameraError, NotRecorded, StoreError
 from glancein.kiosk import Heir, Kiosk, Parts, Rules
@@ -103,8 +104,8 @@ class World:
         self.log.append(f"committed {body.person_id} {body.direction}")
         return event
 
-    def last_of(self, person_id: str) -> Event | None:
-        return next((e for e in reversed(self.events) if e.check_in.person_id == person_id), None)
+    def last_of(self, person_id: str) -> Punch | None:
+        return last_standing(self.events, person_id)
 
     def pending(self, limit: int) -> list[Event]:
         return self.events[:0] if limit else []

@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.device.punches import NOON, chain, check_in, correction_of, enrolment
+from tests.device.punches import NOON, chain, check_in, correction_of, enrolment, moment
 
 from glancein.adapters.ledger_sqlite import SqliteLedger
 from glancein.adapters.people_sqlite import SqlitePeople
@@ -20,7 +20,9 @@ from glancein.domain import wire
 from glancein.errors import NotRecorded, SettingsError, StoreError
 from glancein.storage.database import open_database, transaction
 from glancein.storage.feed_schema import FEED
+from glancein.storage.look_back import LATEST_OF
 from glancein.storage.schema import KIOSK, Schema
+from glancein.types import Correction, OtherTime
 
 
 def ledger_at(path: Path, *, kiosk: str = "door", names: bool = False) -> SqliteLedger:
@@ -365,3 +367,32 @@ def test_recording_from_several_threads_keeps_the_chain(tmp_path: Path) -> None:
     assert [event.seq for event in events] == list(range(1, 41))
     hashes = [wire.NO_HASH, *(wire.event_hash(event) for event in events)]
     assert [event.previous_hash for event in events] == hashes[:-1]
+
+
+def test_punch_and_its_time_are_recorded_both_or_neither(tmp_path: Path) -> None:
+    """A correction that nobody could read leaves no punch behind; the second copy holds both."""
+    ledger = ledger_at(tmp_path / "kiosk.db")
+
+    with pytest.raises(NotRecorded, match="check-in was not recorded"):
+        ledger.note(check_in(), lambda name: Correction(name, OtherTime(NOON), "", "hr", moment()))
+    event = ledger.note(check_in(), lambda name: Correction(name, OtherTime(NOON), "forgot", "hr", moment()))
+
+    punch, correction = ledger.pending(9)
+    assert (event, punch.seq, correction.seq) == (punch, 1, 2)
+    assert isinstance(correction.body, Correction)
+    assert correction.body.of == punch.id
+    assert (ledger.position().backlog, ledger.is_all_copied()) == (2, True)
+    ledger.close()
+
+
+def test_last_punches_are_found_by_index(tmp_path: Path) -> None:
+    """Somebody waits in front while it is looked up, among a million."""
+    ledger = ledger_at(tmp_path / "kiosk.db")
+    with ledger._open() as database:
+        plan = database.execute(f"EXPLAIN QUERY PLAN {LATEST_OF}", {"person": "E1", "limit": 10}).fetchall()
+    ledger.close()
+
+    steps = [step for *_, step in plan if "events" in step or step.startswith("SEARCH")]
+    assert any("events_by_person" in step for step in steps)
+    assert any("corrections_to_person" in step for step in steps)
+    assert not [step for step in steps if step.startswith("SCAN")]

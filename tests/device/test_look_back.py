@@ -74,6 +74,19 @@ def test_punch_that_comes_first_does_not_hide_what_waits() -> None:
     assert [received.event for received in feed] == events[3:]
 
 
+def test_reader_that_looks_again_goes_on_where_it_stopped() -> None:
+    """What it was not handed the first time comes the second time, and is asked for anew."""
+    events = chain(5)
+    kiosk = script(events, state(5, 4))
+    feed = kiosk.feed(None)
+
+    first = next(received.event for received in feed)
+
+    assert first == events[1]
+    assert [received.event for received in feed] == events[2:]
+    assert kiosk.asked[-1].from_seq == 3
+
+
 def test_request_is_signed_with_the_readers_key() -> None:
     """Or a kiosk that trusts certain readers only would not hear it."""
     intake = Intake({}, consumer="hr", seal=wire.Seal(sign=lambda _: "signed by hr"))
@@ -192,11 +205,25 @@ def test_feed_that_ends_says_what_waits(
     monkeypatch.setattr(look_back, "ANSWER_WITHIN_S", 0.0)
     kiosk = script(chain(history), said_by_kiosk)
     feed = kiosk.feed(None)
-    shown = Counter(received.event.kiosk for received in feed)
+    shown = Counter((received.event.site, received.event.kiosk) for received in feed)
 
     say_what_waits(feed, shown)
 
     assert capsys.readouterr().err == (f"glancein: {said}\n" if said else "")
+
+
+def test_kiosks_of_two_sites_with_one_name_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    """What was shown of one is not taken for shown of the other."""
+    feed = script([], None).feed(None)
+    for site in ("seoul", "busan"):
+        feed.states[site, "kiosk-1"] = wire.KioskState(
+            site, "kiosk-1", online=True, epoch=EPOCH, seq=3, backlog=3
+        )
+
+    say_what_waits(feed, Counter({("seoul", "kiosk-1"): 3}))
+
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith("glancein: 3 wait at kiosk busan/kiosk-1, which does not answer")
 
 
 def test_live_view_says_on_one_line_that_it_waits() -> None:

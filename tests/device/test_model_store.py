@@ -201,6 +201,20 @@ def test_same_bundle_can_be_installed_again(store: ModelStore, tmp_path: Path) -
     assert open_bundle(store.folder(), "embedder").card.name == "tiny-1"
 
 
+def test_bundle_in_use_installed_again_and_again_leaves_the_way_back(
+    store: ModelStore, tmp_path: Path
+) -> None:
+    """The previous bundle is another one, however often the command is repeated."""
+    store.install(signed_bundle(tmp_path / "one", seed=1))
+    bundle = signed_bundle(tmp_path / "two", seed=2)
+
+    for _ in range(4):
+        store.install(bundle)
+
+    assert names(store)[:2] == [("current", "tiny-2"), ("previous", "tiny-1")]
+    assert len(list((tmp_path / "root/embedder/versions").iterdir())) == 2
+
+
 KILLED_AT_STEP = """
 import os, sys
 from pathlib import Path

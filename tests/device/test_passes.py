@@ -35,6 +35,8 @@ from glancein.domain.passes import (
     write_pass,
 )
 from glancein.errors import InputError
+from glancein.storage.database import open_database
+from glancein.storage.rescue import carry_over, set_aside
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 KEY = b"k" * 32
@@ -185,6 +187,29 @@ def test_erased_person_leaves_no_way_in(passes: SqlitePasses, people: SqlitePeop
 
     assert passes.who_types("1", PIN, at=NOW) is PinAnswer.WRONG
     assert passes.who_shows(text) is None
+
+
+def test_pins_and_passes_of_a_rescued_database_are_those_of_the_new_file(
+    tmp_path: Path, passes: SqlitePasses
+) -> None:
+    """Whoever had the old file open goes on with the new one, and with the key that seals its passes."""
+    path = tmp_path / "kiosk.db"
+    passes.set_pin("E1", PIN, at=NOW)
+    kept = passes.issue("E1", at=NOW)
+    aside = set_aside(path)
+    database = open_database(path)
+    at_first_empty = passes.who_shows(kept)
+    carry_over(aside, database)
+    database.conn.close()
+
+    assert at_first_empty is None
+    assert passes.who_shows(kept) == "E1"
+    assert passes.who_types("1", PIN, at=NOW) == "E1"
+    issued = passes.issue("E2", at=NOW)
+    passes.clear_pin("E1")
+    with closing(SqlitePasses(path)) as later:
+        assert later.who_shows(issued) == "E2"
+        assert later.ways_of("E1").number is None
 
 
 def test_pin_can_be_taken_away(passes: SqlitePasses) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,11 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.device.punches import MODEL, NOON, TINY_PNG, enrolment, unit_vector
 
+from glancein.adapters.passes_sqlite import SqlitePasses
 from glancein.adapters.people_archive import read_archive, write_archive
 from glancein.adapters.people_sqlite import SqlitePeople, same_record
 from glancein.domain.person import Enrolment, Outcome, PersonRecord
 from glancein.errors import InputError, StoreError
 from glancein.storage.database import open_database
+from glancein.storage.rescue import carry_over, set_aside
+
+NEWER = "cd" * 32
 
 
 @pytest.fixture
@@ -165,6 +171,43 @@ def test_version_changes_when_another_connection_changes_people(tmp_path: Path) 
     desk.close()
 
 
+def test_people_of_a_rescued_database_are_those_of_the_new_file(tmp_path: Path) -> None:
+    """A kiosk and a desk that were open before see and change what lies there now, not the set-aside file."""
+    path = tmp_path / "kiosk.db"
+    with closing(SqlitePeople(path)) as kiosk, closing(SqlitePeople(path)) as desk:
+        kiosk.add("E1", enrolment(), at=NOON)
+        seen = [kiosk.version()]
+        rescue(path)
+        seen.append(kiosk.version())
+        desk.add("E2", enrolment(seed=2, photo="p2"), at=NOON)
+        seen.append(kiosk.version())
+
+        assert [person.person_id for person in kiosk.people()] == ["E1", "E2"]
+        assert len(set(seen)) == 3
+        with closing(SqlitePeople(path)) as later:
+            assert [person.person_id for person in later.people()] == ["E1", "E2"]
+            assert later.version() == kiosk.version()
+
+
+def test_people_stay_known_while_no_file_lies_there(tmp_path: Path) -> None:
+    """Between the old file's leaving and the new one's coming nobody makes an empty one."""
+    path = tmp_path / "kiosk.db"
+    with closing(SqlitePeople(path)) as people:
+        people.add("E1", enrolment(), at=NOON)
+        set_aside(path)
+
+        assert people.name_of("E1") == "Ada Lovelace"
+        assert not path.exists()
+
+
+def rescue(path: Path) -> None:
+    """Another process finds the database damaged: it sets it aside and carries over what it can read."""
+    aside = set_aside(path)
+    database = open_database(path)
+    carry_over(aside, database)
+    database.conn.close()
+
+
 @pytest.mark.parametrize(
     "person_id",
     ["", "x" * 65, "a/b", "a\\b", "a+b", "a#b", "a\nb", "a\x00b", "a\u2028b", " a", "a ", "\u200f"],
@@ -242,6 +285,60 @@ def test_export_and_import_carry_everything(tmp_path: Path, people: SqlitePeople
     assert all(same_record(*pair) for pair in zip(_records(people), _records(other), strict=True))
     assert (tmp_path / "people.jsonl").stat().st_mode & 0o077 == 0
     other.close()
+
+
+def test_import_of_a_changed_person_leaves_their_ways_in(tmp_path: Path, people: SqlitePeople) -> None:
+    """An archive holds neither PIN nor pass, so it says nothing of them."""
+    people.add("E1", enrolment("Ada"), at=NOON)
+    (record,) = _records(people)
+    with closing(SqlitePasses(tmp_path / "kiosk.db")) as passes:
+        passes.set_pin("E1", "8301", at=NOON)
+        shown = passes.issue("E1", at=NOON)
+
+        outcomes = people.restore([replace(record, person=replace(record.person, name="Ada King"))])
+
+        assert outcomes == {"E1": Outcome.REPLACED}
+        assert people.name_of("E1") == "Ada King"
+        assert passes.who_types("1", "8301", at=NOON) == "E1"
+        assert passes.who_shows(shown) == "E1"
+
+
+def test_import_leaves_templates_of_models_that_the_archive_does_not_know(people: SqlitePeople) -> None:
+    """It was written before this kiosk renewed everybody: who is here with the same record is unchanged."""
+    people.add("E1", enrolment(), at=NOON)
+    (record,) = _records(people)
+    renew(people, "E1")
+
+    same = people.restore([record])
+    renamed = people.restore([replace(record, person=replace(record.person, name="Ada King"))])
+
+    assert (same, renamed) == ({"E1": Outcome.UNCHANGED}, {"E1": Outcome.REPLACED})
+    assert people.people()[0].models == (MODEL, NEWER)
+    assert len(people.templates(NEWER)) == 1
+
+
+def test_import_of_another_photo_retires_the_templates_of_the_old_one(
+    tmp_path: Path, people: SqlitePeople
+) -> None:
+    """Of every model: otherwise the old face would go on being recognised, and never be renewed."""
+    people.add("E1", enrolment(), at=NOON)
+    renew(people, "E1")
+    with closing(SqlitePeople(tmp_path / "other.db")) as other:
+        other.add("E1", enrolment(seed=1, photo="p2"), at=NOON)
+
+        people.restore(_records(other))
+
+    assert people.people()[0].models == (MODEL,)
+    assert people.lacking(NEWER) == ["E1"]
+
+
+def renew(people: SqlitePeople, person_id: str) -> None:
+    """Give a person a template of a newer model, made of the stored crop."""
+    portrait = people.portrait_of(person_id)
+    assert portrait is not None
+    people.add_template(
+        person_id, replace(portrait, vector=unit_vector(9), model_sha256=NEWER), like=portrait
+    )
 
 
 def test_import_is_all_or_nobody(tmp_path: Path, people: SqlitePeople) -> None:

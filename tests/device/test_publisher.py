@@ -11,13 +11,13 @@ import pytest
 from tests.contract.fake_broker import URL, FakeBroker, FakeConnection
 from tests.contract.fake_ledger import FakeLedger
 from tests.device.brokers import wait_until
-from tests.device.punches import check_in, moment
+from tests.device.punches import check_in, correction_of, moment
 
 from glancein.adapters.publisher_mqtt import Address, Delivery, MqttPublisher, PublisherRules
 from glancein.domain import wire
 from glancein.mqtt.dispatch import SUSPECT_AFTER
 from glancein.mqtt.link import Greeting, Message
-from glancein.types import Event, Moment
+from glancein.types import Correction, Event, Moment
 
 FAST = PublisherRules(ack_timeout_s=0.1, backoff_s=0.02, longest_s=0.2)
 ADDRESS = Address(URL, "hq", "door")
@@ -357,6 +357,23 @@ def test_old_copy_sends_anew_only_what_the_consumer_has_otherwise(broker: FakeBr
     assert again.body == forked.body
     assert again.epoch == ledger.position().epoch != forked.epoch
     assert again in events_at(broker)
+
+
+def test_correction_under_way_goes_with_the_check_in_that_is_refused(broker: FakeBroker, run: Run) -> None:
+    """The consumer would take it for one of the other punch of that name; nobody waits for its answer."""
+    ledger = filled(1)
+    (forked,) = ledger.pending(9)
+    correction = ledger.record(correction_of(forked))
+    publisher = run(ledger)
+    assert wait_until(lambda: correction in events_at(broker))
+
+    refuse(broker, forked, wire.RefusedFor.FORK)
+
+    assert wait_until(lambda: len(events_at(broker)) == 4)
+    again, moved = ledger.pending(9)
+    assert isinstance(moved.body, Correction)
+    assert moved.body.of == again.id
+    assert wait_until(lambda: publisher.state()["in_flight"] == 2)
 
 
 def test_old_copy_sends_everything_anew_if_the_consumer_says_no_more(broker: FakeBroker, run: Run) -> None:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 from tests.contract.fake_ledger import FakeLedger
-from tests.device.punches import MODEL, moment
+from tests.device.punches import MODEL, correction_of, moment
 
 from glancein.domain.attendance import Ask, DirectionRule, Fixed, Policy, Recognised
 from glancein.domain.choice import Question
 from glancein.errors import InputError, NotRecorded
 from glancein.punch_clock import CHOICE_S, DISOWN_S, Outcome, PunchClock, Record
 from glancein.types import (
+    CheckIn,
     Correction,
     Decision,
     Direction,
@@ -23,6 +24,7 @@ from glancein.types import (
     Frame,
     Method,
     Moment,
+    OtherTime,
     Template,
     Voided,
 )
@@ -107,6 +109,19 @@ def test_pin_goes_through_the_same_rules_as_a_face(around: Surroundings, ledger:
     assert [event.check_in.method for event in ledger.pending(9)] == [Method.FACE, Method.PIN]
     assert around.woken == 2
     assert clock.other_ways == 2
+
+
+def test_punch_noted_for_yesterday_touches_nobody_today(around: Surroundings, ledger: FakeLedger) -> None:
+    """Neither silenced a minute later nor turned round: the next punch ends today's shift."""
+    clock = clock_of(around, ledger)
+    clock.punch(FACE)
+    noted = ledger.record(CheckIn("E1", Direction.OUT, moment(7200), 0.0, 0.0, "", Method.MANUAL, "manual"))
+    ledger.record(correction_of(noted, OtherTime(moment(-54_000).wall), at=moment(7200)))
+
+    around.now_s = 7230
+
+    assert clock.punch(FACE) is Outcome.RECORDED
+    assert around.said[-1] == "out name of E1"
 
 
 def test_failed_commit_is_never_thanked_for(around: Surroundings, ledger: FakeLedger) -> None:

@@ -9,12 +9,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.device.punches import EPOCH, chain, check_in, event, moment
+from tests.device.punches import EPOCH, chain, check_in, correction_of, event, moment
 
 from glancein.domain import wire
 from glancein.domain.event_body import as_sent
@@ -41,6 +42,9 @@ from glancein.types import (
 HERE = Path(__file__).resolve().parent
 GOLDEN = HERE.parent / "golden"
 SCHEMAS = HERE.parents[1] / "docs" / "schemas"
+BERLIN = ZoneInfo("Europe/Berlin")
+# With the wide space of a Japanese keyboard, a no-break space, a joiner, a letter of a company's own font.
+NAMES = ["김철수", "山田\u3000太郎", "Jean\u00a0Dupont", "ශ්\u200dරී", "渡\ue000"]
 
 words = st.text(st.characters(codec="utf-8", categories=("L", "N")), min_size=1, max_size=20).filter(
     str.isprintable
@@ -89,7 +93,37 @@ def with_seq(body: Body, seq: int, name: str | None) -> Event:
     return Event("hq", "door-1", EPOCH, seq, "cd" * 32, as_sent(body), name)
 
 
-@given(body=bodies, seq=st.integers(1, LARGEST_SEQ), name=st.none() | st.just("김철수"))
+@pytest.mark.parametrize("utc", [(10, 25, 0, 30), (10, 25, 1, 30), (3, 29, 0, 59), (3, 29, 1, 0)], ids=str)
+def test_time_around_the_change_of_clocks_survives_the_wire(utc: tuple[int, int, int, int]) -> None:
+    """In the hour that comes twice, and on both sides of the one that never comes."""
+    wall = datetime(2026, *utc, tzinfo=UTC).astimezone(BERLIN)
+
+    sent = with_seq(check_in(at=moment(wall=wall)), 1, None)
+
+    assert wire.decode_event(wire.encode_event(sent)) == sent
+    assert sent.body.moment.wall.isoformat() == wall.isoformat()
+
+
+@pytest.mark.parametrize("text", ["2025-10-26T02:30", "2025-03-30T02:30"])
+def test_correction_to_a_time_that_came_twice_or_never_survives_the_wire(text: str) -> None:
+    """HR's page has no way to say which; Python takes the first, or counts on from before the gap."""
+    wall = datetime.fromisoformat(text).replace(tzinfo=BERLIN)
+
+    sent = with_seq(correction_of(event(), OtherTime(wall)), 2, None)
+
+    assert wire.decode_event(wire.encode_event(sent)) == sent
+
+
+@pytest.mark.parametrize("name", [7, ["Ada"], "", "x" * 201, "A\nda", "a\x1b[31m", "A\u2028da"], ids=repr)
+def test_name_that_cannot_be_enrolled_is_refused(name: object) -> None:
+    """By the rules of enrolment, which end at what would break a line."""
+    payload = json.loads(wire.encode_event(chain(1)[0])) | {"name": name}
+
+    with pytest.raises(FeedError, match="name"):
+        wire.decode_event(json.dumps(payload).encode())
+
+
+@given(body=bodies, seq=st.integers(1, LARGEST_SEQ), name=st.none() | st.sampled_from(NAMES))
 def test_event_survives_the_wire(body: Body, seq: int, name: str | None) -> None:
     """Whatever can be recorded reads back equal, and encoding it again gives the same bytes."""
     sent = with_seq(body, seq, name)

@@ -60,7 +60,7 @@ def kiosk(memory: Path) -> Kiosk:
     people = SqlitePeople(path)
     for number in range(5):
         people.add(f"E{number}", enrolment(f"Person {number}", seed=number, photo=str(number)), at=NOON)
-    people._database.conn.close()
+    people.close()
     ledger = opened(path)
     for number in range(ACKNOWLEDGED + WAITING - 1):
         ledger.record(check_in(f"E{number % 50}", at=moment(number)))
@@ -276,6 +276,25 @@ def test_second_copy_does_not_grow_without_end(tmp_path: Path) -> None:
     ledger.close()
 
     assert sum(file.stat().st_size for file in files) < 40_000
+
+
+@pytest.mark.parametrize("suffix", ["00000001.bak", "00000001~", "zzz", "", "²"])
+def test_foreign_file_beside_the_second_copy_is_left_alone(tmp_path: Path, suffix: str) -> None:
+    """Somebody's copy of it, say: it is neither read, nor continued, nor deleted."""
+    ledger = opened(tmp_path / "kiosk.db")
+    first = ledger.record(check_in("E1"))
+    ledger.close()
+    foreign = tmp_path / f"kiosk.db.tail-{suffix}"
+    foreign.write_bytes((tmp_path / "kiosk.db.tail-00000001").read_bytes())
+
+    again = opened(tmp_path / "kiosk.db")
+    second = again.record(check_in("E2", at=moment(1)))
+    again.acknowledge(second.epoch, second.seq)
+    again.close()
+
+    assert second.previous_hash != first.previous_hash
+    assert again.tail_problem is None
+    assert foreign.exists()
 
 
 def test_second_copy_that_cannot_be_written_stops_nobody_and_catches_up(

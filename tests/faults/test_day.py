@@ -80,5 +80,5 @@ def test_a_day_of_check_ins_leaves_memory_where_it_was(folder: Path) -> None:
     print(f"\n{recorded} events; resident memory grew by {growth / 1024:.0f} KiB after the first quarter")
     assert recorded == EVENTS
     assert last_punch is not None
-    assert last_punch.check_in.direction is Direction.OUT
+    assert last_punch.direction is Direction.OUT
     assert growth < 2 * 1024 * 1024

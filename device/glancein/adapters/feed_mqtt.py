@@ -68,10 +68,11 @@ class Feed:
     """The feed, to iterate over: ``for received in Feed(url, store=store)``; any thread may ``stop`` it.
 
     ``store`` None: nothing is kept and nothing acknowledged but what the caller commits; every stream then
-    begins with what waits at its kiosk, which is asked for it once. With a seal in the rules, events without
-    the kiosk's signature are refused and acknowledgements are signed. Raises FeedError when the broker cannot
-    be reached and StoreError when the store does not take an event, unless following: then it says so by
-    ``on_error`` and tries again; until the store has an event the kiosk keeps it.
+    begins with what waits at its kiosk, which is asked for it on each connection, and goes on behind the last
+    event that was handed out. With a seal in the rules, events without the kiosk's signature are refused and
+    acknowledgements are signed. Raises FeedError when the broker cannot be reached and StoreError when the
+    store does not take an event, unless following: then it says so by ``on_error`` and tries again; until the
+    store has an event the kiosk keeps it.
     """
 
     def __init__(
@@ -94,7 +95,9 @@ class Feed:
             seal=self._rules.seal,
             hash_of=None if store is None else store.hash_of,
         )
-        self._uncommitted: dict[StreamKey, tuple[Sender, Head]] = {}
+        self._handed: dict[StreamKey, Head] = {}  # the last event of each stream that the caller has got
+        self._committed: dict[StreamKey, tuple[Sender, Head]] = {}  # by the caller
+        self._untold: set[StreamKey] = set()  # commits that were not sent on this connection
         self._stopping = threading.Event()
         self._link: Connection | None = None
 
@@ -121,8 +124,8 @@ class Feed:
         return self._intake.counts
 
     @property
-    def states(self) -> dict[str, wire.KioskState]:
-        """By kiosk: the latest word of each."""
+    def states(self) -> dict[Sender, wire.KioskState]:
+        """By site and kiosk: the latest word of each."""
         return self._intake.states
 
     def stop(self) -> None:
@@ -133,8 +136,9 @@ class Feed:
             link.wake()
 
     def _converse(self) -> Iterator[Received]:
-        if self._store is not None:
-            self._intake.begin(self._store.heads())  # whatever a failed turn made us believe
+        # Whatever a turn made us believe that failed, or whose events were not all handed out.
+        self._intake.begin(self._handed if self._store is None else self._store.heads())
+        self._untold.update(self._committed)  # a line that is cut may take acknowledgements with it
         site, kiosk = self._rules.site, self._rules.kiosk
         topics = tuple(wire.topic(site, kiosk, leaf) for leaf in ("event", "batch", "state"))
         name = f"glancein-{self._rules.consumer}-{uuid.uuid4().hex[:8]}"
@@ -144,10 +148,10 @@ class Feed:
         quiet_since = time.monotonic()
         try:
             while not self._stopping.is_set():
-                new = self._turn(link)
-                yield from new
+                before = self.counts.new
+                yield from self._turn(link)
                 self._send_commits(link)
-                if new:
+                if self.counts.new > before:
                     quiet_since = time.monotonic()
                 elif self._is_over(quiet_since):
                     return
@@ -162,8 +166,8 @@ class Feed:
             return False
         return time.monotonic() - quiet_since >= self._rules.idle_s
 
-    def _turn(self, link: Connection) -> list[Received]:
-        """Take in what came, commit it, answer it."""
+    def _turn(self, link: Connection) -> Iterator[Received]:
+        """Take in what came, commit it, answer it, hand it out. Then raises FeedError if the line was cut."""
         lost: Lost | None = None
         for happening in link.wait(min(TURN_S, self._rules.idle_s / 2)):
             match happening:
@@ -175,9 +179,11 @@ class Feed:
                     lost = happening
         turn = self._intake.finish(now_s=time.monotonic())
         self._settle(link, turn)
+        for arrival in turn.arrivals:
+            self._handed[arrival.key] = Head(arrival.event.seq, arrival.hash)
+            yield Received(arrival, self._committer(arrival))
         if lost is not None:
             raise FeedError(f"lost the broker {self._url}: {lost.why}")
-        return [Received(arrival, self._committer(arrival)) for arrival in turn.arrivals]
 
     def _settle(self, link: Connection, turn: Turn) -> None:
         """First the store, then the answers: never the other way round."""
@@ -198,11 +204,13 @@ class Feed:
     def _committer(self, arrival: Arrival) -> Callable[[], None]:
         def commit() -> None:
             event = arrival.event
-            self._uncommitted[arrival.key] = (event.site, event.kiosk), Head(event.seq, arrival.hash)
+            self._committed[arrival.key] = (event.site, event.kiosk), Head(event.seq, arrival.hash)
+            self._untold.add(arrival.key)
 
         return commit
 
     def _send_commits(self, link: Connection) -> None:
-        for key, (sender, head) in self._uncommitted.items():
+        for key in self._untold:
+            sender, head = self._committed[key]
             link.publish(Message(*self._intake.acknowledgement(sender, key.epoch, head)))
-        self._uncommitted.clear()
+        self._untold.clear()

@@ -17,6 +17,7 @@ from sqlite_utils import Database
 
 from glancein.domain import wire
 from glancein.domain.event_body import as_sent
+from glancein.domain.punches import Punch, last_standing
 from glancein.errors import InputError, NotRecorded, StoreError
 from glancein.storage import look_back
 from glancein.storage.ballast import Ballast
@@ -28,6 +29,7 @@ from glancein.storage.database import (
     storage_errors,
     transaction,
 )
+from glancein.storage.handle import inode_at
 from glancein.storage.recovery import bring_in, compare, epochs_behind
 from glancein.storage.rescue import carry_over, check, is_damage, set_aside
 from glancein.storage.second_copy import SecondCopy, first_uncopied
@@ -38,6 +40,8 @@ from glancein.types import Body, CheckIn, Correction, Event, EventId, LaidAside,
 log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
+
+FEW = 8  # check-ins looked back on for the next punch: more than anybody takes back in a row
 
 _NAMES: dict[type[Body], str] = {CheckIn: "check-in", Correction: "correction", TimeFix: "time fix"}
 
@@ -75,21 +79,24 @@ class SqliteLedger:
         Raises NotRecorded if it was not committed: then no part of it is in the file and the number is not
         used up.
         """
-        try:
-            settled = as_sent(body)
-            return self._surviving(lambda: self._record(settled))
-        except (InputError, StoreError) as err:
-            raise NotRecorded(f"the {_NAMES[type(body)]} was not recorded: {err}") from err
+        return self._recorded(body, None)
 
-    def last_of(self, person_id: str) -> Event | None:
-        """The person's latest check-in that was not voided, of any epoch. Raises StoreError."""
-        found = self._surviving(lambda: self._events(look_back.LAST_OF, person=person_id))
-        return found[0] if found else None
+    def note(self, check_in: CheckIn, said_of: Callable[[EventId], Correction]) -> Event:
+        """Record a check-in and what is said of it at once, both or neither; returns the check-in.
+
+        Raises NotRecorded as ``record`` does.
+        """
+        return self._recorded(check_in, said_of)
+
+    def last_of(self, person_id: str) -> Punch | None:
+        """The person's punch that happened last and counts, of any epoch, as it stands. Raises StoreError."""
+        return last_standing(self._surviving(lambda: self.latest_of(person_id, FEW)), person_id)
 
     def latest_of(self, person_id: str, limit: int) -> list[Event]:
         """The person's latest check-ins with their corrections and time fixes, in the order of recording.
 
-        Raises StoreError.
+        The latest recorded and the latest by time, among those made by hand as many again, and what became
+        theirs by a correction. Raises StoreError.
         """
         return self._events(look_back.LATEST_OF, person=person_id, limit=limit)
 
@@ -234,7 +241,8 @@ class SqliteLedger:
     def send_again(self) -> int:
         """Record all that was laid aside anew, under new names; returns how many. Raises StoreError.
 
-        Under their old ones nobody could tell whether an acknowledgement means them.
+        Under their old ones nobody could tell whether an acknowledgement means them. Corrections go with
+        their check-ins.
         """
         return self._renew_all(
             "SELECT number, body, hash FROM laid_aside JOIN events USING (number) ORDER BY number"
@@ -243,7 +251,7 @@ class SqliteLedger:
     def renew(self, epoch: str, first_seq: int, last_seq: int) -> int:
         """Record waiting events of an epoch anew, under new names in another; returns how many.
 
-        The punches keep their times. Corrections follow their check-ins. Raises StoreError.
+        The punches keep their times. Corrections go with their check-ins. Raises StoreError.
         """
         with self._open() as database:
             if epoch == self._current(database):
@@ -285,15 +293,25 @@ class SqliteLedger:
         with self._open() as database:
             return first_uncopied(database, self._remember()) is None
 
-    def _record(self, body: Body) -> Event:
+    def _recorded(self, body: Body, said_of: Callable[[EventId], Correction] | None) -> Event:
+        try:
+            settled = as_sent(body)
+            return self._surviving(lambda: self._record(settled, said_of))
+        except (InputError, StoreError) as err:
+            raise NotRecorded(f"the {_NAMES[type(body)]} was not recorded: {err}") from err
+
+    def _record(self, body: Body, said_of: Callable[[EventId], Correction] | None) -> Event:
         if self._ballast is not None:
             self._ballast.look()
         with self._open() as database:
             with transaction(database):
-                settled = settle_target(database, body)
-                event, number = add_event(database, settled)
-            self._count(1)
-            self._copy.add(database, event, number)
+                written = [add_event(database, settle_target(database, body))]
+                event = written[0][0]
+                if said_of is not None:
+                    written.append(add_event(database, as_sent(said_of(event.id))))
+            self._count(len(written))
+            for one, number in written:
+                self._copy.add(database, one, number)
             return self._with_name(database, event)
 
     def _renew_all(self, sql: str, **parameters: object) -> int:
@@ -301,7 +319,9 @@ class SqliteLedger:
             with transaction(database):
                 rows = database.execute(sql, parameters).fetchall()
                 written = [
-                    renew_event(database, number, read_event(body, digest)) for number, body, digest in rows
+                    renewal
+                    for number, body, digest in rows
+                    for renewal in renew_event(database, number, read_event(body, digest))
                 ]
             self._counted = None
             for new, number, old in written:
@@ -405,11 +425,11 @@ class SqliteLedger:
         file, what the system shows of it and what the disk holds may differ.
         """
         with self._lock, storage_errors("the ledger cannot be read or written"):
-            if self._database is not None and self._inode != _inode(self._path):
+            if self._database is not None and self._inode != inode_at(self._path):
                 self.close()  # another process set the file aside
             if self._database is None:
                 self._database = self._reopened()
-                self._inode = _inode(self._path)
+                self._inode = inode_at(self._path)
             try:
                 yield self._database
             except (sqlite3.Error, OSError, StoreError) as err:
@@ -428,13 +448,6 @@ class SqliteLedger:
                 raise
         self._is_doubtful = False
         return database
-
-
-def _inode(path: Path) -> int:
-    try:
-        return path.stat().st_ino
-    except OSError:
-        return 0
 
 
 _LAID_ASIDE_BELOW = """

@@ -1,6 +1,7 @@
 """Installed models: signed bundles, switched by one atomic rename, with the previous one kept.
 
-    ROOT/embedder/versions/<hash of the card>/   whole bundles, never changed once they are there
+    ROOT/embedder/versions/<hash of the card>/   whole bundles, never changed once they are there; another
+                                                 copy of one that is there gets a suffix behind a dot
     ROOT/embedder/current -> versions/<hash>     what the kiosk opens
     ROOT/embedder/previous -> versions/<hash>    what it goes back to
     ROOT/embedder/next -> versions/<hash>        installed, waiting until everybody has a template of it
@@ -20,6 +21,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -90,7 +92,7 @@ class ModelStore:
             raise
         version = incoming.with_name(_identity(incoming))
         if version.exists():  # perhaps damaged since, and perhaps in use: leave it alone
-            version = incoming.with_name(f"{version.name}.{os.getpid()}")
+            version = Path(tempfile.mkdtemp(prefix=f"{version.name}.", dir=version.parent))
         incoming.replace(version)
         _sync(version.parent)
         self._point(NEXT, version)
@@ -107,11 +109,12 @@ class ModelStore:
     def switch(self) -> None:
         """Use the pending bundle from now on and keep the one in use; nothing if none is pending.
 
-        Killed at any step, the old or the new one is in use, and another call completes it.
+        If both are one bundle, the previous one stays what it was. Killed at any step, the old or the new one
+        is in use, and another call completes it.
         """
         waiting, before = self.pending(), self._target(CURRENT)
         if waiting is not None:
-            if before is not None:
+            if before is not None and not _is_same(before, waiting):
                 self._point(PREVIOUS, before)
             self._point(CURRENT, waiting)
         self.drop_pending()
@@ -286,6 +289,11 @@ def _check_signature(bundle: Path, trusted: Mapping[str, bytes]) -> str:
 
 def _identity(bundle: Path) -> str:
     return hashlib.sha256((bundle / CARD_FILE).read_bytes()).hexdigest()[:16]
+
+
+def _is_same(one: Path, two: Path) -> bool:
+    """True if both versions are copies of one bundle, also if its card was damaged since."""
+    return one.name.partition(".")[0] == two.name.partition(".")[0]
 
 
 def _copy_file(source: Path, target: Path) -> None:

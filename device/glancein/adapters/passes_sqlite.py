@@ -29,7 +29,8 @@ from glancein.domain.passes import (
     write_pass,
 )
 from glancein.errors import InputError, StoreError
-from glancein.storage.database import open_database, scalar, storage_errors, transaction
+from glancein.storage.database import scalar, storage_errors, transaction
+from glancein.storage.handle import Handle
 
 KEY_BYTES = 32
 GENERATED_DIGITS = 6
@@ -63,10 +64,9 @@ class SqlitePasses:
 
     def __init__(self, path: Path, *, mono_s: Callable[[], float] = time.monotonic) -> None:
         self._lock = threading.RLock()
-        self._database = open_database(path)
+        self._file = Handle(path)
         self._mono_s = mono_s
         self._wrong_s: deque[float] = deque(maxlen=WRONG_PER_MINUTE)
-        self._key = self._own_key()
         self._nobodys_hash = HASHER.hash(secrets.token_hex(8))
 
     def set_pin(self, person_id: str, pin: str, *, at: datetime, number: str | None = None) -> str:
@@ -125,13 +125,13 @@ class SqlitePasses:
 
     def issue(self, person_id: str, *, at: datetime) -> str:
         """A new pass for an enrolled person, as the text of its QR code. Raises InputError."""
-        text = write_pass(secrets.token_bytes(SERIAL_BYTES), self._key)
-        serial = read_pass(text, self._key)
         with self._open() as database, transaction(database):
             _expect_person(database, person_id)
+            key = _own_key(database)
+            text = write_pass(secrets.token_bytes(SERIAL_BYTES), key)
             database.execute(
                 "INSERT INTO passes (serial, person_id, issued_at) VALUES (:serial, :id, :at)",
-                {"serial": serial, "id": person_id, "at": at.isoformat()},
+                {"serial": read_pass(text, key), "id": person_id, "at": at.isoformat()},
             )
         return text
 
@@ -145,10 +145,11 @@ class SqlitePasses:
 
     def who_shows(self, text: str) -> str | None:
         """Whose valid pass this is, None for a forged, foreign or revoked one. Raises StoreError."""
-        serial = read_pass(text, self._key)
-        if serial is None:
-            return None
         with self._open() as database:
+            key = _stored_key(database)
+            serial = None if key is None else read_pass(text, key)
+            if serial is None:
+                return None
             found = scalar(
                 database,
                 "SELECT person_id FROM passes WHERE serial = :serial AND revoked_at IS NULL",
@@ -172,17 +173,7 @@ class SqlitePasses:
     def close(self) -> None:
         """Let the file go."""
         with self._lock:
-            self._database.conn.close()
-
-    def _own_key(self) -> bytes:
-        """The key that seals passes, made with the first use of the file."""
-        with self._open() as database, transaction(database):
-            database.execute(
-                "INSERT OR IGNORE INTO meta (key, value) VALUES ('pass_key', :key)",
-                {"key": secrets.token_hex(KEY_BYTES)},
-            )
-            found = scalar(database, "SELECT value FROM meta WHERE key = 'pass_key'")
-        return bytes.fromhex(str(found))
+            self._file.close()
 
     def _is_too_fast(self) -> bool:
         return len(self._wrong_s) == WRONG_PER_MINUTE and self._mono_s() - self._wrong_s[0] < MINUTE_S
@@ -210,7 +201,26 @@ class SqlitePasses:
     @contextmanager
     def _open(self) -> Iterator[Database]:
         with self._lock, storage_errors("PINs and passes cannot be read or written"):
-            yield self._database
+            yield self._file.database()
+
+
+def _own_key(database: Database) -> bytes:
+    """The key that seals passes, made with the first one.
+
+    Read each time: whoever remembers it would go on sealing with it after a rescue brought another.
+    """
+    found = _stored_key(database)
+    if found is not None:
+        return found
+    fresh = secrets.token_bytes(KEY_BYTES)
+    database.execute("INSERT INTO meta (key, value) VALUES ('pass_key', :key)", {"key": fresh.hex()})
+    return fresh
+
+
+def _stored_key(database: Database) -> bytes | None:
+    """None if no pass was ever issued."""
+    found = scalar(database, "SELECT value FROM meta WHERE key = 'pass_key'")
+    return None if found is None else bytes.fromhex(str(found))
 
 
 def _write_tries(database: Database, person_id: str, tries: Tries) -> None:

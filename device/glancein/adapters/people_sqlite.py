@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -23,35 +24,38 @@ from glancein.domain.person import (
     check_person_id,
 )
 from glancein.errors import InputError, StoreError
-from glancein.storage.database import erase_traces, open_database, scalar, storage_errors, transaction
+from glancein.storage.database import erase_traces, scalar, storage_errors, transaction
+from glancein.storage.handle import Handle
 from glancein.types import Floats, Template
 
 DIMENSIONS = 128
 UNIT_TOLERANCE = 1e-3
 LARGEST_CROP_BYTES = 1 << 20
 PNG_BEGINS = b"\x89PNG\r\n\x1a\n"
+CHANGES_BITS = 32  # of a version; the file's inode stands above them
 
 
 class SqlitePeople:
     """Implements the port People, and the administration of people; safe to use from several threads.
 
     Every change of people adds one to a counter row in the same transaction, which is what ``version``
-    reads: a kiosk sees within one query whether any process changed them.
+    reads: a kiosk sees within one query whether any process changed them, or set the file aside.
     """
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
-        self._database = open_database(path)
-        self._seen: tuple[int, int] | None = None  # PRAGMA data_version and the counter read under it
+        self._file = Handle(path)
+        self._seen: tuple[tuple[int, int], int] | None = None  # inode and PRAGMA data_version; the counter
 
     def version(self) -> int:
         """A number that changes whenever the enrolled people change, whichever process changed them."""
         with self._open() as database:
-            file_version = _number(scalar(database, "PRAGMA data_version"))
-            if self._seen is None or self._seen[0] != file_version:
+            inode = self._file.inode
+            state = inode, _number(scalar(database, "PRAGMA data_version"))
+            if self._seen is None or self._seen[0] != state:
                 counter = scalar(database, "SELECT value FROM meta WHERE key = 'people_version'")
-                self._seen = file_version, _number(counter)
-            return self._seen[1]
+                self._seen = state, _number(counter)
+            return (inode << CHANGES_BITS) + self._seen[1]
 
     def templates(self, model_sha256: str) -> list[Template]:
         """Active templates made by this model, ordered by person."""
@@ -139,35 +143,7 @@ class SqlitePeople:
     def record_of(self, person_id: str) -> PersonRecord | None:
         """Everything stored about one person; None if nobody has that id."""
         with self._open() as database:
-            person = database.execute(
-                """
-                SELECT id, name, enrolled_at, photo_sha256,
-                    (SELECT group_concat(model_sha256) FROM templates WHERE person_id = id AND active = 1)
-                FROM people WHERE id = :id
-                """,
-                {"id": person_id},
-            ).fetchone()
-            if person is None:
-                return None
-            templates = database.execute(
-                """
-                SELECT vector, model_sha256, crop_png, quality, created_at, active
-                FROM templates WHERE person_id = :id ORDER BY number
-                """,
-                {"id": person_id},
-            ).fetchall()
-            history = database.execute(
-                """
-                SELECT at, what, photo_sha256, reason FROM person_history
-                WHERE person_id = :id ORDER BY number
-                """,
-                {"id": person_id},
-            ).fetchall()
-        return PersonRecord(
-            _person(person),
-            tuple(_template(row) for row in templates),
-            tuple(HistoryEntry(datetime.fromisoformat(row[0]), *row[1:]) for row in history),
-        )
+            return _record_of(database, person_id)
 
     def lacking(self, model_sha256: str) -> list[str]:
         """Ids of the people who have no active template of this model, in order."""
@@ -226,32 +202,28 @@ class SqlitePeople:
         return bool(wanted)
 
     def restore(self, records: list[PersonRecord]) -> dict[str, Outcome]:
-        """Put exported people in, all or nobody: equal ones stay, differing ones are replaced whole.
+        """Put exported people in, all or nobody: equal ones stay, differing ones are replaced.
 
-        Raises InputError for a record that could not have been enrolled.
+        What an archive does not hold stays: PINs, passes, and templates of models that it does not mention,
+        which are inactive from then on if the photo is another. Raises InputError for a record that could
+        not have been enrolled.
         """
         outcomes: dict[str, Outcome] = {}
         with self._change() as database:
             for record in records:
                 person_id = check_person_id(record.person.person_id)
-                existing = self.record_of(person_id)
-                if existing is not None and same_record(existing, record):
-                    outcomes[person_id] = Outcome.UNCHANGED
-                    continue
-                outcomes[person_id] = Outcome.ADDED if existing is None else Outcome.REPLACED
-                database.execute("DELETE FROM people WHERE id = :id", {"id": person_id})
-                _insert_record(database, person_id, record)
+                outcomes[person_id] = _restore(database, person_id, record)
         return outcomes
 
     def close(self) -> None:
         """Let the file go."""
         with self._lock:
-            self._database.conn.close()
+            self._file.close()
 
     @contextmanager
     def _open(self) -> Iterator[Database]:
         with self._lock, storage_errors("the people cannot be read or written"):
-            yield self._database
+            yield self._file.database()
 
     @contextmanager
     def _change(self) -> Iterator[Database]:
@@ -264,17 +236,23 @@ class SqlitePeople:
                 self._seen = None  # data_version does not change for the connection that made the change
 
 
-def same_record(one: PersonRecord, two: PersonRecord) -> bool:
-    """True if both say the same of the same person."""
+def same_record(stored: PersonRecord, archived: PersonRecord) -> bool:
+    """True if what is stored says what the archive says.
+
+    Stored templates of models that the archive does not mention say nothing against it: a kiosk makes them
+    by itself when it gets a new embedder.
+    """
+    models = {template.model_sha256 for template in archived.templates}
+    templates = [template for template in stored.templates if template.model_sha256 in models]
     return (
-        one.person == two.person
-        and one.history == two.history
-        and len(one.templates) == len(two.templates)
+        replace(stored.person, models=archived.person.models) == archived.person
+        and stored.history == archived.history
+        and len(templates) == len(archived.templates)
         and all(
             np.array_equal(left.vector, right.vector)
             and (left.model_sha256, left.crop_png, dict(left.quality), left.created_at, left.active)
             == (right.model_sha256, right.crop_png, dict(right.quality), right.created_at, right.active)
-            for left, right in zip(one.templates, two.templates, strict=True)
+            for left, right in zip(templates, archived.templates, strict=True)
         )
     )
 
@@ -396,10 +374,70 @@ def _insert_history(database: Database, person_id: str, entry: HistoryEntry) -> 
     )
 
 
-def _insert_record(database: Database, person_id: str, record: PersonRecord) -> None:
+def _record_of(database: Database, person_id: str) -> PersonRecord | None:
+    person = database.execute(
+        """
+        SELECT id, name, enrolled_at, photo_sha256,
+            (SELECT group_concat(model_sha256) FROM templates WHERE person_id = id AND active = 1)
+        FROM people WHERE id = :id
+        """,
+        {"id": person_id},
+    ).fetchone()
+    if person is None:
+        return None
+    templates = database.execute(
+        """
+        SELECT vector, model_sha256, crop_png, quality, created_at, active
+        FROM templates WHERE person_id = :id ORDER BY number
+        """,
+        {"id": person_id},
+    ).fetchall()
+    history = database.execute(
+        "SELECT at, what, photo_sha256, reason FROM person_history WHERE person_id = :id ORDER BY number",
+        {"id": person_id},
+    ).fetchall()
+    return PersonRecord(
+        _person(person),
+        tuple(_template(row) for row in templates),
+        tuple(HistoryEntry(datetime.fromisoformat(row[0]), *row[1:]) for row in history),
+    )
+
+
+def _restore(database: Database, person_id: str, record: PersonRecord) -> Outcome:
+    existing = _record_of(database, person_id)
+    if existing is not None and same_record(existing, record):
+        return Outcome.UNCHANGED
+    if existing is not None:
+        _clear_for(database, person_id, record)
+    _put_record(database, person_id, record)
+    return Outcome.ADDED if existing is None else Outcome.REPLACED
+
+
+def _clear_for(database: Database, person_id: str, record: PersonRecord) -> None:
+    """Take away what the archive says otherwise; of another photo no template may go on being recognised."""
+    who = {"id": person_id}
+    database.execute("DELETE FROM person_history WHERE person_id = :id", who)
+    for model in {template.model_sha256 for template in record.templates}:
+        database.execute(
+            "DELETE FROM templates WHERE person_id = :id AND model_sha256 = :model", {**who, "model": model}
+        )
+    database.execute(
+        """
+        UPDATE templates SET active = 0
+        WHERE person_id = :id AND (SELECT photo_sha256 FROM people WHERE id = :id) != :photo
+        """,
+        {**who, "photo": record.person.photo_sha256},
+    )
+
+
+def _put_record(database: Database, person_id: str, record: PersonRecord) -> None:
     person = record.person
     database.execute(
-        "INSERT INTO people (id, name, enrolled_at, photo_sha256) VALUES (:id, :name, :at, :photo)",
+        """
+        INSERT INTO people (id, name, enrolled_at, photo_sha256) VALUES (:id, :name, :at, :photo)
+        ON CONFLICT (id) DO UPDATE SET
+            name = excluded.name, enrolled_at = excluded.enrolled_at, photo_sha256 = excluded.photo_sha256
+        """,
         {
             "id": person_id,
             "name": check_name(person.name),

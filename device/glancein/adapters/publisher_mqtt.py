@@ -218,7 +218,7 @@ class MqttPublisher:
             self._ignore(f"a refusal of number {refusal.seq}, which was not sent like that")
             return
         if refusal.why is wire.RefusedFor.FORK:
-            is_known = self._record.renew(refusal.epoch, refusal.seq, refusal.seq) > 0
+            is_known = dispatch.renew(key)
         else:
             is_known = dispatch.lay_aside(key, f"{refusal.why.value}: {refusal.words}")
         if is_known:

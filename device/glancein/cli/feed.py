@@ -22,7 +22,7 @@ from glancein.errors import InputError
 
 if TYPE_CHECKING:
     from glancein.adapters.feed_mqtt import Feed
-    from glancein.domain.intake import Counts
+    from glancein.domain.intake import Counts, Sender
     from glancein.domain.wire import KioskState
     from glancein.ports import FeedStore
     from glancein.storage.feed_tables import FeedTables
@@ -96,7 +96,7 @@ def feed(
     with contextlib.closing(store) if store else contextlib.nullcontext():
         source = Feed(parse_broker_url(broker), store=store, rules=rules, on_error=_complain)
         with stopping(source.stop):
-            shown: Counter[str] = Counter()
+            shown: Counter[Sender] = Counter()
             if as_json or not sys.stdout.isatty():
                 _print_lines(_counted(source, shown), as_json=as_json)
             else:
@@ -132,16 +132,19 @@ def show_live(events: Iterator[Event], console: Console) -> None:
             live.update(table("1 event" if count == 1 else f"{count} events", "event", rows=rows))
 
 
-def say_what_waits(source: Feed, shown: Counter[str]) -> None:
-    """On standard error: why there was not more, for who looks in for a moment."""
+def say_what_waits(source: Feed, shown: Counter[Sender]) -> None:
+    """On standard error: why there was not more, for who looks in for a moment.
+
+    shown: how many events of each site and kiosk.
+    """
     if not shown and not source.states:
         _complain(
             "glancein: no kiosk has been at this broker; is one connected, are --site and --kiosk right?"
         )
     left = [
-        _what_waits(state, shown[kiosk])
-        for kiosk, state in sorted(source.states.items())
-        if not state.online or (state.backlog or 0) > shown[kiosk]
+        _what_waits(state, shown[sender])
+        for sender, state in sorted(source.states.items())
+        if not state.online or (state.backlog or 0) > shown[sender]
     ]
     for words in left:
         _complain(f"glancein: {words}")
@@ -166,11 +169,12 @@ def _change(said: Correction) -> str:
     return " ".join(f"{name}={value}" for name, value in becomes.items()) if isinstance(becomes, dict) else ""
 
 
-def _counted(source: Feed, shown: Counter[str]) -> Iterator[Event]:
-    """The events, counted by kiosk."""
+def _counted(source: Feed, shown: Counter[Sender]) -> Iterator[Event]:
+    """The events, counted by site and kiosk."""
     for received in source:
-        shown[received.event.kiosk] += 1
-        yield received.event
+        event = received.event
+        shown[event.site, event.kiosk] += 1
+        yield event
 
 
 def _print_lines(events: Iterator[Event], *, as_json: bool) -> None:

@@ -215,8 +215,9 @@ def import_people(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take over everybody in an archive; who is here already with the same photo stays as they are.
+    """Take over everybody in an archive; who is here already with the same record stays as they are.
 
+    A differing record is replaced; PINs, passes and templates of models that the archive does not hold stay.
     A damaged archive changes nothing. A face that is enrolled already under another id is refused, the others
     are taken over together; twins come in if the archive holds the reason that allowed them. Exit code 1 if
     somebody was refused.

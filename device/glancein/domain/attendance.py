@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, tzinfo
 
+from glancein.domain.punches import Punch
 from glancein.errors import SettingsError
-from glancein.types import CheckIn, ClockTrust, Direction, Event, Method, Moment
+from glancein.types import CheckIn, ClockTrust, Direction, Method, Moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +77,18 @@ class Recognised:
     reason: str = "recognised"
 
 
-def next_event(who: Recognised, moment: Moment, *, last: Event | None, policy: Policy) -> CheckIn | None:
+def next_event(who: Recognised, moment: Moment, *, last: Punch | None, policy: Policy) -> CheckIn | None:
     """The punch that follows, or None while the person is inside their quiet period.
 
-    ``last`` is the person's latest event, of any epoch. Durations inside one boot come from the monotonic
-    clock; across boots from the wall clock, and a wall clock that runs backwards or cannot be believed
-    silences nobody.
+    ``last`` is the person's last punch as it stands, of any epoch. Durations inside one boot come from the
+    monotonic clock; across boots, and where the punch was given another time, from the wall clock, and one
+    that runs backwards or cannot be believed silences nobody.
     """
-    previous = last.check_in if last is not None else None
-    if previous is not None and is_repeat(previous, moment, quiet_s=policy.quiet_s):
+    if last is not None and is_repeat(last.event.check_in, moment, quiet_s=policy.quiet_s):
         return None
     return CheckIn(
         person_id=who.person_id,
-        direction=direction_of(moment, previous=previous, policy=policy),
+        direction=direction_of(moment, last=last, policy=policy),
         moment=moment,
         score_cos=who.score_cos,
         threshold_cos=who.threshold_cos,
@@ -99,18 +99,18 @@ def next_event(who: Recognised, moment: Moment, *, last: Event | None, policy: P
 
 
 def is_repeat(previous: CheckIn, moment: Moment, *, quiet_s: float) -> bool:
-    """True while the same person is still inside the quiet period."""
+    """True while the same person is still inside the quiet period; one written down by hand begins none."""
     elapsed = elapsed_s(previous.moment, moment)
-    return elapsed is not None and 0 <= elapsed < quiet_s
+    return previous.method is not Method.MANUAL and elapsed is not None and 0 <= elapsed < quiet_s
 
 
-def direction_of(moment: Moment, *, previous: CheckIn | None, policy: Policy) -> Direction:
+def direction_of(moment: Moment, *, last: Punch | None, policy: Policy) -> Direction:
     """Which way this punch goes under the policy."""
     match _rule_at(moment, policy):
         case Fixed(direction):
             return direction
         case Alternate() | Ask():
-            return _opposite(previous, moment, max_shift_h=policy.max_shift_h)
+            return _opposite(last, moment, max_shift_h=policy.max_shift_h)
 
 
 def asks(moment: Moment, *, policy: Policy) -> bool:
@@ -157,12 +157,21 @@ def _rule_at(moment: Moment, policy: Policy) -> Alternate | Ask | Fixed:
     return policy.rule
 
 
-def _opposite(previous: CheckIn | None, moment: Moment, *, max_shift_h: float) -> Direction:
-    if previous is None or previous.direction is Direction.OUT:
+def _opposite(last: Punch | None, moment: Moment, *, max_shift_h: float) -> Direction:
+    if last is None or last.direction is Direction.OUT:
         return Direction.IN
-    elapsed = elapsed_s(previous.moment, moment)
-    forgotten = elapsed is not None and elapsed > max_shift_h * 3600
+    shift_s = _shift_s(last, moment)
+    forgotten = shift_s is not None and shift_s > max_shift_h * 3600
     return Direction.IN if forgotten else Direction.OUT
+
+
+def _shift_s(last: Punch, moment: Moment) -> float | None:
+    """Seconds since the last punch, None when no clock can tell."""
+    if not last.is_moved:
+        return elapsed_s(last.event.check_in.moment, moment)
+    if moment.trust is ClockTrust.UNSYNCHRONISED:
+        return None
+    return (moment.wall - last.wall).total_seconds()
 
 
 def _planned(changes: Sequence[Change], now: time) -> Alternate | Ask | Fixed:

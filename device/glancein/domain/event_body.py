@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import assert_never
 
 from glancein.domain.person import check_person_id
@@ -95,7 +95,7 @@ def read_body(fields: Mapping[str, object]) -> Body:
 def _settled(body: Body) -> Body:
     moment = replace(
         body.moment,
-        wall=_whole_minute_offset(body.moment.wall),
+        wall=_fixed_offset(body.moment.wall),
         mono_s=round(body.moment.mono_s * 1000) / 1000,
     )
     if isinstance(body, CheckIn):
@@ -116,7 +116,7 @@ def _settled_change(becomes: Becomes) -> Becomes:
         case OtherPerson(person_id):
             return OtherPerson(check_person_id(person_id))
         case OtherTime(wall):
-            return OtherTime(_whole_minute_offset(wall))
+            return OtherTime(_fixed_offset(wall))
         case _:
             return becomes
 
@@ -252,9 +252,10 @@ def decimal(value: float) -> float | int:
     return int(rounded) if rounded.is_integer() else rounded
 
 
-def _whole_minute_offset(wall: datetime) -> datetime:
-    """RFC 3339 knows offsets of whole minutes only."""
+def _fixed_offset(wall: datetime) -> datetime:
+    """The same moment as a reader gets it: RFC 3339 knows no zones, and offsets of whole minutes only."""
     offset = wall.utcoffset()
     if offset is None:
         raise InputError("the time of an event has no offset from UTC")
-    return wall if offset % timedelta(minutes=1) == timedelta(0) else wall.astimezone(UTC)
+    # In an hour that is repeated or skipped, a time in a zone equals none in another (PEP 495).
+    return wall.astimezone(timezone(offset) if offset % timedelta(minutes=1) == timedelta(0) else UTC)

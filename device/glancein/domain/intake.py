@@ -77,9 +77,9 @@ class Intake:
     """The consumer's place in every stream.
 
     ``hash_of`` looks up what is committed; without it nothing is kept and nothing refused: a kiosk is asked
-    once for what waits there, and its stream begins with that, or else with the first event that happens to
-    come. With a seal that verifies, only what carries the kiosk's signature is believed; with one that signs,
-    answers are signed.
+    once after each ``begin`` for what waits there, and its stream begins with that, or else with the first
+    event that happens to come. With a seal that verifies, only what carries the kiosk's signature is
+    believed; with one that signs, answers are signed.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Intake:
         hash_of: HashOf | None = None,
     ) -> None:
         self.counts = Counts()
-        self.states: dict[str, wire.KioskState] = {}  # by kiosk: the latest word of each
+        self.states: dict[Sender, wire.KioskState] = {}  # the latest word of each kiosk
         self._consumer = consumer
         self._seal = seal
         self._hash_of = hash_of
@@ -99,14 +99,17 @@ class Intake:
         self._asked_at: dict[tuple[object, ...], float] = {}
         self._expected: dict[StreamKey, _Tail] = {}
         self._arrived_at: dict[StreamKey, float] = {}
-        self._look_back = LookBack()
         self._now_s = 0.0
         self._turn = Turn()
         self.begin(heads)
 
     def begin(self, heads: Mapping[StreamKey, Head]) -> None:
-        """Stand where the store stands: at the start, and after a turn that could not be committed."""
+        """Stand where the store stands: at the start, and after a turn that could not be committed.
+
+        Without a store: behind what was handed out.
+        """
         self._sequences = {key: Sequence(head) for key, head in heads.items()}
+        self._look_back = LookBack()
         self._turn = Turn()
         self._asked_at.clear()
 
@@ -296,7 +299,7 @@ class Intake:
         """The kiosk says how far its stream goes."""
         if (state.site, state.kiosk) != sender:
             raise FeedError(f"the state of {state.site}/{state.kiosk} came from {'/'.join(sender)}")
-        self.states[state.kiosk] = state
+        self.states[sender] = state
         if state.epoch is None or state.seq is None:
             return
         key = StreamKey(state.kiosk, state.epoch)
@@ -337,7 +340,7 @@ class Intake:
             last = head.seq if head is not None else 0
             if last >= tail.seq:
                 del self._expected[key]
-            elif tail.asked >= LAST_ASK and self._has_left(key):
+            elif tail.asked >= LAST_ASK and self._has_left(key, tail.sender):
                 del self._expected[key]
                 lost = (
                     f"numbers {last + 1} to {tail.seq} of epoch {key.epoch} never came: its database was put "
@@ -346,11 +349,11 @@ class Intake:
                 self._trouble(StreamTrouble(TroubleKind.HISTORY_GONE, key.kiosk, key.epoch, tail.seq, lost))
             elif self._now_s - self._arrived_at.get(key, -ASK_AGAIN_S) >= ASK_AGAIN_S:
                 asked = self._ask(key, tail.sender, Missing(last + 1, tail.seq))
-                tail.asked += asked and self._has_left(key)
+                tail.asked += asked and self._has_left(key, tail.sender)
 
-    def _has_left(self, key: StreamKey) -> bool:
+    def _has_left(self, key: StreamKey, sender: Sender) -> bool:
         """True if the kiosk runs and counts in another epoch now."""
-        state = self.states.get(key.kiosk)
+        state = self.states.get(sender)
         return state is not None and state.online and state.epoch != key.epoch
 
     def _ask(self, key: StreamKey, sender: Sender, missing: Missing) -> bool:

@@ -43,12 +43,16 @@ class Punch:
     @property
     def is_time_sure(self) -> bool:
         """True if a clock that had been set, a time fix or a person says when it was."""
-        by_hand = any(
+        trusted = self.event.check_in.moment.trust is not ClockTrust.UNSYNCHRONISED
+        return trusted or self.is_moved
+
+    @property
+    def is_moved(self) -> bool:
+        """True if a time fix or a person says that it was at another time than recorded."""
+        return self.is_fixed or any(
             isinstance(event.body, Correction) and isinstance(event.body.becomes, OtherTime)
             for event in self.corrections
         )
-        trusted = self.event.check_in.moment.trust is not ClockTrust.UNSYNCHRONISED
-        return trusted or self.is_fixed or by_hand
 
 
 def settle(
@@ -70,6 +74,24 @@ def settle(
             punches[event.body.of] = _corrected(punches[event.body.of], event, event.body.becomes)
     standing = sorted(punches.values(), key=lambda punch: punch.wall)
     return [p for p in standing if (first is None or p.wall >= first) and (end is None or p.wall < end)]
+
+
+def last_standing(events: Sequence[Event], person_id: str) -> Punch | None:
+    """The person's punch that happened last and counts, as it stands; None without one.
+
+    The events must be in the order of recording. A punch whose time nobody knows happened after the ones
+    recorded before it.
+    """
+    place = {event.id: number for number, event in enumerate(events)}
+    mine = [punch for punch in settle(events) if punch.person_id == person_id and not punch.is_void]
+    last: Punch | None = None
+    latest: datetime | None = None
+    for punch in sorted(mine, key=lambda punch: place[punch.event.id]):
+        if not punch.is_time_sure:
+            last = punch
+        elif latest is None or punch.wall >= latest:
+            last, latest = punch, punch.wall
+    return last
 
 
 def true_time(moment: Moment, fixes: Sequence[TimeFix]) -> datetime | None:

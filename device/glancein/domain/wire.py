@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -187,11 +187,6 @@ def decode_event(payload: bytes) -> Event:
     identity = body.get("id")
     if not isinstance(identity, dict):
         refuse("id", "is not an object")
-    name = body.get("name")
-    try:
-        checked_name = None if name is None else check_name(text(body, "name", 200))
-    except InputError as err:
-        raise FeedError(f"the event's name is wrong: {err}") from None
     named = read_id(identity)
     return Event(
         site=matching(body, "site", SEGMENT),
@@ -200,7 +195,7 @@ def decode_event(payload: bytes) -> Event:
         seq=named.seq,
         previous_hash=matching(body, "previous_hash", HEX64),
         body=read_body(body),
-        name=checked_name,
+        name=None if body.get("name") is None else _read_name(body),
     )
 
 
@@ -390,6 +385,17 @@ def _event_fields(event: Event) -> dict[str, object]:
         "site": event.site,
         "previous_hash": event.previous_hash,
     } | fields_of(event.body)
+
+
+def _read_name(body: Mapping[str, object]) -> str:
+    """Every name that can be enrolled; the letters of some are not printable to every Python."""
+    name = body["name"]
+    if not isinstance(name, str):
+        refuse("name", "is not text")
+    try:
+        return check_name(name)
+    except InputError as err:
+        raise FeedError(f"the event's name is wrong: {err}") from None
 
 
 def _message(payload: bytes) -> dict[str, object]:

@@ -177,6 +177,15 @@ class Dispatch:
             self.standing.laid_aside += 1
         return was_waiting
 
+    def renew(self, key: Key) -> bool:
+        """Have a waiting event recorded anew, with its corrections; False if it does not wait."""
+        epoch, seq = key
+        if not self.record.renew(epoch, seq, seq):
+            return False
+        for gone in self.record.renewed(epoch, seq, LARGEST_SEQ):
+            self.settled((epoch, gone))
+        return True
+
     def settled(self, key: Key) -> None:
         """This event no longer waits under this name."""
         self._in_flight.pop(key, None)

@@ -1,15 +1,5 @@
 """The queries that look back over the record."""
 
-LAST_OF = """
-SELECT body, hash FROM events AS punch
-WHERE person_id = :person AND NOT EXISTS (
-    SELECT 1 FROM events
-    WHERE kind = 'correction' AND of_epoch = punch.epoch AND of_seq = punch.seq
-    AND json_extract(body, '$.becomes.void') IS NOT NULL
-)
-ORDER BY number DESC LIMIT 1
-"""
-
 # <> as well as =, because SQLite takes the partial index only for the condition it was made with.
 UNFIXED = """
 SELECT body, hash FROM events
@@ -56,12 +46,29 @@ meant AS (
     + _WITH_WHAT_BELONGS_TO_THEM
 )
 
+# A month noted at once by hand, or many punches recorded anew at once, must not hide what somebody did today;
+# and the time of a clock that was never set may be any. Among 100 rows, so that what it costs is bounded.
 LATEST_OF = (
     """
-WITH meant AS (
-    SELECT number, epoch, seq, boot_id FROM events
-    WHERE person_id = :person AND number NOT IN (SELECT number FROM renewed)
-    ORDER BY number DESC LIMIT :limit
+WITH
+recent AS (
+    SELECT number, epoch, seq, boot_id, at_s, json_extract(body, '$.method') = 'manual' AS by_hand
+    FROM events WHERE person_id = :person AND number NOT IN (SELECT number FROM renewed)
+    ORDER BY number DESC LIMIT 100
+),
+placed AS (
+    SELECT number, epoch, seq, boot_id,
+        row_number() OVER (PARTITION BY by_hand ORDER BY number DESC) AS by_number,
+        row_number() OVER (PARTITION BY by_hand ORDER BY at_s DESC) AS by_time
+    FROM recent
+),
+named AS (
+    SELECT of_epoch, of_seq FROM events WHERE to_person = :person ORDER BY number DESC LIMIT :limit
+),
+meant AS (
+    SELECT number, epoch, seq, boot_id FROM placed WHERE by_number <= :limit OR by_time <= :limit
+    UNION
+    SELECT number, epoch, seq, boot_id FROM named JOIN events ON epoch = named.of_epoch AND seq = named.of_seq
 )
 """  # noqa: S608  # both are constants
     + _WITH_WHAT_BELONGS_TO_THEM

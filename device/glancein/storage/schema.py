@@ -159,6 +159,12 @@ _KIOSK_VERSION_4 = (
     """,
 )
 
+# Whose punch a check-in became by a correction.
+_KIOSK_VERSION_5 = (
+    _read_out("to_person", "TEXT", "json_extract(body, '$.becomes.person_id')"),
+    "CREATE INDEX corrections_to_person ON events (to_person) WHERE to_person IS NOT NULL",
+)
+
 KIOSK = Schema(  # "glnc"
-    0x676C6E63, (_KIOSK_VERSION_1, _KIOSK_VERSION_2, _KIOSK_VERSION_3, _KIOSK_VERSION_4)
+    0x676C6E63, (_KIOSK_VERSION_1, _KIOSK_VERSION_2, _KIOSK_VERSION_3, _KIOSK_VERSION_4, _KIOSK_VERSION_5)
 )

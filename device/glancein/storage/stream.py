@@ -9,6 +9,7 @@ from sqlite_utils import Database
 
 from glancein.domain import wire
 from glancein.errors import DamagedError, FeedError, InputError
+from glancein.storage.database import scalar
 from glancein.storage.recovery import write_event
 from glancein.types import Body, Correction, Event, EventId
 
@@ -39,16 +40,26 @@ def add_event(database: Database, body: Body) -> tuple[Event, int]:
     return event, number
 
 
-def renew_event(database: Database, number: int, old: Event) -> tuple[Event, int, Event]:
-    """Record it anew under a new name, in place of the old one: the new event, its number, the old one."""
+def renew_event(database: Database, number: int, old: Event) -> list[tuple[Event, int, Event]]:
+    """Record it anew under a new name, in place of the old one: the new event, its number, the old one.
+
+    The corrections of a check-in go with it, wherever they are, and follow in the list; nothing is left to
+    do for an event that went with another.
+    """
+    if scalar(database, "SELECT became FROM renewed WHERE number = :number", {"number": number}) is not None:
+        return []
     event, became = add_event(database, settle_target(database, old.body))
-    database.execute(
-        "INSERT INTO renewed (number, became) VALUES (:number, :became)",
-        {"number": number, "became": became},
-    )
+    names = {"number": number, "became": became}
+    database.execute("UPDATE renewed SET became = :became WHERE became = :number", names)
+    database.execute("INSERT INTO renewed (number, became) VALUES (:number, :became)", names)
     database.execute("DELETE FROM outbox WHERE number = :number", {"number": number})
     database.execute("DELETE FROM laid_aside WHERE number = :number", {"number": number})
-    return event, became, old
+    written = [(event, became, old)]
+    for correction, body, digest in database.execute(
+        _CORRECTIONS_OF, {"epoch": old.epoch, "seq": old.seq}
+    ).fetchall():
+        written += renew_event(database, correction, read_event(body, digest))
+    return written
 
 
 def read_event(body: str, digest: str) -> Event:
@@ -79,3 +90,10 @@ def settle_target(database: Database, body: Body) -> Body:
     if row is None or row[0] != "check_in" or row[1] != body.of.kiosk:
         raise InputError(f"number {body.of.seq} of {body.of.kiosk} is no check-in that is recorded here")
     return replace(body, of=EventId(*row[1:]))
+
+
+_CORRECTIONS_OF = """
+SELECT number, body, hash FROM events
+WHERE kind = 'correction' AND of_epoch = :epoch AND of_seq = :seq
+AND number NOT IN (SELECT number FROM renewed) ORDER BY number
+"""

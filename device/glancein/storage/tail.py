@@ -127,7 +127,9 @@ class Tail:
         self._descriptor, self._path = -1, None
 
     def _paths(self) -> list[Path]:
-        return sorted(self._folder.glob(f"{self._stem}*"))
+        """The files, oldest first; what somebody else put beside them, such as a copy, is none of them."""
+        found = sorted(self._folder.glob(f"{self._stem}*"))
+        return [path for path in found if path.name.removeprefix(self._stem).isdecimal()]
 
     def _write(self, line: bytes) -> Path:
         if self._path is None or self._size > self._file_bytes:

@@ -117,6 +117,21 @@ def test_forgotten_punch_is_noted_with_its_time_and_reason(office: Office) -> No
     assert sheet["worked_s"] == 9 * 3600
 
 
+def test_punch_whose_correction_is_not_recorded_is_not_noted(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without its time it would stand at the hour of the note: a punch that nobody made."""
+    office.person("E1", "Ada")
+    monkeypatch.setattr("glancein.web.desk.attendance._by", lambda _call: "")  # no reader would accept it
+    time = f"{yesterday(office, 18):%Y-%m-%dT%H:%M}"
+    fields = {"id": "E1", "direction": "out", "reason": "forgot", "time": time}
+
+    answer = office.someone(Role.HR).call("POST", "/api/v1/events", fields)
+
+    assert answer.status_code == 503
+    assert office.desk.ledger.position().seq == 0
+
+
 @pytest.mark.parametrize(
     "fields",
     [

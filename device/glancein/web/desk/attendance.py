@@ -152,9 +152,9 @@ class Attendance:
             method=Method.MANUAL,
             reason="manual",
         )
-        event = self.desk.ledger.record(noted)
-        was = Correction(event.id, OtherTime(wall), reason=reason, by=_by(call), moment=now)
-        self.desk.ledger.record(was)
+        event = self.desk.ledger.note(
+            noted, lambda name: Correction(name, OtherTime(wall), reason=reason, by=_by(call), moment=now)
+        )
         detail = f"{fields['direction']} {wall:%Y-%m-%d %H:%M}"
         self.desk.audit.note(call.who.name, "noted a punch", about=person_id, detail=detail)
         return JSONResponse({"event": event_name(event.id)}, 201)

@@ -37,9 +37,12 @@ def make_screen(settings: Settings, stores: Stores, *, beside: Screen | None) ->
         known = ", ".join(languages(PART))
         raise SettingsError(f"language = {settings.language!r}: the screen has words for {known}")
     longest = timedelta(hours=settings.max_shift_h)
+    zone = wiring.time_zone(settings.time_zone)
     return WebScreen(
         names=settings.names_on_screen,
-        hours_of=lambda person_id, at: hours_today(stores.ledger, person_id, at, longest=longest),
+        hours_of=lambda person_id, at: hours_today(
+            stores.ledger, person_id, at.astimezone(zone), longest=longest
+        ),
         beside=beside,
     )
 
