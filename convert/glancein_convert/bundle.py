@@ -265,7 +265,7 @@ def _embed_all(
 
 
 def training_command(config: Mapping[str, object], images: int) -> str:
-    """The last part of the training as a shell command; what it began with is in training/runs/embedder.sh."""
+    """The last part of the training as a shell command; where it began is in training/runs/embedder.sh."""
     told = " ".join(f"--set {shlex.quote(f'{name}={json.dumps(value)}')}" for name, value in _flat(config))
     return f"python -m glancein_training.distill RUN {told} # {images} images, from training/runs/embedder.sh"
 

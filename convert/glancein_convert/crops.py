@@ -62,8 +62,8 @@ def load_sets(  # noqa: PLR0913  # one number for each set
     note = {
         "calibration_rows": [int(row) for row in calibration],
         "seed": seed,
-        "faces_labels_sha256": faces.data_sha256,
-        "unlabelled_labels_sha256": unlabelled.data_sha256,
+        "faces_data_sha256": faces.data_sha256,
+        "unlabelled_data_sha256": unlabelled.data_sha256,
     }
     return CropSets(
         calibration=centre(faces.pixels, calibration),

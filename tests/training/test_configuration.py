@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("torch", reason="the laboratory needs torch: pip install .[training]")
 
 from glancein.errors import InputError
-from glancein_training.configuration import record, with_settings
+from glancein_training import configuration
+from glancein_training.configuration import keep_record, record, versions, with_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,4 +66,24 @@ def test_record_names_commit_and_versions() -> None:
     assert kept["steps"] == 3
     assert kept["data"] == "hash"
     assert kept["commit"]
-    assert set(kept["versions"]) == {"python", "torch", "numpy"}  # type: ignore[call-overload]  # a dictionary
+    assert set(versions()) >= {"python", "torch", "numpy", "opencv-python-headless", "pillow"}
+    assert kept["versions"] == versions()
+
+
+def test_library_that_is_not_installed_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """scikit-learn, say, is not needed to train."""
+    monkeypatch.setattr(configuration, "LIBRARIES", ("numpy", "no-such-library"))
+
+    assert set(versions()) == {"python", "numpy"}
+
+
+def test_record_of_a_run_from_before_sessions_becomes_its_first(tmp_path: Path) -> None:
+    """What an earlier release wrote is not lost when the run goes on."""
+    (tmp_path / "config.json").write_text('{"steps": 7}', encoding="utf-8")
+
+    keep_record(tmp_path, Config(), images=64)
+
+    kept = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    assert kept["steps"] == 3
+    assert [session["steps"] for session in kept["sessions"]] == [7, 3]
+    assert kept["sessions"][1]["images"] == 64

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,58 @@ def test_record_holds_what_the_run_depends_on(noise_data: Path, tmp_path: Path) 
     assert (kept["network"], kept["batch"], len(kept["data_sha256"])) == ("tiny", 8, 1)
     assert kept["commit"]
     assert kept["versions"]["torch"] == torch.__version__
+
+
+def test_stable_images_end_in_the_decay_by_themselves(noise_data: Path, tmp_path: Path) -> None:
+    """One command by images is the same run as one that is told by hand when to fall."""
+    planned, by_hand = (
+        a_config(noise_data, stable_images=24, decay_images=16),
+        a_config(noise_data, decay_images=16),
+    )
+
+    run(planned, tmp_path / "planned", tmp_path / "cache", compiled=False)
+    train(by_hand, tmp_path / "hand", 24)
+    run(by_hand, tmp_path / "hand", tmp_path / "cache", decay=True, compiled=False)
+
+    one, other = (
+        torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("planned", "hand")
+    )
+    assert one["decay_from"] == other["decay_from"] >= 24
+    assert_equal(one["student"], other["student"])
+
+
+def test_record_names_kept_weights_and_decay(noise_data: Path, tmp_path: Path) -> None:
+    """Each session says where it began, from which weights, and whether it was the decay."""
+    train(a_config(noise_data), tmp_path / "first", 8)
+    keep(tmp_path / "first" / "checkpoint.pt", tmp_path / "kept.pt")
+    cache, again = tmp_path / "cache", a_config(noise_data, decay_images=8)
+    for config, decay in ((a_config(noise_data), False), (again, True)):
+        run(
+            config,
+            tmp_path / "run",
+            cache,
+            compiled=False,
+            decay=decay,
+            stop_at_images=8,
+            start_from=tmp_path / "kept.pt",
+        )
+
+    kept = json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))
+
+    digest = hashlib.sha256((tmp_path / "kept.pt").read_bytes()).hexdigest()
+    told = [(s["images"], s["decay"], s["start_sha256"]) for s in kept["sessions"]]
+    assert told == [(0, False, digest), (8, True, None)]
+
+
+def test_line_of_the_curve_is_printed_with_its_names(
+    noise_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where there is no terminal for a bar, each line says what its numbers are."""
+    train(a_config(noise_data, note_every_images=8), tmp_path / "run", 8)
+
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("images 8, cosine ")
+    assert "images_per_s " in line
 
 
 def test_checkpoint_of_another_network_is_refused(

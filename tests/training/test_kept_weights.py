@@ -71,7 +71,25 @@ def test_adopt_by_a_deeper_member_of_the_family(tmp_path: Path, monkeypatch: pyt
     assert all(gain is not None and gain.any() for gain in gains)
 
 
+def test_adopt_by_a_shallower_member_leaves_the_last_blocks_of_each_stage_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left answers as the deeper network does whose other blocks are still the identity."""
+    shape = FAMILY["glance-33"]
+    assert isinstance(shape, EmbedderShape)
+    monkeypatch.setitem(FAMILY, "deeper", replace(shape, name="deeper", blocks=(2, 1, 3)))
+    deeper, again = build(replace(SMALL, network="deeper"), 3), build(replace(SMALL, seed=9), 3)
+    basis = torch.eye(384)[:, :128]
+    stored = {"network": "deeper", "average": deeper.average.state_dict(), "basis": basis}
+    write_checkpoint(stored, tmp_path / "deeper.pt")
+
+    adopt(again, tmp_path / "deeper.pt", network=SMALL.network)
+
+    pictures = torch.randn(2, 3, 112, 112, generator=torch.Generator().manual_seed(5))
+    torch.testing.assert_close(again.student.eval()(pictures), deeper.average.eval()(pictures))
+
+
 def test_adopt_when_the_network_is_another(tmp_path: Path) -> None:
     """Weights of another network are refused by name."""
-    with pytest.raises(InputError, match="glance-158 is not glance-33 with more blocks"):
+    with pytest.raises(InputError, match="glance-158 is not glance-33 with other blocks"):
         adopt(build(replace(SMALL, network="glance-158"), 3), kept(tmp_path), network="glance-158")

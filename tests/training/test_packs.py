@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glancein_training import packs
+from glancein_training import packs, sources
 
 COUNT = 6
 
@@ -89,6 +89,72 @@ def test_changed_labels_are_decoded_anew(pack: Path, tmp_path: Path) -> None:
     crops = packs.load(pack, cache=tmp_path / "cache")
 
     assert int(crops.pixels[0][0, 0, 0]) == 40 * (COUNT - 1)
+
+
+def repaint(pack: Path, tar_name: str) -> None:
+    """Every picture of one tar replaced by a white one, under the same name."""
+    with tarfile.open(pack / tar_name) as tar:
+        names = tar.getnames()
+    data = io.BytesIO()
+    Image.new("RGB", (packs.STORED_PX, packs.STORED_PX), "white").save(data, "WEBP", lossless=True)
+    with tarfile.open(pack / tar_name, "w") as tar:
+        for name in names:
+            info = tarfile.TarInfo(name)
+            info.size = len(data.getvalue())
+            data.seek(0)
+            tar.addfile(info, data)
+
+
+def test_changed_tar_is_decoded_anew(pack: Path, tmp_path: Path) -> None:
+    """New pictures under old labels are neither missed nor recorded as the old ones."""
+    before = packs.load(pack, cache=tmp_path / "cache")
+    repaint(pack, "b.tar")
+
+    crops = packs.load(pack, cache=tmp_path / "cache")
+
+    assert [int(picture[0, 0, 0]) for picture in crops.pixels] == [255, 40, 255, 120, 255, 200]
+    assert crops.data_sha256 != before.data_sha256
+    assert int(before.pixels[0][0, 0, 0]) == 0  # a run that has the old array open keeps it
+
+
+def test_changed_teacher_changes_the_hash_alone(pack: Path, tmp_path: Path) -> None:
+    """Nothing is decoded for it: the tars may be gone."""
+    before = packs.load(pack, cache=tmp_path / "cache")
+    for tar in pack.glob("*.tar"):
+        tar.unlink()
+    np.savez(pack / "teacher_b.npz", vectors=np.ones((COUNT, 4), np.int8), scale=np.ones(COUNT, np.float32))
+
+    assert packs.load(pack, cache=tmp_path / "cache").data_sha256 != before.data_sha256
+
+
+def test_array_of_an_earlier_release_is_taken_as_it_is(pack: Path, tmp_path: Path) -> None:
+    """A cache of gigabytes without a note of its sources is not decoded again."""
+    packs.load(pack, cache=tmp_path / "cache")
+    (array,) = (tmp_path / "cache").glob("*.npy")
+    array.with_suffix(".json").unlink()
+    decoded = array.stat().st_mtime_ns
+
+    crops = packs.load(pack, cache=tmp_path / "cache")
+
+    assert array.stat().st_mtime_ns == decoded
+    assert crops.data_sha256 == packs.load(pack, cache=tmp_path / "cache").data_sha256
+
+
+def test_unchanged_file_is_not_read_again(pack: Path) -> None:
+    """Size and time of change are enough to know a tar by, at every start."""
+    first = sources.look(pack, ["a.tar"], {})
+    known: sources.Sources = {"a.tar": {**first["a.tar"], "sha256": "of before"}}
+
+    assert sources.look(pack, ["a.tar"], known)["a.tar"]["sha256"] == "of before"
+    (pack / "a.tar").write_bytes(b"other")
+    assert sources.look(pack, ["a.tar"], known)["a.tar"]["sha256"] != "of before"
+
+
+def test_half_written_note_is_as_none(tmp_path: Path) -> None:
+    """After a power cut the files are hashed once more."""
+    (tmp_path / "faces.json").write_text('{"a.tar": {"si', encoding="utf-8")
+
+    assert sources.load_sources(tmp_path / "faces.json") == {}
 
 
 def test_folder_without_labels_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import subprocess
@@ -17,13 +18,18 @@ pytest.importorskip("torch", reason="the laboratory needs torch: pip install .[t
 
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
 from glancein.errors import InputError
+from glancein_training.cli import app
 from glancein_training.configuration import with_settings
+from glancein_training.evaluate.faces import read_faces
 from glancein_training.mining.collapse import TrainingCollapsed
 from glancein_training.objectives import LOSSES, MINING
 from glancein_training.people import load_people
-from glancein_training.train import Config, rate_at, run, training_labels
+from glancein_training.processes import ALONE
+from glancein_training.sampling import people_sampler
+from glancein_training.train import Config, build, pick, rate_at, run, training_labels
 
 pytestmark = pytest.mark.usefixtures("tiny_network")
 
@@ -40,6 +46,23 @@ def train(config: Config, out: Path, until: int | None = None) -> dict[str, Any]
     run(config, out, out.parent / "cache", stop_at_step=until)
     stored: dict[str, Any] = torch.load(out / "checkpoint.pt", weights_only=True)
     return stored
+
+
+def write_photos(folder: Path) -> Path:
+    """Thirty people with two pictures of noise each, and what `glancein embed` would write of them."""
+    rng = np.random.default_rng(0)
+    paths = [f"p{k}/{j}.png" for k in range(30) for j in range(2)]
+    for path in paths:
+        (folder / "photos" / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (160, 160, 3), np.uint8)).save(folder / "photos" / path)
+    points = np.array([[60, 70], [100, 70], [80, 95], [65, 115], [95, 115]], np.float32)
+    found = np.ones(60, bool)
+    found[7] = False
+    vectors = rng.normal(size=(60, 8)).astype(np.float32)
+    np.savez(
+        folder / "e.npz", path=paths, found=found, landmarks=np.repeat(points[None], 60, 0), embedding=vectors
+    )
+    return folder / "e.npz"
 
 
 def same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -84,11 +107,79 @@ def test_training_brings_people_together(noise_data: Path, tmp_path: Path) -> No
     assert losses[-1] < losses[0]
 
 
-def test_bfloat16_trains_too(noise_data: Path, tmp_path: Path) -> None:
-    """Half precision in the network leaves the loss and the weights in full."""
-    stored = train(a_config(noise_data, bfloat16=True), tmp_path / "run", until=2)
+def test_bfloat16_is_what_the_convolutions_answer_in(noise_data: Path, tmp_path: Path) -> None:
+    """Half precision in the network leaves the weights in full."""
+    answered = set()
 
+    def look(layer: torch.nn.Module, _inputs: object, output: object) -> None:
+        if isinstance(layer, torch.nn.Conv2d) and isinstance(output, torch.Tensor):
+            answered.add(output.dtype)
+
+    with torch.nn.modules.module.register_module_forward_hook(look):
+        stored = train(a_config(noise_data, bfloat16=True), tmp_path / "run", until=2)
+
+    assert answered == {torch.bfloat16}
     assert stored["student"]["project.weight"].dtype == torch.float32
+
+
+def test_offline_batch_says_which_pictures_are_triplets(noise_data: Path) -> None:
+    """Anchor, positive and negative of the batch are those that were mined."""
+    config = a_config(noise_data, mining="offline", mine_every_steps=2, people=5)
+    sampler = people_sampler(np.repeat(np.arange(6), 3), people=5, each=2, seed=1)
+    state = build(config, 7, ALONE)
+    state.mined = np.arange(30).reshape(10, 3)
+
+    picked = pick(state, sampler, config, ALONE)
+
+    assert picked.triplets is not None
+    found = picked.rows[picked.triplets.numpy()]
+    assert found.shape == (3, 3)
+    assert {tuple(row) for row in found.tolist()} <= {tuple(row) for row in state.mined.tolist()}
+
+
+def test_offline_mining_that_finds_nothing_is_semi_hard(
+    noise_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without mined triplets the batches are people times pictures, with triplets of their own."""
+    monkeypatch.setattr("glancein_training.train.mine", lambda *_: np.zeros((0, 3), np.int64))
+
+    nothing = train(a_config(noise_data, mining="offline", mine_every_steps=2), tmp_path / "offline")
+    online = train(a_config(noise_data, mining="semi-hard"), tmp_path / "online")
+
+    assert same_weights(nothing["student"], online["student"])
+
+
+def test_first_process_says_when_the_time_is_up(
+    noise_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processes that stopped by their own clocks would wait for each other for ever."""
+    monkeypatch.setattr("glancein_training.train.first_says", lambda *, word: not word)
+
+    assert train(a_config(noise_data), tmp_path / "run")["step"] == 0
+
+
+def test_run_of_more_processes_is_not_continued_by_one(noise_data: Path, tmp_path: Path) -> None:
+    """The batches would be others, and other processes' checkpoints would be lost."""
+    stored = train(a_config(noise_data), tmp_path / "run", until=1)
+    torch.save({**stored, "processes": 2}, tmp_path / "run" / "checkpoint.pt")
+
+    with pytest.raises(InputError, match="2 processes, not 1"):
+        train(a_config(noise_data), tmp_path / "run", until=2)
+
+
+def test_record_says_what_every_session_ran_with(noise_data: Path, tmp_path: Path) -> None:
+    """A resumed run's record holds the settings now and those before, where each began and from what."""
+    train(a_config(noise_data), tmp_path / "first", until=1)
+    start = tmp_path / "first" / "checkpoint.pt"
+    train(a_config(noise_data, start=str(start)), tmp_path / "run", until=2)
+
+    train(a_config(noise_data, start=str(start), rate=0.5), tmp_path / "run", until=3)
+
+    kept = json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))
+    assert kept["rate"] == 0.5
+    assert [(s["step"], s["rate"]) for s in kept["sessions"]] == [(0, 0.001), (2, 0.5)]
+    digest = hashlib.sha256(start.read_bytes()).hexdigest()
+    assert [s["start_sha256"] for s in kept["sessions"]] == [digest, None]
 
 
 def test_collapsed_start_ends_with_advice(noise_data: Path, tmp_path: Path) -> None:
@@ -114,6 +205,16 @@ def test_run_starts_from_another_runs_weights(noise_data: Path, tmp_path: Path) 
     assert same_weights(first["average"], begun["student"])
 
 
+def test_network_that_is_not_named_is_that_of_the_start(noise_data: Path, tmp_path: Path) -> None:
+    """Whoever trains on from kept weights need not know which member of the family they are."""
+    train(a_config(noise_data), tmp_path / "first", until=0)
+    config = a_config(noise_data, start=str(tmp_path / "first" / "checkpoint.pt"), network="")
+
+    begun = train(config, tmp_path / "second", until=0)
+
+    assert begun["network"] == begun["config"]["network"] == "tiny"
+
+
 def test_folder_of_another_loss_is_refused(noise_data: Path, tmp_path: Path) -> None:
     """One folder, one run."""
     train(a_config(noise_data), tmp_path / "run", until=1)
@@ -127,6 +228,7 @@ def test_folder_of_another_loss_is_refused(noise_data: Path, tmp_path: Path) -> 
     [
         ({"loss": "wish"}, "no loss"),
         ({"mining": "gold"}, "no mining"),
+        ({"mining": "offline"}, "mine_every_steps"),
         ({"network": "huge"}, "the family has"),
         ({"people": 50}, "the data has 7"),
         ({"data": "nowhere"}, "labels.csv"),
@@ -153,17 +255,7 @@ def test_rate_ends_at_a_hundredth() -> None:
 
 def test_own_photos_become_crops(tmp_path: Path) -> None:
     """A folder per person with landmarks gives aligned crops; a picture without a face is left out."""
-    rng = np.random.default_rng(0)
-    paths = [f"p{k}/{j}.png" for k in range(30) for j in range(2)]
-    for path in paths:
-        (tmp_path / "photos" / path).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (160, 160, 3), np.uint8)).save(tmp_path / "photos" / path)
-    points = np.array([[60, 70], [100, 70], [80, 95], [65, 115], [95, 115]], np.float32)
-    found = np.ones(60, bool)
-    found[7] = False
-    np.savez(tmp_path / "e.npz", path=paths, found=found, landmarks=np.repeat(points[None], 60, axis=0))
-
-    crops = load_people(tmp_path / "photos", tmp_path / "e.npz")
+    crops = load_people(tmp_path / "photos", write_photos(tmp_path))
 
     assert crops.pixels.shape == (59, 128, 128, 3)
     assert len(set(crops.identity.tolist())) == 30
@@ -173,6 +265,35 @@ def test_own_photos_become_crops(tmp_path: Path) -> None:
     labels, people = training_labels(crops)
     assert people == len(trained)
     assert (labels[~crops.is_train] == -1).all()
+
+
+def test_changed_photo_changes_the_hash(tmp_path: Path) -> None:
+    """The hash in a run's record is of the pictures too, not of their landmarks alone."""
+    landmarks = write_photos(tmp_path)
+    before = load_people(tmp_path / "photos", landmarks).data_sha256
+    Image.new("RGB", (160, 160), "red").save(tmp_path / "photos" / "p0" / "0.png")
+
+    assert load_people(tmp_path / "photos", landmarks).data_sha256 != before
+
+
+def test_people_kept_out_are_compared_by_the_labels_of_the_run(noise_data: Path, tmp_path: Path) -> None:
+    """The guide's last step: RUN/labels.csv names who was kept out, and `compare` looks at them alone."""
+    landmarks = write_photos(tmp_path)
+    config = a_config(noise_data, data=str(tmp_path / "photos"), landmarks=str(landmarks))
+    train(config, tmp_path / "run", until=1)
+    labels = tmp_path / "run" / "labels.csv"
+
+    result = CliRunner().invoke(
+        app,
+        ["compare", str(landmarks), str(landmarks), "--labels", str(labels), "--split", "val"],
+        env={"COLUMNS": "200"},
+    )
+
+    assert result.exit_code == 0, result.output
+    assert "difference" in result.output
+    crops = load_people(tmp_path / "photos", landmarks)
+    faces = read_faces(landmarks, labels=labels)
+    assert np.array_equal(faces.split[faces.found] == "train", crops.is_train)
 
 
 def test_photo_that_is_gone_is_named(tmp_path: Path) -> None:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import platform
 import subprocess
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
-
-import numpy as np
-import torch
 
 from glancein.errors import InputError
 
 Settings = TypeVar("Settings")
+
+LIBRARIES = ("torch", "numpy", "opencv-python-headless", "pillow", "scikit-learn")  # what figures depend on
 
 
 def with_settings(config: Settings, settings: Sequence[str]) -> Settings:
@@ -35,8 +36,37 @@ def with_settings(config: Settings, settings: Sequence[str]) -> Settings:
 def record(config: object, **more: object) -> dict[str, object]:
     """The configuration as plain values, with the commit, the library versions and whatever else is given."""
     plain = dataclasses.asdict(config)  # type: ignore[call-overload]  # any dataclass
-    versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
-    return {**plain, **more, "commit": commit(), "versions": versions}
+    return {**plain, **more, "commit": commit(), "versions": versions()}
+
+
+def keep_record(folder: Path, config: object, *, start: Path | None = None, **more: object) -> None:
+    """Write ``config.json``: the record of the session that begins, and in ``sessions`` that of every one.
+
+    ``start``: the weights that a fresh run begins with; their name and hash go in. ``more``: what else the
+    session depends on, such as where it begins.
+    """
+    path = folder / "config.json"
+    begun: dict[str, str | None] = {"start_from": None, "start_sha256": None}
+    if start is not None:
+        begun = {"start_from": str(start), "start_sha256": hashlib.sha256(start.read_bytes()).hexdigest()}
+    kept = record(config, **more, **begun)
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"sessions": []}
+    # A run of before sessions were kept has its first one's record alone.
+    content = {**kept, "sessions": [*before.get("sessions", [before]), kept]}
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def versions() -> dict[str, str]:
+    """Python's version and that of every library of LIBRARIES that is installed."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 def commit() -> str:

@@ -1,14 +1,14 @@
 """Distil the teachers into one embedder: warm-up, a stable rate, then a decay; it can be stopped.
 
-The stable part may go on for as many sessions as there are; ``--decay`` starts the decay from the latest
-checkpoint, ``decay_images`` long, and ends in the weights that ship. Resuming continues step for step.
+The stable part may go on for as many sessions as there are; ``stable_images`` end it, or ``--decay`` at the
+latest checkpoint. The decay is ``decay_images`` long and ends in the weights that ship. Resuming continues
+step for step.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ from glancein_training import packs
 from glancein_training.augment import Strength
 from glancein_training.averaging import follow
 from glancein_training.checkpoints import halved, read_checkpoint, without_places, write_checkpoint
-from glancein_training.configuration import record, with_settings
+from glancein_training.configuration import keep_record, with_settings
 from glancein_training.descent import descend, take_up
 from glancein_training.lessons import Batch, Batches, Lessons, prepare, training_identities
 from glancein_training.losses.distillation import cosine_distillation, crowding, relational_distillation
@@ -35,13 +35,14 @@ from glancein_training.losses.margin import MarginSoftmax
 from glancein_training.muon import Muon
 from glancein_training.networks import (
     Embedder,
-    deepened,
     network_pictures,
     shape_named,
     to_network_floats,
+    with_other_depth,
 )
 from glancein_training.processes import ALONE, Place, first_says, join, leave, share_gradients
 from glancein_training.schedule import share_of_rate
+from glancein_training.terminal import bar
 
 CURVE_COLUMNS = [
     *(
@@ -54,6 +55,7 @@ CURVE_COLUMNS = [
     *("tar_1e-2", "tar_1e-3", "tar_1e-4"),  # per cent, on the choosing half
     *("images_per_s", "rate"),
 ]
+ENDLESS = 100_000_000  # images
 Forward = Callable[[Tensor], Tensor]
 
 
@@ -73,7 +75,7 @@ class Config:
     rate: float = 2e-3
     weight_decay: float = 0.02
     warm_up_images: int = 20_000
-    stable_images: int = 100_000_000
+    stable_images: int = ENDLESS  # then the decay begins by itself, as ``--decay`` begins it by hand
     decay_images: int = 0
     hard_power: float = 0.5
     relation_weight: float = 2.0
@@ -246,8 +248,15 @@ def run(
     if decay and state.decay_from is None:
         state.decay_from = state.images
     if place.rank == 0:
-        kept = record(config, data_sha256=[c.data_sha256 for c in crops], processes=place.size)
-        (out / "config.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        keep_record(
+            out,
+            config,
+            start=start_from if fresh_head else None,
+            data_sha256=[c.data_sha256 for c in crops],
+            processes=place.size,
+            images=state.images,
+            decay=decay,
+        )
     forward: Forward = torch.compile(state.student) if compiled else state.student
     started = noted = time.monotonic()
     seen, sums = 0, np.zeros(4)
@@ -256,25 +265,34 @@ def run(
         lessons, config.seed, config.batch, config.augment, config.train_px, others, place
     ).after(state.images, workers=config.workers)
     at_once = config.batch * place.size
-    while first_says(word=time.monotonic() - started < 60 * minutes) and not reached(state, stop_at_images):
-        sums += step(state, forward, config, next(batches))
-        seen += at_once
-        over = state.decay_from is not None and state.images - state.decay_from >= config.decay_images
-        if place.rank == 0 and (seen >= config.note_every_images or over):
-            note(
-                out,
-                crops[0],
-                state,
-                losses=sums * at_once / seen,
-                speed=seen / (time.monotonic() - noted),
-            )
-            save(state, checkpoint, config, basis)
-            seen, sums, noted = 0, np.zeros(4), time.monotonic()
-        if over:
-            break
+    with bar(shown=place.rank == 0) as progress:
+        task = progress.add_task("", total=end_of(state, config), completed=state.images, told="")
+        while first_says(word=time.monotonic() - started < 60 * minutes) and not reached(
+            state, stop_at_images
+        ):
+            losses = step(state, forward, config, next(batches))
+            sums += losses
+            seen += at_once
+            speed = seen / (time.monotonic() - noted)
+            told = f"images, cosine loss {losses[0]:.3f}, {speed:.0f} images/s"
+            progress.update(task, completed=state.images, told=told)
+            end = end_of(state, config)
+            over = end is not None and state.images >= end
+            if place.rank == 0 and (seen >= config.note_every_images or over):
+                note(out, crops[0], state, losses=sums * at_once / seen, speed=speed)
+                save(state, checkpoint, config, basis)
+                seen, sums, noted = 0, np.zeros(4), time.monotonic()
+            if over:
+                break
     if place.rank == 0:
         save(state, checkpoint, config, basis)
     leave()
+
+
+def end_of(state: State, config: Config) -> int | None:
+    """After how many pictures the decay is over; None while nobody knows when it begins."""
+    begins = config.stable_images if state.decay_from is None else state.decay_from
+    return None if begins >= ENDLESS else begins + config.decay_images
 
 
 def reached(state: State, stop_at_images: int | None) -> bool:
@@ -297,6 +315,8 @@ def place_centres(head: MarginSoftmax, lessons: Lessons) -> None:
 
 def step(state: State, forward: Forward, config: Config, batch: Batch) -> NDArray[np.float64]:
     """One update of student, head and running average; returns its four losses."""
+    if state.decay_from is None and state.images >= config.stable_images:
+        state.decay_from = state.images
     share = rate_at(state.images, config, state.decay_from)
     state.student.train()
     for layer in list(state.student.body.children())[: config.held_layers]:
@@ -340,7 +360,7 @@ def note(out: Path, crops: packs.Crops, state: State, *, losses: NDArray[np.floa
         if fresh:
             writer.writerow(CURVE_COLUMNS)
         writer.writerow(line)
-    print(*line, flush=True)
+    print(", ".join(f"{name} {value}" for name, value in zip(CURVE_COLUMNS, line, strict=True)), flush=True)
 
 
 def save(state: State, path: Path, config: Config, basis: packs.Floats) -> None:
@@ -375,12 +395,12 @@ def keep(checkpoint: Path, out: Path) -> None:
 def adopt(state: State, weights: Path, *, network: str) -> packs.Floats:
     """Begin with kept weights; the optimiser and the count of images start anew. Returns the target's axes.
 
-    They may be of a member of the family with fewer blocks. Raises InputError for another's.
+    They may be of a member of the family with fewer or more blocks. Raises InputError for another's.
     """
     stored = read_checkpoint(weights)
     first = stored["average"]
     if stored["network"] != network:
-        first = deepened(first, shape_named(stored["network"]), state.student)
+        first = with_other_depth(first, shape_named(stored["network"]), state.student)
     for part in (state.student, state.average):
         part.load_state_dict(first)
     return np.asarray(stored["basis"].float().numpy(), np.float32)

@@ -49,6 +49,7 @@ FAMILY: dict[str, Shape] = {
     for shape in (
         EmbedderShape("glance-33", (16, 32, 64, 128), (1, 1, 1), (16, 32, 64)),
         EmbedderShape("glance-116", (16, 48, 96, 192), (1, 2, 2), (24, 64, 96)),
+        EmbedderShape("glance-113", (24, 64, 128, 192), (1, 1, 1), (32, 64, 96)),
         EmbedderShape("glance-158", (24, 64, 128, 192), (1, 2, 2), (32, 64, 96)),
         EmbedderShape("glance-187", (24, 64, 128, 192), (1, 1, 1), (64, 128, 192)),
         EmbedderShape("glance-203", (24, 64, 128, 192), (1, 3, 3), (32, 64, 96)),
@@ -118,36 +119,38 @@ def plain_body(shape: EmbedderShape) -> nn.Sequential:
     return nn.Sequential(*layers, convolution(before, shape.reduce, kernel=1))
 
 
-def deepened(weights: Mapping[str, Tensor], fewer: Shape, network: Embedder) -> dict[str, Tensor]:
-    """The weights of a member with fewer blocks, as weights of ``network``, which answers the same at first.
+def with_other_depth(weights: Mapping[str, Tensor], theirs: Shape, network: Embedder) -> dict[str, Tensor]:
+    """The weights of a member with more or fewer blocks, as weights of ``network``.
 
-    The added blocks stand at the end of their stages with the fresh values that ``network`` has: a residual
-    block begins as the identity, since its last normalisation begins at zero (after Chen, Goodfellow and
-    Shlens 2016, "Net2Net"). Raises InputError if the two differ in anything but the number of blocks.
+    Blocks are added and left out at the ends of stages. Added ones are fresh and change nothing at first: a
+    residual block begins as the identity, since its last normalisation begins at zero (after Chen, Goodfellow
+    and Shlens 2016, "Net2Net"). Left-out ones change the answer; residual networks bear it (Veit et al. 2016,
+    section 4.1) and some training mends it. Raises InputError if the two differ in anything else.
     """
-    more = network.shape
-    match fewer, more:
-        case EmbedderShape(), EmbedderShape() if replace(
-            fewer, name=more.name, blocks=more.blocks
-        ) == more and all(a <= b for a, b in zip(fewer.blocks, more.blocks, strict=True)):
-            places = _block_places(fewer.blocks, more.blocks)
+    ours = network.shape
+    match theirs, ours:
+        case EmbedderShape(), EmbedderShape() if replace(theirs, name=ours.name, blocks=ours.blocks) == ours:
+            places = _block_places(theirs.blocks, ours.blocks)
         case _:
-            raise InputError(f"{more.name} is not {fewer.name} with more blocks: begin with other weights")
-    grown = dict(network.state_dict())
+            raise InputError(f"{ours.name} is not {theirs.name} with other blocks: begin with other weights")
+    fitted = dict(network.state_dict())
     for name, value in weights.items():
         match name.split(".", 2):
             case ["body", layer, rest]:
-                grown[f"body.{places[int(layer)]}.{rest}"] = value
+                place = places[int(layer)]
+                if place is not None:
+                    fitted[f"body.{place}.{rest}"] = value
             case _:
-                grown[name] = value
-    return grown
+                fitted[name] = value
+    return fitted
 
 
-def _block_places(fewer: tuple[int, ...], more: tuple[int, ...]) -> list[int]:
-    """Where each layer of the body with ``fewer`` blocks stands in the body with ``more``."""
-    places, at = [0], 1
-    for count, wanted in zip(fewer, more, strict=True):
-        places.extend(range(at, at + 1 + count))
+def _block_places(theirs: tuple[int, ...], ours: tuple[int, ...]) -> list[int | None]:
+    """Where each layer of a body with their blocks stands in one with ours; None for a block left out."""
+    places: list[int | None] = [0]
+    at = 1
+    for had, wanted in zip(theirs, ours, strict=True):
+        places.extend(at + k if k <= wanted else None for k in range(1 + had))
         at += 1 + wanted
     return [*places, at]
 

@@ -30,7 +30,7 @@ class Moment:
 
     progress: float  # 0 to 1
     rng: torch.Generator
-    triplets: Tensor | None = None  # (t, 3) rows of this batch, where they were mined offline
+    triplets: Tensor | None = None  # (t, 3) places in this batch, where they were mined offline
 
 
 class Objective(Protocol):
@@ -59,21 +59,19 @@ class Triplets:
         return triplet_loss(distance, self.mine(distance, label, moment), margin=self.margin, soft=self.soft)
 
     def mine(self, distance: Tensor, label: Tensor, moment: Moment) -> Tensor:
-        """(t, 3) by the rule."""
+        """(t, 3) those mined offline, else by the rule; semi-hard where offline mining found nothing."""
+        if moment.triplets is not None:
+            return moment.triplets
         match self.mining:
             case "random":
                 return random_triplets(label, moment.rng)
-            case "semi-hard":
-                return semi_hard_triplets(distance, label, margin=self.margin, rng=moment.rng)
             case "hard":
                 return hard_triplets(distance, label)
             case "curriculum":
                 return Curriculum().triplets(
                     distance, label, progress=moment.progress, margin=self.margin, rng=moment.rng
                 )
-        if moment.triplets is None:
-            raise InputError("offline mining needs triplets mined from a checkpoint; set mine_every_steps")
-        return moment.triplets
+        return semi_hard_triplets(distance, label, margin=self.margin, rng=moment.rng)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import os
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,11 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from glancein_training.sources import differ, keep_sources, load_sources, look, sha256_of
+
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 
 STORED_PX = 128  # 8 px of margin on every side of the 112 px crop, for shift, scale and rotation
 NO_IDENTITY = -1
+TEACHERS = ("teacher_a.npz", "teacher_b.npz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,7 @@ class Crops:
     identity: NDArray[np.int64]  # (n,), NO_IDENTITY where there is none
     is_train: NDArray[np.bool_]  # (n,)
     teachers: tuple[Floats, ...]  # each (n, d), unit rows
-    data_sha256: str
+    data_sha256: str  # of all that was read: labels, pictures, teachers
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -38,23 +42,30 @@ class Crops:
 def load(folder: Path, *, cache: Path) -> Crops:
     """Every crop of one pack folder, decoded; the decoded array is kept in ``cache`` for the next run.
 
-    Raises FileNotFoundError if the folder has no ``labels.csv``.
+    A ``.json`` beside the array says which files it was decoded from: a changed tar is decoded anew. An array
+    without one, from before there were such files, is taken as it is. Raises FileNotFoundError if the folder
+    has no ``labels.csv`` or lacks a file that was never read.
     """
     with (folder / "labels.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
+    tars = {row["tar"] for row in rows}
     digest = hashlib.sha256((folder / "labels.csv").read_bytes()).hexdigest()
     array_path = cache / f"{folder.name}-{digest[:16]}.npy"
-    if not array_path.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        unfinished = array_path.with_suffix(".part.npy")
+    before = load_sources(array_path.with_suffix(".json"))
+    sources = look(folder, {"labels.csv", *tars, *TEACHERS}, before)
+    cache.mkdir(parents=True, exist_ok=True)
+    if not array_path.exists() or differ(before, sources, tars):
+        unfinished = array_path.with_suffix(f".{os.getpid()}.part.npy")
         np.save(unfinished, decode_all(folder, rows))
         unfinished.replace(array_path)
+    if sources != before:
+        keep_sources(sources, array_path.with_suffix(".json"))
     return Crops(
         pixels=np.load(array_path, mmap_mode="r"),
         identity=np.array([int(row.get("identity", NO_IDENTITY)) for row in rows], np.int64),
         is_train=np.array([row.get("split", "train") == "train" for row in rows]),
-        teachers=tuple(read_teacher(folder / f"teacher_{letter}.npz") for letter in "ab"),
-        data_sha256=digest,
+        teachers=tuple(read_teacher(folder / name) for name in TEACHERS),
+        data_sha256=sha256_of(sources),
     )
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import zlib
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from glancein.domain.align import crop
 from glancein.errors import InputError
-from glancein_training.packs import STORED_PX, Crops, Pixels
+from glancein_training.packs import STORED_PX, Crops, Floats, Pixels
 
 DEVELOPMENT_SHARE = 10  # one person in ten is kept for development
 
@@ -23,34 +25,59 @@ def load_people(images: Path, landmarks: Path) -> Crops:
     their folder's name, so that the split never changes. Raises InputError if a picture cannot be read or
     nobody is left.
     """
+    paths, found, points = read_landmarks(landmarks)
+    if not found.any():
+        raise InputError(f"no picture of {landmarks} has a face")
+    kept = [path for path, ok in zip(paths, found, strict=True) if ok]
+    _, identity = np.unique([person_of(path) for path in kept], return_inverse=True)
+    training = np.array([is_training(person_of(path)) for path in kept])
+    pixels = np.stack([cut(images, path, point) for path, point in zip(kept, points[found], strict=True)])
+    digest = hashlib.sha256(landmarks.read_bytes())
+    digest.update(pixels.data)
+    return Crops(pixels, identity.astype(np.int64), training, (), digest.hexdigest())
+
+
+def write_labels(landmarks: Path, out: Path) -> None:
+    """Path, person and split of every picture, for `evaluate` and `compare` on the people kept out.
+
+    Pictures without a face are in too: there they count as misses.
+    """
+    paths, _, _ = read_landmarks(landmarks)
+    with out.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "identity", "split"])
+        for path in paths:
+            writer.writerow([path, person_of(path), "train" if is_training(person_of(path)) else "val"])
+
+
+def read_landmarks(path: Path) -> tuple[list[str], NDArray[np.bool_], Floats]:
+    """Paths, whether each has a face, and landmarks (n, 5, 2). Raises InputError if the file holds others."""
     try:
-        with np.load(landmarks) as stored:
-            paths, found, points = stored["path"], stored["found"], stored["landmarks"]
+        with np.load(path) as stored:
+            names, found, points = stored["path"], stored["found"], stored["landmarks"]
     except (OSError, ValueError, KeyError) as err:
         raise InputError(
-            f"{landmarks} does not hold path, found and landmarks; make it with `glancein embed`"
+            f"{path} does not hold path, found and landmarks; make it with `glancein embed`"
         ) from err
-    kept = [
-        (str(path).replace("\\", "/"), point)
-        for path, ok, point in zip(paths, found, points, strict=True)
-        if ok
-    ]
-    if not kept:
-        raise InputError(f"no picture of {landmarks} has a face")
-    names = [path.rpartition("/")[0].rpartition("/")[2] for path, _ in kept]
-    people, identity = np.unique(names, return_inverse=True)
-    training = np.array([zlib.crc32(name.encode()) % DEVELOPMENT_SHARE != 0 for name in people.tolist()])
-    digest = hashlib.sha256(landmarks.read_bytes()).hexdigest()
-    pixels = np.stack([cut(images, path, point) for path, point in kept])
-    return Crops(pixels, identity.astype(np.int64), training[identity], (), digest)
+    return [str(name).replace("\\", "/") for name in names], found.astype(bool), points.astype(np.float32)
 
 
-def cut(images: Path, path: str, points: Pixels) -> Pixels:
+def person_of(path: str) -> str:
+    """The folder that a picture lies in."""
+    return path.rpartition("/")[0].rpartition("/")[2]
+
+
+def is_training(person: str) -> bool:
+    """True but for one person in ten, the same ones for ever."""
+    return zlib.crc32(person.encode()) % DEVELOPMENT_SHARE != 0
+
+
+def cut(images: Path, path: str, points: Floats) -> Pixels:
     """One aligned crop with its margin. Raises InputError naming a picture that cannot be read."""
     file = images / path if (images / path).exists() else Path(path)
     try:
         with Image.open(file) as image:
             pixels = np.asarray(image.convert("RGB"))
-        return crop(pixels, np.asarray(points, np.float32), out_px=STORED_PX).pixels
+        return crop(pixels, points, out_px=STORED_PX).pixels
     except (OSError, UnidentifiedImageError, ValueError) as err:
         raise InputError(f"cannot use {file}: {err}") from err

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from glancein.errors import GlanceinError, InputError
 
@@ -20,6 +21,17 @@ Labels = Annotated[Path | None, typer.Option(help="labels.csv with path and iden
 Split = Annotated[str, typer.Option(help="only this split of the labels; others pad the galleries")]
 Half = Annotated[str, typer.Option(help="even (to choose on), odd (to report on) or all people")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE of the configuration; repeatable")]
+
+
+def bar(*, shown: bool, console: Console = out_console) -> Progress:
+    """A progress bar with what is ``told`` and the time left; silent where nobody looks at a terminal."""
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[told]}"),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console, disable=not (shown and console.is_terminal))
 
 
 @contextmanager

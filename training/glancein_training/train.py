@@ -6,17 +6,15 @@ A run can be stopped and resumed step for step, and spread over processes with `
 from __future__ import annotations
 
 import csv
-import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -25,17 +23,19 @@ from glancein_training import packs
 from glancein_training.augment import Strength, augment
 from glancein_training.averaging import follow
 from glancein_training.checkpoints import load_network, read_checkpoint, write_checkpoint
-from glancein_training.configuration import record
+from glancein_training.configuration import keep_record
 from glancein_training.descent import descend
 from glancein_training.distill import embed, tar_at
 from glancein_training.mining.collapse import CollapseWatch
 from glancein_training.mining.offline import offline_triplets
 from glancein_training.networks import Embedder, shape_named, to_network_floats
 from glancein_training.objectives import Moment, Objective, objective
-from glancein_training.people import load_people
-from glancein_training.processes import Place, join, leave, share_gradients
+from glancein_training.people import load_people, write_labels
+from glancein_training.processes import Place, first_says, join, leave, share_gradients
 from glancein_training.sampling import PeopleSampler, people_sampler
+from glancein_training.terminal import bar
 
+FIRST = "glance-33"  # the network of a run that names neither one nor a start
 CURVE_COLUMNS = ["step", "loss", "active", "tar_1e-2", "tar_1e-3", "tar_1e-4", "images_per_s"]
 
 
@@ -43,7 +43,7 @@ CURVE_COLUMNS = ["step", "loss", "active", "tar_1e-2", "tar_1e-3", "tar_1e-4", "
 class Config:
     """Everything a run depends on; saved beside its weights."""
 
-    network: str = "glance-33"
+    network: str = ""  # empty: that of ``start``, or FIRST
     data: str = "../shared/data/faces"  # a pack, or a folder per person with ``landmarks``
     landmarks: str = ""
     start: str = ""  # a checkpoint to begin with
@@ -59,12 +59,20 @@ class Config:
     warm_up_steps: int = 200
     average_decay: float = 0.999
     note_every_steps: int = 200
-    mine_every_steps: int = 0  # offline mining from the latest weights this often
+    mine_every_steps: int = 0  # offline mining from the latest weights this often; it needs a number
     train_px: int = 112
     bfloat16: bool = False
     threads: int = 2
     seed: int = 1
     augment: Strength = field(default_factory=Strength)
+
+
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """The pictures of one step, and which of them are triplets where they were mined offline."""
+
+    rows: NDArray[np.int64]  # (n,) rows of the data
+    triplets: Tensor | None = None  # (t, 3) places among ``rows``
 
 
 @dataclass(slots=True)
@@ -86,39 +94,56 @@ def run(
 ) -> None:
     """Train to the last step, until the time is up or to ``stop_at_step``, and leave a checkpoint.
 
-    Raises InputError if the data or the checkpoint does not fit, TrainingCollapsed if nothing can be learned.
+    A run on own photos leaves ``labels.csv`` too: who was kept out. Raises InputError if the data or the
+    checkpoint does not fit, TrainingCollapsed if nothing can be learned.
     """
     torch.set_num_threads(config.threads)
     place = join()
+    config = with_network(config)
     crops = load_data(config, cache)
     labels, people = training_labels(crops)
     sampler = people_sampler(labels, people=config.people, each=config.each, seed=config.seed)
     state = build(config, people, place)
     checkpoint = out / ("checkpoint.pt" if place.rank == 0 else f"checkpoint-{place.rank}.pt")
     out.mkdir(parents=True, exist_ok=True)
-    if checkpoint.exists():
-        restore(state, checkpoint, config)
-    elif place.rank == 0:
-        kept = record(config, data_sha256=crops.data_sha256, processes=place.size)
-        (out / "config.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    is_fresh = not checkpoint.exists()
+    if not is_fresh:
+        restore(state, checkpoint, config, place)
+    if place.rank == 0:
+        keep_record(
+            out,
+            config,
+            start=Path(config.start) if config.start and is_fresh else None,
+            data_sha256=crops.data_sha256,
+            processes=place.size,
+            step=state.step,
+        )
+        if config.landmarks:
+            write_labels(Path(config.landmarks), out / "labels.csv")
     forward = spread(state, place)
     last = config.steps if stop_at_step is None else min(stop_at_step, config.steps)
     started = time.monotonic()
-    with bar(place) as progress:
+    with bar(shown=place.rank == 0) as progress:
         task = progress.add_task("", total=config.steps, completed=state.step, told="")
         note = Note(out / "curve.csv", crops, config, place)
-        while state.step < last and time.monotonic() - started < 60 * minutes:
+        while first_says(word=time.monotonic() - started < 60 * minutes) and state.step < last:
             if config.mine_every_steps and state.step % config.mine_every_steps == 0:
                 state.mined = mine(state, crops, labels, config)
-            loss, active = update(
-                state, forward, config, crops=crops, labels=labels, rows=pick(state, sampler, config, place)
-            )
-            told = note.add(state, loss, active)
-            progress.update(task, completed=state.step, told=told)
+            picked = pick(state, sampler, config, place)
+            loss, active = update(state, forward, config, crops=crops, labels=labels, picked=picked)
+            progress.update(task, completed=state.step, told=note.add(state, loss, active))
             if state.step % config.note_every_steps == 0:
-                save(state, checkpoint, config)
-    save(state, checkpoint, config)
+                save(state, checkpoint, config, place)
+    save(state, checkpoint, config, place)
     leave()
+
+
+def with_network(config: Config) -> Config:
+    """The configuration with its network named: that of the checkpoint to start from, if it names none."""
+    if config.network:
+        return config
+    named = str(read_checkpoint(Path(config.start))["network"]) if config.start else FIRST
+    return replace(config, network=named)
 
 
 def load_data(config: Config, cache: Path) -> packs.Crops:
@@ -142,13 +167,18 @@ def training_labels(crops: packs.Crops) -> tuple[NDArray[np.int64], int]:
 
 
 def build(config: Config, people: int, place: Place) -> State:
-    """Fresh networks and optimiser, or those of the checkpoint to start from."""
+    """Fresh networks and optimiser, or those of the checkpoint to start from.
+
+    Raises InputError for what cannot be trained.
+    """
+    if config.mining == "offline" and config.mine_every_steps < 1:
+        raise InputError("offline mining needs to know how often: set mine_every_steps, such as 500")
     shape = shape_named(config.network)
     torch.manual_seed(config.seed)
     student = load_network(Path(config.start)) if config.start else Embedder(shape)
     if student.shape != shape:
         raise InputError(
-            f"{config.start} is of {student.shape.name}, not {config.network}; set network to that"
+            f"{config.start} is of {student.shape.name}, not {config.network}; leave network empty"
         )
     average = Embedder(shape)
     average.load_state_dict(student.state_dict())
@@ -172,14 +202,15 @@ def build(config: Config, people: int, place: Place) -> State:
     return State(student, average, aim, optimiser, rng, CollapseWatch())
 
 
-def pick(state: State, sampler: PeopleSampler, config: Config, place: Place) -> NDArray[np.int64]:
-    """Rows of this process's batch: people times each, or offline triplets of about as many pictures."""
+def pick(state: State, sampler: PeopleSampler, config: Config, place: Place) -> Picked:
+    """This process's batch: people times each, or about as many pictures of triplets mined offline."""
     number = state.step * place.size + place.rank
     if config.mining != "offline" or state.mined is None or len(state.mined) == 0:
-        return sampler.batch(number)
+        return Picked(sampler.batch(number))
     rng = np.random.default_rng([config.seed, number])
     wanted = max(1, config.people * config.each // 3)
-    return state.mined[rng.permutation(len(state.mined))[:wanted]].T.ravel()
+    drawn = state.mined[rng.permutation(len(state.mined))[:wanted]]
+    return Picked(drawn.ravel(), torch.arange(drawn.size).view(-1, 3))
 
 
 def update(
@@ -189,10 +220,10 @@ def update(
     *,
     crops: packs.Crops,
     labels: NDArray[np.int64],
-    rows: NDArray[np.int64],
+    picked: Picked,
 ) -> tuple[float, float]:
     """One step; the loss and the share that still pulls. Raises TrainingCollapsed if all vectors coincide."""
-    stored = torch.from_numpy(np.stack([crops.pixels[row] for row in rows])).permute(0, 3, 1, 2)
+    stored = torch.from_numpy(np.stack([crops.pixels[row] for row in picked.rows])).permute(0, 3, 1, 2)
     inputs = to_network_floats(augment(stored, state.rng, config.augment, out_px=config.train_px))
     state.student.train()
     state.aim.head.train()
@@ -200,10 +231,8 @@ def update(
         vectors = forward(inputs)
     vectors = vectors.float()
     state.watch.look(vectors)
-    third = len(rows) // 3
-    triplets = torch.arange(3 * third).view(3, third).T if config.mining == "offline" else None
-    moment = Moment(state.step / max(1, config.steps), state.rng, triplets)
-    loss, active = state.aim(vectors, torch.from_numpy(labels[rows]), moment)
+    moment = Moment(state.step / max(1, config.steps), state.rng, picked.triplets)
+    loss, active = state.aim(vectors, torch.from_numpy(labels[picked.rows]), moment)
     descend(
         (state.optimiser,),
         loss,
@@ -277,17 +306,7 @@ class Note:
             writer.writerow([state.step, *means, *(round(100 * t, 2) for t in tars), round(speed, 1)])
 
 
-def bar(place: Place) -> Progress:
-    """A progress bar with time left; silent in all processes but the first."""
-    columns = (
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total} {task.fields[told]}"),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, disable=place.rank > 0)
-
-
-def save(state: State, path: Path, config: Config) -> None:
+def save(state: State, path: Path, config: Config, place: Place) -> None:
     """Write the checkpoint whole or not at all."""
     content = {
         "network": config.network,
@@ -300,13 +319,14 @@ def save(state: State, path: Path, config: Config) -> None:
         "images": state.step * config.people * config.each,
         "mined": None if state.mined is None else torch.from_numpy(state.mined),
         "bad_steps": state.watch.steps,
+        "processes": place.size,
         "config": asdict(config),
     }
     write_checkpoint(content, path)
 
 
-def restore(state: State, path: Path, config: Config) -> None:
-    """Continue from a checkpoint. Raises InputError if it is of another network or loss."""
+def restore(state: State, path: Path, config: Config, place: Place) -> None:
+    """Continue from a checkpoint. Raises InputError for another network, loss or number of processes."""
     stored = read_checkpoint(path)
     before = stored.get("config", {})
     for name, now in (("network", config.network), ("loss", config.loss)):
@@ -314,6 +334,12 @@ def restore(state: State, path: Path, config: Config) -> None:
             raise InputError(
                 f"{path} was trained with {name}={before.get(name)}, not {now}; take a fresh folder"
             )
+    processes = stored.get("processes", place.size)  # earlier checkpoints do not say
+    if processes != place.size:
+        raise InputError(
+            f"{path} was trained by {processes} processes, not {place.size}; "
+            f"start as many (torchrun --nproc-per-node), or take a fresh folder"
+        )
     state.student.load_state_dict(stored["student"])
     state.average.load_state_dict(stored["average"])
     state.aim.head.load_state_dict(stored["head"])

@@ -5,7 +5,7 @@ set -eu
 START=${1:?checkpoint.pt to start from}
 RUNS=${2:?folder of the runs}
 DATA=${3:-../shared/data}
-NETWORK=${NETWORK:-glance-158}
+NETWORK=${NETWORK:-} # empty: that of START
 export PYTHONPATH=device:training OMP_WAIT_POLICY=PASSIVE
 
 for loss in triplet batch-hard-soft quadruplet cosface arcface adaface; do

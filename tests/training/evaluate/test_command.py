@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from glancein_training.evaluate.faces import Faces, Floats, parity_of, read_face
 from glancein_training.evaluate.groups import strangers_by_group
 from glancein_training.evaluate.pair_list import listed_pairs, read_pair_list
 from glancein_training.evaluate.report import Plan, measure
-from glancein_training.evaluate.verification import all_pairs
+from glancein_training.evaluate.verification import all_pairs, thresholds_at
 
 QUICK = Plan(galleries=(10, 20), drawings=3, resamples=10, map_people=5)
 
@@ -78,6 +79,9 @@ def test_report_is_written_whole(tmp_path: Path) -> None:
     assert page.count("<img") == 5
     assert 'src="http' not in page
     assert {row["group"] for row in stored["groups"]} == {"x", "y"}
+    curves = stored["verification"]["curves"]
+    assert {len(points) for points in curves.values()} == {200}
+    assert (curves["roc_false_accepts"][-1], curves["val"][-1], curves["far"][-1]) == (1, 1, 1)
 
 
 def test_same_seed_gives_the_same_figures(tmp_path: Path) -> None:
@@ -157,6 +161,41 @@ def test_listed_pairs_are_all_that_is_judged(tmp_path: Path) -> None:
     assert (report.verification.genuine_pairs, report.verification.impostor_pairs) == (10, 10)
     assert report.verification.ten_fold is not None
     assert report.open_set == []
+
+
+def test_list_of_other_folds_gets_no_ten_fold_accuracy(tmp_path: Path) -> None:
+    """Rather none than that of other pairs."""
+    (tmp_path / "pairs.txt").write_text("1\t1\np000\t1\t2\np000\t1\tp001\t1\n", encoding="utf-8")
+    faces = read_faces(write_embeddings(tmp_path))
+
+    report = measure(faces, QUICK, listed=listed_pairs(faces, read_pair_list(tmp_path / "pairs.txt")))
+
+    assert report.verification.ten_fold is None
+
+
+def test_only_badge_photos_set_the_report_s_thresholds(tmp_path: Path) -> None:
+    """``enrol`` reaches the table of thresholds too."""
+    faces = read_faces(write_embeddings(tmp_path))
+    first = np.array([path.endswith("0001.png") for path in faces.path])
+
+    told, other = measure(faces, QUICK, enrol=first).limits, measure(faces, QUICK).limits
+
+    assert [limit.gallery for limit in told] == [limit.gallery for limit in other]
+    assert told != other
+
+
+def test_strangers_intervals_rest_on_all_resamples(tmp_path: Path) -> None:
+    """Twenty would make an interval's ends those of the outermost two."""
+    faces = read_faces(write_embeddings(tmp_path), labels=write_labels(tmp_path))
+    strangers = faces.take(np.arange(0, len(faces), 3))
+    strangers.vector[::2] = strangers.vector[0]  # every second one looks like all others of these
+
+    found = measure(faces, replace(QUICK, resamples=200), padding=strangers).strangers
+
+    limit = float(thresholds_at(all_pairs(faces).impostor(), (1e-3,))[0])
+    wanted = strangers_by_group(strangers, limit, resamples=200, seed=0)
+    assert [row.false_match for row in found] == [row.false_match for row in wanted]
+    assert 0 < found[0].false_match.value < 1
 
 
 @pytest.mark.parametrize(

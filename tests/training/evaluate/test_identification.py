@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from glancein.errors import InputError
+from glancein_training.evaluate.bootstrap import estimate, person_weights
 from glancein_training.evaluate.calibration import limits_by_gallery
 from glancein_training.evaluate.faces import Faces, unit_rows
 from glancein_training.evaluate.groups import rates_by_group
 from glancein_training.evaluate.identification import (
+    UNRANKED,
     Bench,
     Gallery,
     draw_galleries,
@@ -94,6 +96,16 @@ def test_rank_counts_templates_above_the_own_one() -> None:
     assert np.minimum(found.rank, 10).tolist() == np.minimum(above, 10).tolist()
 
 
+def test_look_without_a_face_has_no_rank() -> None:
+    """Neither a look nor a template without a face is found first because all its scores are the same."""
+    faces, strangers = made_faces(6, 3, noise=0.05), made_faces(5, 1, seed=9)
+    faces.found[[0, 4]] = False  # somebody's badge photo, and somebody else's look
+
+    found = Bench(faces, strangers).search(Gallery(np.array([0, 3, 6]), padding=5))
+
+    assert found.rank.tolist() == [UNRANKED, UNRANKED, UNRANKED, 0, 0, 0]
+
+
 def test_padding_never_helps() -> None:
     """Strangers in the gallery raise misses and thresholds."""
     faces, strangers = made_faces(40, 3), made_faces(300, 1, seed=9)
@@ -155,6 +167,19 @@ def test_thresholds_rise_with_the_gallery() -> None:
     assert limits[0].independent_cos == pytest.approx(heights[0], abs=0.05)
 
 
+def test_thresholds_are_those_of_badge_photos_where_only_they_are_enrolled() -> None:
+    """Poor badge photos of the same people give another threshold than any pictures do."""
+    faces = made_faces(80, 4)
+    badge = np.array([path.startswith("badge/") for path in faces.path])
+    faces.found[badge] = False
+
+    (limit, *_) = limits_by_gallery(
+        Bench(faces), all_pairs(faces), (0.1,), drawings=5, resamples=20, seed=0, enrol=badge
+    )
+
+    assert limit.measured_cos.value == -1  # no template has a face
+
+
 def test_group_rates_count_only_that_group() -> None:
     """A group's rates are those of its own pairs at the common threshold."""
     faces = made_faces(20, 3)
@@ -166,6 +191,24 @@ def test_group_rates_count_only_that_group() -> None:
     assert rates["a"].people == 10
     assert rates["a"].true_accept.value == pytest.approx(np.mean(pairs.score_cos[inside & pairs.same] > 0.4))
     assert rates["a"].false_match.value == pytest.approx(np.mean(pairs.score_cos[inside & ~pairs.same] > 0.4))
+
+
+def test_group_intervals_are_those_of_a_loop_over_pairs() -> None:
+    """A person drawn twice counts twice in their own pairs, two people's pairs as often as both are drawn."""
+    faces = made_faces(6, 3)
+    pairs, weights = all_pairs(faces), person_weights(6, 40, seed=3)
+
+    rate = next(r for r in rates_by_group(faces, pairs, 0.4, resamples=40, seed=3) if r.group == "a")
+
+    shares = []
+    for weight in weights:
+        counted = total = 0.0
+        for score, a, b in zip(pairs.score_cos, pairs.first, pairs.second, strict=True):
+            if a == b and a % 2 == 0:
+                total += weight[a]
+                counted += weight[a] * (score > 0.4)
+        shares.append(counted / total if total else np.nan)
+    assert rate.true_accept == estimate(rate.true_accept.value, shares)
 
 
 def test_gallery_larger_than_its_padding_is_refused() -> None:

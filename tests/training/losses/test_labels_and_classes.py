@@ -12,6 +12,7 @@ import torch
 
 from glancein_training.losses.adaface import AdaptiveMarginSoftmax
 from glancein_training.losses.arcface import AngularMarginSoftmax, turn
+from glancein_training.losses.margin import MarginSoftmax
 from glancein_training.losses.ranking import ranking_hinge, ranking_log_sum_exp
 
 APPLIES = [[True, False, True, False], [False, False, False, True], [True] * 4, [False] * 4]
@@ -118,6 +119,20 @@ def test_arcface_agrees_with_the_reference_library() -> None:
     assert head(vectors, label).item() == pytest.approx(reference(vectors, label).item(), rel=1e-4)
 
 
+def test_cosface_agrees_with_the_reference_library() -> None:
+    """As for ArcFace: the margin on the cosine instead of the angle."""
+    losses = pytest.importorskip(
+        "pytorch_metric_learning.losses", reason="pip install pytorch-metric-learning"
+    )
+    torch.manual_seed(1)
+    head = MarginSoftmax(6, 5, scale=8.0, margin=0.3)
+    reference = losses.CosFaceLoss(num_classes=5, embedding_size=6, margin=0.3, scale=8)
+    reference.W.data = head.centres.detach().T.clone()
+    vectors, label = torch.randn(7, 6), torch.tensor([2, 0, 1, 4, 3, 3, 0])
+
+    assert head(vectors, label).item() == pytest.approx(reference(vectors, label).item(), rel=1e-4)
+
+
 def test_adaface_agrees_with_the_plain_softmax() -> None:
     """Angle less margin times quality, then margin times quality plus one taken off."""
     torch.manual_seed(0)
@@ -140,8 +155,8 @@ def test_adaface_agrees_with_the_plain_softmax() -> None:
     assert loss.item() == pytest.approx(sum(wanted) / 3, rel=1e-4)
 
 
-def test_adaface_margin_is_additive_for_good_and_angular_for_poor_pictures() -> None:
-    """Longer vectors have higher quality, clipped to one on either side."""
+def test_adaface_quality_is_length_clipped_to_one_on_either_side() -> None:
+    """Longer vectors are of better pictures."""
     head = AdaptiveMarginSoftmax(3, 2).eval()
     head.mean.fill_(10.0)
     head.deviation.fill_(1.0)
@@ -149,6 +164,27 @@ def test_adaface_margin_is_additive_for_good_and_angular_for_poor_pictures() -> 
     quality = head.quality(torch.tensor([[30.0, 0, 0], [10.0, 0, 0], [0.1, 0, 0]]))
 
     assert quality.tolist() == [1, 0, -1]
+
+
+@pytest.mark.parametrize(
+    ("length", "wanted"),
+    [
+        (0.1, math.cos(1.0 + 0.4)),  # quality -1: ArcFace's
+        (10.0, math.cos(1.0) - 0.4),  # quality 0: CosFace's
+        (30.0, math.cos(1.0 - 0.4) - 2 * 0.4),  # quality 1: the angle eased, twice the margin off the cosine
+    ],
+)
+def test_adaface_margin_turns_from_the_angle_to_the_cosine_with_quality(length: float, wanted: float) -> None:
+    """The right person's logit at an angle of one radian, read back from the loss."""
+    head = AdaptiveMarginSoftmax(2, 2, scale=1.0, margin=0.4).eval()
+    head.mean.fill_(10.0)
+    head.deviation.fill_(1.0)
+    head.centres.data = torch.tensor([[math.cos(1.0), math.sin(1.0)], [0.0, 1.0]])
+
+    loss = head(torch.tensor([[length, 0.0]]), torch.tensor([0])).item()
+
+    # The other person's logit is 0: loss = log(1 + exp(-right)).
+    assert -math.log(math.exp(loss) - 1) == pytest.approx(wanted, abs=1e-3)
 
 
 def test_adaface_statistics_move_in_training_only() -> None:

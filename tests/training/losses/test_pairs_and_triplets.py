@@ -16,6 +16,7 @@ from glancein_training.losses.contrastive import contrastive_loss
 from glancein_training.losses.distances import same_person, squared_distances
 from glancein_training.losses.quadruplet import LearnedDistance, quadruplet_loss
 from glancein_training.losses.triplet import triplet_loss
+from glancein_training.mining.online import semi_hard_triplets
 
 LABELS = [0, 0, 0, 1, 1, 2, 2, 3, -1]
 
@@ -229,3 +230,43 @@ def test_reference_library_agrees() -> None:
 
     assert float(batch_all(ours, label)[0]) == pytest.approx(float(every(vectors, label)), rel=1e-4)
     assert float(batch_hard(ours, label)[0]) == pytest.approx(float(mean(vectors, label, hard)), rel=1e-4)
+
+
+def test_contrastive_loss_agrees_with_the_reference_library() -> None:
+    """pytorch-metric-learning has the same terms, pair by pair, before they are squared and averaged."""
+    losses = pytest.importorskip(
+        "pytorch_metric_learning.losses", reason="pip install pytorch-metric-learning"
+    )
+    from pytorch_metric_learning import distances, reducers  # noqa: PLC0415  # may be absent
+
+    vectors, label, _ = a_batch(2)
+    vectors, label = vectors[:8], label[:8]
+    reference = losses.ContrastiveLoss(
+        pos_margin=0, neg_margin=1.4, distance=distances.LpDistance(), reducer=reducers.DoNothingReducer()
+    )
+
+    parts = reference(vectors, label)
+
+    wanted = sum(parts[kind]["losses"].pow(2).mean() / 2 for kind in ("pos_loss", "neg_loss"))
+    found = contrastive_loss(squared_distances(vectors), label, margin=1.4)
+    assert float(found) == pytest.approx(float(wanted), rel=1e-4)
+
+
+def test_semi_hard_triplets_are_the_reference_librarys() -> None:
+    """Each pair with semi-hard negatives by pytorch-metric-learning has one of them, no other pair any."""
+    miners = pytest.importorskip(
+        "pytorch_metric_learning.miners", reason="pip install pytorch-metric-learning"
+    )
+    from pytorch_metric_learning import distances  # noqa: PLC0415  # may be absent
+
+    vectors, label, _ = a_batch(2)
+    vectors, label = vectors[:8], label[:8]
+    squared = distances.LpDistance(normalize_embeddings=True, p=2, power=2)
+    reference = miners.TripletMarginMiner(margin=0.8, type_of_triplets="semihard", distance=squared)
+
+    every = {tuple(row) for row in torch.stack(reference(vectors, label), dim=1).tolist()}
+    rng = torch.Generator().manual_seed(1)
+    found = semi_hard_triplets(squared_distances(vectors), label, margin=0.8, rng=rng).tolist()
+
+    assert {tuple(row) for row in found} <= every
+    assert sorted((a, p) for a, p, _ in found) == sorted({(a, p) for a, p, _ in every})

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from glancein_training.evaluate.bootstrap import Estimate, estimate, person_weights
+from glancein_training.evaluate.faces import Bools
 from glancein_training.evaluate.identification import Bench, draw_galleries, limit_at
 from glancein_training.evaluate.verification import Pairs, thresholds_at
 
@@ -25,14 +26,24 @@ class Limit:
 
 
 def limits_by_gallery(
-    bench: Bench, pairs: Pairs, rates: Sequence[float], *, drawings: int, resamples: int, seed: int
+    bench: Bench,
+    pairs: Pairs,
+    rates: Sequence[float],
+    *,
+    drawings: int,
+    resamples: int,
+    seed: int,
+    enrol: Bools | None = None,
 ) -> list[Limit]:
-    """Thresholds for every gallery size the pictures allow, padding included."""
+    """Thresholds for every gallery size the pictures allow, padding included.
+
+    ``enrol`` (n,) marks the pictures that may be enrolled, else any may.
+    """
     impostor = pairs.impostor()
     weights = person_weights(len(bench.faces.people), resamples, seed=seed)
     out = []
     for size in GALLERY_SIZES:
-        galleries = draw_galleries(bench.faces, size, drawings, padding=bench.padding, seed=seed)
+        galleries = draw_galleries(bench.faces, size, drawings, padding=bench.padding, seed=seed, enrol=enrol)
         if len(galleries[0].rows) + galleries[0].padding < size:
             break
         found = [bench.search(gallery) for gallery in galleries]

@@ -73,11 +73,16 @@ def _share_above(pairs: Pairs, chosen: Bools, limit_cos: float, weights: Weights
         return Estimate(float("nan"))
     first, second, same = pairs.first[chosen], pairs.second[chosen], pairs.same[chosen]
     above = pairs.score_cos[chosen] > limit_cos
-    sampled = [_weighted_share(above, first, second, same, weight) for weight in weights]
-    return estimate(float(above.mean()), sampled)
+    total = _counts(first, second, same, weights)
+    counted = _counts(first[above], second[above], same[above], weights)
+    with np.errstate(invalid="ignore"):  # a resample without such a pair is not a number
+        return estimate(float(above.mean()), counted / total)
 
 
-def _weighted_share(above: Bools, first: Ints, second: Ints, same: Bools, weight: Weights) -> float:
-    counts = np.where(same, weight[first], weight[first] * weight[second])
-    total = counts.sum()
-    return float((counts * above).sum() / total) if total else float("nan")
+def _counts(first: Ints, second: Ints, same: Bools, weights: Weights) -> Weights:
+    """(resamples,) how many of these pairs each resample holds; one person's count once for each drawing."""
+    people = weights.shape[1]
+    own = np.bincount(first[same], minlength=people)
+    couples = np.bincount(first[~same] * people + second[~same], minlength=people**2)
+    between = weights @ couples.reshape(people, people)
+    return np.asarray(weights @ own + (between * weights).sum(axis=1))

@@ -19,6 +19,7 @@ from glancein_training.evaluate.faces import Bools, Faces, Floats, Ints, cosines
 Doubles = NDArray[np.float64]
 
 RANKS = (1, 2, 5, 10)
+UNRANKED = np.iinfo(np.int64).max  # a look or a template without a face: found at no rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Searches:
     mated_person: Ints  # (m,)
     own_cos: Floats  # (m,) score of the person's own template
     other_cos: Floats  # (m,) best score of anybody else's
-    rank: Ints  # (m,) 0 = first; exact up to 10
+    rank: Ints  # (m,) 0 = first; exact up to 10; UNRANKED without a face on either side
     stranger_person: Ints  # (s,)
     stranger_cos: Floats  # (s,) best score of anybody's
 
@@ -77,8 +78,10 @@ class Bench:
             rank = rank + (padded[mated] > own[:, None]).sum(axis=1)
             other = np.maximum(other, padded[mated, 0])
             stranger = np.maximum(stranger, padded[strangers, 0])
+        seen = self.faces.found[mated] & self.faces.found[gallery.rows][own_at]
+        rank = np.where(seen, rank, UNRANKED)
         identity = self.faces.identity
-        return Searches(identity[mated], own, other, rank.astype(np.int64), identity[strangers], stranger)
+        return Searches(identity[mated], own, other, rank, identity[strangers], stranger)
 
     def _best_padding(self, count: int) -> Floats:
         """(n, <= 10) each picture's highest scores among the first ``count`` strangers, best first."""

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from glancein_training.evaluate.calibration import Limit
 from glancein_training.evaluate.faces import Floats, Ints
-from glancein_training.evaluate.verification import Pairs, roc, thresholds_at, val_far
+from glancein_training.evaluate.verification import Curves, Pairs, thresholds_at
 
 SIZE_INCHES = (6.0, 4.0)
 
@@ -38,22 +38,18 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(path, dpi=110, metadata={"Date": None} if is_svg else None)
 
 
-def roc_plot(named: Sequence[tuple[str, Pairs]]) -> Figure:
-    """True against false accept rate, logarithmic; one curve for each set of pairs."""
+def roc_plot(curves: Curves) -> Figure:
+    """True against false accept rate, logarithmic."""
     figure, axes = _axes("false accept rate", "true accept rate")
-    for name, pairs in named:
-        axes.semilogx(*roc(pairs), label=name)
-    axes.legend(loc="lower right")
+    axes.semilogx(curves.roc_false_accepts, curves.roc_true_accepts)
     return figure
 
 
-def distance_plot(pairs: Pairs) -> Figure:
+def distance_plot(curves: Curves) -> Figure:
     """VAL(d) and FAR(d) over the squared L2 distance."""
     figure, axes = _axes("squared L2 distance d", "rate")
-    distances = np.linspace(0, 4, 200)
-    val, far = val_far(pairs, distances)
-    axes.plot(distances, val, label="VAL(d)")
-    axes.plot(distances, far, label="FAR(d)")
+    axes.plot(curves.distance, curves.val, label="VAL(d)")
+    axes.plot(curves.distance, curves.far, label="FAR(d)")
     axes.legend()
     return figure
 

@@ -88,7 +88,7 @@ def measure(
     ``listed``: the pairs to judge verification by, all pairs otherwise.
     """
     pairs = listed if listed is not None else all_pairs(faces)
-    folded = listed if listed is not None and listed.fold is not None else _dealt(faces)
+    folded = _dealt(faces) if listed is None else listed if listed.fold is not None else None
     verification = verify(pairs, FALSE_ACCEPT_RATES, folded=folded, resamples=plan.resamples, seed=plan.seed)
     limit = float(thresholds_at(pairs.impostor(), (COMMON_RATE,))[0])
     bench = Bench(faces, padding)
@@ -102,9 +102,9 @@ def measure(
         verification=verification,
         transfer=transfer(faces) if listed is None else [],
         open_set=_open_sets(bench, plan, enrol) if listed is None else [],
-        limits=_limits(bench, pairs, plan) if listed is None else [],
-        groups=rates_by_group(faces, pairs, limit, resamples=min(plan.resamples, 50), seed=plan.seed),
-        strangers=strangers_by_group(padding, limit, resamples=min(plan.resamples, 20), seed=plan.seed)
+        limits=_limits(bench, pairs, plan, enrol) if listed is None else [],
+        groups=rates_by_group(faces, pairs, limit, resamples=plan.resamples, seed=plan.seed),
+        strangers=strangers_by_group(padding, limit, resamples=plan.resamples, seed=plan.seed)
         if padding is not None
         else [],
         neighbours={str(k): structure.nearest_neighbours(faces, k, weights=few) for k in (1, 5)}
@@ -145,8 +145,8 @@ def write_html(
     """The same as one page."""
     sections = [
         ("Verification", verification_table(report.verification)),
-        ("Receiver operating characteristic", plots.picture(plots.roc_plot([("all pairs", pairs)]))),
-        ("VAL(d) and FAR(d)", plots.picture(plots.distance_plot(pairs))),
+        ("Receiver operating characteristic", plots.picture(plots.roc_plot(report.verification.curves))),
+        ("VAL(d) and FAR(d)", plots.picture(plots.distance_plot(report.verification.curves))),
         ("Scores", plots.picture(plots.histogram(pairs))),
         ("Threshold chosen on even people, judged on odd ones", transfer_table(report.transfer)),
         ("One-shot open-set identification", open_set_table(report.open_set)),
@@ -314,7 +314,7 @@ def _open_sets(bench: Bench, plan: Plan, enrol: Bools | None) -> list[OpenSet]:
     return out
 
 
-def _limits(bench: Bench, pairs: Pairs, plan: Plan) -> list[Limit]:
+def _limits(bench: Bench, pairs: Pairs, plan: Plan, enrol: Bools | None) -> list[Limit]:
     return limits_by_gallery(
         bench,
         pairs,
@@ -322,6 +322,7 @@ def _limits(bench: Bench, pairs: Pairs, plan: Plan) -> list[Limit]:
         drawings=plan.drawings,
         resamples=min(plan.resamples, 100),
         seed=plan.seed,
+        enrol=enrol,
     )
 
 

@@ -113,6 +113,24 @@ def val_far(pairs: Pairs, distances: Doubles) -> tuple[Doubles, Doubles]:
 
 
 @dataclass(frozen=True, slots=True)
+class Curves:
+    """Points of ROC, VAL(d) and FAR(d), as they are drawn."""
+
+    roc_false_accepts: list[float]
+    roc_true_accepts: list[float]
+    distance: list[float]  # squared L2
+    val: list[float]
+    far: list[float]
+
+
+def curves_of(pairs: Pairs, *, points: int = 200) -> Curves:
+    """Both curves at so many points each."""
+    distances = np.linspace(0, 4, points)
+    rates = [*roc(pairs, points=points), distances, *val_far(pairs, distances)]
+    return Curves(*(values.tolist() for values in rates))
+
+
+@dataclass(frozen=True, slots=True)
 class TenFold:
     """Accuracy over ten folds, each at the threshold that is best on the other nine."""
 
@@ -196,6 +214,7 @@ class Verification:
     equal_error: Estimate
     area: float
     ten_fold: TenFold | None
+    curves: Curves
 
 
 def verify(
@@ -218,6 +237,7 @@ def verify(
         equal_error=estimate(error, errors),
         area=area_under(pairs),
         ten_fold=None if folded is None else ten_fold(folded),
+        curves=curves_of(pairs),
     )
 
 

@@ -14,9 +14,9 @@ SHORTEST, LONGEST = 1e-3, 100.0  # lengths beyond these say nothing about qualit
 class AdaptiveMarginSoftmax(nn.Module):
     """A vector's length stands for its picture's quality z in -1..1, against a running mean and deviation.
 
-    The right person's logit is ``scale * (cos(angle - margin * z) - margin * (z + 1))``. A good picture
-    (z = 1) is asked for more, as in CosFace, a poor one (z = -1) as in ArcFace, where hopeless ones pull
-    little.
+    The right person's logit is ``scale * (cos(angle - margin * z) - margin * (z + 1))``: for a poor picture
+    (z = -1) ArcFace's, where hopeless ones pull little, for an average one (z = 0) CosFace's; for a good one
+    (z = 1) the angle is eased by the margin and twice the margin taken off, so that hard ones pull most.
     """
 
     mean: Tensor

@@ -1,0 +1,36 @@
+"""The progress bar of long runs."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from glancein_training.terminal import bar
+
+
+def test_bar_shows_what_is_told_and_how_far_it_is() -> None:
+    """On a terminal: so many of how many, and the run's own words."""
+    screen = Console(file=io.StringIO(), force_terminal=True, width=120)
+
+    with bar(shown=True, console=screen) as progress:
+        progress.add_task("", total=640, completed=64, told="loss 0.250, 90 images/s")
+
+    assert isinstance(screen.file, io.StringIO)
+    assert "64/640" in screen.file.getvalue()
+    assert "loss 0.250, 90 images/s" in screen.file.getvalue()
+
+
+@pytest.mark.parametrize(("is_first", "is_terminal"), [(True, False), (False, True)])
+def test_bar_is_silent_without_a_terminal_and_in_other_processes(
+    *, is_first: bool, is_terminal: bool
+) -> None:
+    """A log file gets no bar, a terminal only one."""
+    screen = Console(file=io.StringIO(), force_terminal=is_terminal)
+
+    with bar(shown=is_first, console=screen) as progress:
+        progress.add_task("", total=None, told="")
+
+    assert isinstance(screen.file, io.StringIO)
+    assert screen.file.getvalue() == ""
