@@ -25,6 +25,7 @@ HOT_C = 80.0  # a Raspberry Pi throttles from here
 SOON_DAYS = 30  # a certificate that ends within a month wants somebody to act
 RENEW = "make a new one where the site's folder is: glancein site rotate"
 FIRST = "put this right first"
+OTHER_SETTINGS = "run it with the kiosk's own settings (docs/raspberry-pi.md), or restart the kiosk to rename it"
 CAMERA_PATIENCE_S = 5.0
 BROKER_PATIENCE_S = 3.0
 COPY_PATIENCE_S = 0.5  # a kiosk that is recording just now copies an event a moment after its commit
@@ -125,6 +126,7 @@ def _database(home: Home) -> Iterator[Check]:
     with closing(wiring.open_ledger(home)) as ledger:
         backlog = ledger.position().backlog
         aside = ledger.laid_aside()
+        speaks_as = ledger.speaks_as
         is_copied = ledger.is_all_copied()
         if not is_copied:
             time.sleep(COPY_PATIENCE_S)
@@ -132,6 +134,9 @@ def _database(home: Home) -> Iterator[Check]:
     yield Check(
         "database", State.WELL, f"{home.database}: {len(everybody)} people, {backlog} events unacknowledged"
     )
+    if speaks_as != (named := f"{home.settings.site}/{home.settings.kiosk}"):
+        said = f"the events are of {speaks_as}, these settings say {named}"
+        yield Check("settings", State.WARNING, said, OTHER_SETTINGS)
     if not is_copied:
         said = "events that wait have no second copy on this disk: if the database is damaged they are lost"
         yield Check("second copy", State.WARNING, said, "check the card and free some space; keep a copy")

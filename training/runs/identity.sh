@@ -1,26 +1,20 @@
 #!/bin/sh
-# What identity labels add to distillation, and with which margin: five short runs that differ in nothing else.
-# Run at the top of the checkout; RUNS is a folder outside it. MINUTES for each, then a decay of a quarter of them.
-# Judged by `glancein-train compare` on the even development people; report the winner on the odd ones.
+# What identity labels add to an embedder that is nearly done: the kept weights go on for IMAGES pictures with a falling rate, the
+# same pictures in the same order, with and without the margin softmax. Run at the top of the checkout; RUNS is a folder
+# outside it. Judged by `glancein-train compare` on the even development people.
 set -eu
 RUNS=${1:?folder of the runs}
 DATA=${2:-../shared/data}
-export PYTHONPATH=device:training OMP_WAIT_POLICY=PASSIVE
-MINUTES=${MINUTES:-20}
+IMAGES=${IMAGES:-51200}
+PYTHON=${PYTHON:-python}
+START=${START:-training/weights/embedder.pt}
+export PYTHONPATH=device:training OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
+. training/runs/continued.sh
 
-one() {
-    name=$1
-    shift
-    set -- --set network=glance-33 --set train_px=80 --set "data=$DATA" --set decay_images=60000 "$@"
-    python -m glancein_training.cli distill "$RUNS/$name" "$@" --minutes "$MINUTES"
-    python -m glancein_training.cli distill "$RUNS/$name" "$@" --decay
-    python -m glancein_training.cli embed "$RUNS/$name/checkpoint.pt" "$DATA/faces" --split val --out "$RUNS/$name/val.npz"
-}
-
-one plain
-one weight-0.02 --set identity_weight=0.02
-one weight-0.1 --set identity_weight=0.1
-one weight-0.1-margin-0 --set identity_weight=0.1 --set identity_margin=0.0
-one weight-0.1-margin-0.35 --set identity_weight=0.1 --set identity_margin=0.35
-python -m glancein_training.cli compare "$RUNS"/plain/val.npz "$RUNS"/weight-*/val.npz \
+for weight in 0.0 0.02; do
+    continued "$RUNS/identity-$weight" glance-249 --set "identity_weight=$weight" --set rate=0.0015
+    "$PYTHON" -m glancein_training.cli embed "$RUNS/identity-$weight/checkpoint.pt" "$DATA/faces" --split val \
+        --out "$RUNS/identity-$weight.npz"
+done
+"$PYTHON" -m glancein_training.cli compare "$RUNS/identity-0.0.npz" "$RUNS/identity-0.02.npz" \
     --labels "$DATA/faces/labels.csv" --split val --half even --gallery 200

@@ -50,9 +50,10 @@ class SqliteLedger:
     """Implements the ports Ledger, History and Archive on one SQLite file; safe to use from several threads.
 
     A stream epoch is opened when the file is made and whenever the site or the kiosk has another name than
-    before, so that an event's (kiosk, epoch, seq) never means two things. With ``names`` the events that
-    come out carry the display name of the person, as long as the person is enrolled; the ledger itself
-    stores no names.
+    before, so that an event's (kiosk, epoch, seq) never means two things. ``rescue`` is for the kiosk itself:
+    it sets a damaged file aside and renames; whoever else opens the file goes by the names in it. With
+    ``names`` the events that come out carry the display name of the person, as long as the person is
+    enrolled; the ledger itself stores no names.
     """
 
     def __init__(
@@ -276,6 +277,11 @@ class SqliteLedger:
                 self._database = None
 
     @property
+    def speaks_as(self) -> str:
+        """Site and kiosk of what is recorded now: ``site/kiosk``."""
+        return f"{self._site}/{self._kiosk}"
+
+    @property
     def is_disk_tight(self) -> bool:
         """True while the disk is nearly full: nothing but check-ins should be written to it."""
         return self._ballast is not None and self._ballast.is_tight
@@ -378,6 +384,8 @@ class SqliteLedger:
                 row = database.execute(
                     "SELECT site, kiosk FROM stream ORDER BY number DESC LIMIT 1"
                 ).fetchone()
+                if row is not None and not self._rescues:
+                    self._site, self._kiosk = row
                 if behind := epochs_behind(database, memory):
                     found = bring_in(database, self._tail, memory)
                     log.warning("the database is an old copy: %d events come from the second copy", found)
