@@ -24,7 +24,7 @@ main() {
 Installed. Next:
   sudo nano $settings                       camera, broker, names of site and kiosk
   sudo -u glancein GLANCEIN_DATA=/var/lib/glancein $prefix/bin/glancein enroll badge.jpg --id E1024 --name "…"
-  sudo -u glancein GLANCEIN_DATA=/var/lib/glancein $prefix/bin/glancein doctor
+  sudo -u glancein env GLANCEIN_DATA=/var/lib/glancein \$(sudo grep ^GLANCEIN_ $settings) $prefix/bin/glancein doctor
   sudo systemctl restart glancein-kiosk && journalctl -fu glancein-kiosk
 TEXT
 }
@@ -70,7 +70,10 @@ service() {
     fi
     install -m 0644 "$here/systemd/glancein-kiosk.service" "$here/systemd/glancein-feed.service" /etc/systemd/system/
     systemctl daemon-reload
-    systemctl enable --now glancein-kiosk.service
+    systemctl enable glancein-kiosk.service
+    # One that runs holds the former program, and would load parts of the new one as it comes to need them.
+    systemctl restart glancein-kiosk.service
+    systemctl try-restart glancein-feed.service
 }
 
 uninstall() {

@@ -41,6 +41,23 @@ def test_unit_is_hardened(unit: Path) -> None:
     assert float(found[1]) <= MOST_EXPOSED
 
 
+def test_update_restarts_what_runs() -> None:
+    """The step of the installer that starts the services, with stand-ins for what would change the system."""
+    script = (DEPLOY / "install-pi.sh").read_text(encoding="utf-8").replace('main "$@"', "service")
+    stand_ins = 'install() { :; }\nsystemctl() { echo "$*"; }\n'
+
+    done = subprocess.run(
+        ["/usr/bin/env", "bash", "-c", stand_ins + script], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.splitlines() == [
+        "daemon-reload",
+        "enable glancein-kiosk.service",
+        "restart glancein-kiosk.service",
+        "try-restart glancein-feed.service",
+    ]
+
+
 def test_example_settings_are_settings() -> None:
     """Every line of kiosk.env.example is a setting with an allowed value."""
     lines = (DEPLOY / "kiosk.env.example").read_text(encoding="utf-8").splitlines()

@@ -25,7 +25,9 @@ HOT_C = 80.0  # a Raspberry Pi throttles from here
 SOON_DAYS = 30  # a certificate that ends within a month wants somebody to act
 RENEW = "make a new one where the site's folder is: glancein site rotate"
 FIRST = "put this right first"
-OTHER_SETTINGS = "run it with the kiosk's own settings (docs/raspberry-pi.md), or restart the kiosk to rename it"
+OTHER_SETTINGS = (
+    "run it with the kiosk's own settings (docs/raspberry-pi.md), or restart the kiosk to rename it"
+)
 CAMERA_PATIENCE_S = 5.0
 BROKER_PATIENCE_S = 3.0
 COPY_PATIENCE_S = 0.5  # a kiosk that is recording just now copies an event a moment after its commit

@@ -260,8 +260,11 @@ class Deliveries(Protocol):
     def enlist(self, line: Line) -> Standing:
         """Take new events into the connector's list, and say how it stands. An unknown one begins."""
 
-    def due(self, connector: str, *, now_s: float, most: int) -> list[Parcel]:
-        """What to hand over now: in order, and nothing that waits behind an earlier event of its lane."""
+    def due(self, connector: str, *, now_s: float, most: int, begun: bool = False) -> list[Parcel]:
+        """What to hand over now: in order, and nothing that waits behind an earlier event of its lane.
+
+        ``begun``: only what belongs to a batch that was under way.
+        """
 
     def settle(self, connector: str, slips: Sequence[Slip], standing: Standing) -> None:
         """Write down what became of events and how the connector stands, all or nothing."""

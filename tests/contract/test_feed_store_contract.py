@@ -285,6 +285,29 @@ def test_punch_waits_for_being_taken_back(store: FeedTables) -> None:
     assert store.due("odoo", now_s=30, most=1)[0].punch is None
 
 
+def test_connector_runs_once_whichever_link_leads_to_the_file(tmp_path: Path) -> None:
+    """Cron by one path, the service by another."""
+    first = SqliteFeedStore(tmp_path / "feed.db")
+    (tmp_path / "link.db").symlink_to(tmp_path / "feed.db")
+    second = SqliteFeedStore(tmp_path / "link.db")
+
+    with (
+        first.only_one("odoo"),
+        pytest.raises(InputError, match="running already"),
+        second.only_one("odoo"),
+    ):
+        pass
+
+    first.close()
+    second.close()
+
+
+def test_what_ends_a_connector_is_not_blamed_on_the_database(store: FeedTables) -> None:
+    """Such as the reader of its output, who has gone."""
+    with pytest.raises(BrokenPipeError), store.only_one("odoo"):
+        raise BrokenPipeError
+
+
 def test_connector_runs_once_at_a_time(store: FeedTables, tmp_path: Path) -> None:
     """A second one of that name is told; another name is free."""
     if isinstance(store, SqliteFeedStore):

@@ -32,6 +32,7 @@ from glancein.types import (
     Event,
     EventId,
     OtherDirection,
+    OtherTime,
     TimeFix,
     Voided,
 )
@@ -242,6 +243,24 @@ def test_webhooks_answer_decides_what_becomes_of_the_event(
     assert url.split("//")[1] in said
 
 
+@pytest.mark.parametrize("path", ["", "/hook", "/hook/", "/hook/?tenant=7"])
+def test_webhook_goes_to_exactly_its_address(path: str) -> None:
+    """Many servers send /hook and /hook/ to each other, and a redirect is not followed."""
+    got: list[str] = []
+
+    def receive(request: Request) -> Response:
+        got.append(request.path)
+        return Response(204, b"")
+
+    with serving(receive) as url:
+        link = HttpLink(Site(url + path))
+        link.post("", b"{}")
+        link.post("/api", b"{}")
+        link.close()
+
+    assert got[0] == (path.partition("?")[0] or "/")
+
+
 def test_webhook_says_when_to_come_back(desk: Desk) -> None:
     """Retry-After is kept to."""
     desk.say(punch("A", 0))
@@ -271,6 +290,8 @@ def test_weak_secret_is_refused_without_repeating_it(secret: str) -> None:
         ("http://hr.example", "in the clear"),
         ("https://hr:secret@hr.example", "name or password"),
         ("https://hr.example:99999", "wrong host or port"),
+        ("https://hr..example", "wrong host or port"),
+        ("https://hr.example/\x01", "wrong host or port"),
     ],
 )
 def test_address_that_would_give_secrets_away_is_refused(url: str, words: str) -> None:
@@ -278,6 +299,24 @@ def test_address_that_would_give_secrets_away_is_refused(url: str, words: str) -
     with pytest.raises(SettingsError, match=words) as refused:
         HttpLink(Site(url))
     assert "secret@" not in str(refused.value)
+
+
+@pytest.mark.parametrize("token", ["key:confidential\n# of the clock", "\ufeffkey:confidential"])
+def test_secret_that_cannot_be_sent_is_refused_without_repeating_it(token: str) -> None:
+    """A file of two lines, or one with a byte order mark."""
+    with pytest.raises(SettingsError, match="one line of ASCII") as refused:
+        Frappe(Site("https://hr.example"), token)
+    assert "confidential" not in str(refused.value)
+
+
+@pytest.mark.parametrize("proxy", ["socks4://hr:confidential@proxy:1", "http://hr:confid/ential@proxy:1"])
+def test_proxy_that_cannot_be_used_is_told_in_words(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not repeated: it may hold a password."""
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+
+    with pytest.raises(SettingsError, match="the proxy that HTTPS_PROXY") as refused:
+        HttpLink(Site("https://hr.example"))
+    assert "confid" not in str(refused.value)
 
 
 def test_nothing_listens_there_is_told_in_words(desk: Desk) -> None:
@@ -353,6 +392,45 @@ def test_csv_batch_that_was_interrupted_is_written_again_under_its_name(desk: De
     after = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert before.items() <= after.items()
     assert sorted(after) == ["punches-0000000001.csv", "punches-0000000003.csv"]
+
+
+def test_csv_batch_that_was_interrupted_takes_in_nothing_else(desk: Desk, tmp_path: Path) -> None:
+    """A punch that was held lies between its rows and is due by now: it goes into a file of its own."""
+    folder = tmp_path / "drop"
+    folder.mkdir()
+    early = moment(0, wall=NOON - timedelta(days=20000), trust=ClockTrust.UNSYNCHRONISED)
+    desk.say(punch("A", 0), check_in("H", at=early), punch("B", 1))
+
+    class Killed(CsvDrop):
+        def deliver(self, parcels: Sequence[Parcel]) -> Answer:
+            super().deliver(parcels)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        desk.courier(Killed(folder), hold_s=3600).round()
+    desk.now_s += 3600
+    assert desk.courier(CsvDrop(folder), hold_s=3600).round() == Round(done=3)
+
+    first, second = sorted(folder.iterdir())
+    assert [row["person_id"] for row in rows_of(first)] == ["A", "B"]
+    assert [row["person_id"] for row in rows_of(second)] == ["H"]
+
+
+def test_csv_batch_stays_together_when_one_of_it_is_tried_again(desk: Desk, tmp_path: Path) -> None:
+    """The others would be written under the same name, over it."""
+    folder = tmp_path / "drop"
+    folder.mkdir()
+    remote = CsvDrop(folder)
+    folder.rmdir()
+    desk.say(punch("A", 0), punch("B", 1), punch("C", 2))
+    desk.courier(remote).round()
+    folder.mkdir()
+
+    assert desk.store.again("there", desk.held(State.FAILED)[1].number) == 3
+    assert desk.courier(remote).round() == Round(done=3)
+
+    (only,) = folder.iterdir()
+    assert [row["person_id"] for row in rows_of(only)] == ["A", "B", "C"]
 
 
 def test_csv_folder_that_cannot_be_written_keeps_the_events(desk: Desk, tmp_path: Path) -> None:
@@ -451,6 +529,8 @@ def test_frappe_refuses_in_its_own_words(desk: Desk, site: FrappeSite) -> None:
         (Response(404, b"<html>nginx</html>"), "HTTP 404"),
         (Response(503, {"exc_type": "SessionStopped"}), "is busy (HTTP 503)"),
         (Response(429, b""), "is busy (HTTP 429)"),
+        (Response(200, b"<html>login</html>"), "not as Frappe HR does"),
+        (Response(200, {"message": None}), "not as Frappe HR does"),
     ],
 )
 def test_frappes_own_trouble_is_not_blamed_on_the_event(
@@ -481,6 +561,39 @@ def test_correction_after_the_fact_is_for_a_person(desk: Desk, site: FrappeSite)
     assert desk.words(State.REFUSED) == [
         (3, "Frappe has the punch door #1 already; correct it there: delete it (not there; lee)")
     ]
+
+
+@pytest.mark.parametrize("becomes", [Voided(), OtherTime(NOON + timedelta(hours=1))])
+def test_punch_corrected_after_an_answer_got_lost_is_for_a_person(
+    desk: Desk, site: FrappeSite, becomes: Voided | OtherTime
+) -> None:
+    """Frappe may have it as it was. Once somebody has looked, it is tried again as it is now."""
+    site.after = lambda response: replace(response, hang_up=True)
+    desk.say(punch("A", 0))
+    assert to_frappe(desk, site).failed == 1
+    site.after = lambda response: response
+    desk.say(Correction(EventId("door", EPOCH, 1), becomes, "not so", "lee", moment(60)))
+    desk.now_s += 60
+
+    assert to_frappe(desk, site) == Round(done=1, refused=1)
+    assert len(site.checkins) == 1
+    assert "may have this punch as it was before it was corrected" in desk.words(State.REFUSED)[0][1]
+    site.checkins.clear()
+    desk.store.again("there", None)
+    assert to_frappe(desk, site) == Round(done=1)
+
+
+def test_punch_corrected_while_nobody_listened_is_simply_right(desk: Desk, site: FrappeSite) -> None:
+    """What never left needs nobody to look."""
+    desk.say(punch("A", 0))
+    with serving(site.answer) as url:
+        pass
+    desk.courier(Frappe(Site(url), "key:secret"), fixes=False).round()
+    desk.say(Correction(EventId("door", EPOCH, 1), OtherDirection(OUT), "mixed up", "lee", moment(60)))
+    desk.now_s += 60
+
+    assert to_frappe(desk, site) == Round(done=2)
+    assert site.checkins[0]["log_type"] == "OUT"
 
 
 def test_punch_of_1970_waits_for_its_time(desk: Desk, site: FrappeSite) -> None:
@@ -554,6 +667,22 @@ def test_odoo_refuses_what_its_rules_forbid_in_its_own_words(desk: Desk, odoo: O
     assert "the employee hasn't checked out since 2026-03-02 12:00:00" in twice
     assert "no open attendance to check out of at 2026-03-02 12:01:00 UTC" in without
     assert "no employee with barcode 'Z'" in unknown
+
+
+def test_odoo_does_not_close_yesterdays_attendance_with_todays_check_out(
+    desk: Desk, odoo: OdooServer
+) -> None:
+    """Yesterday's was forgotten, so today's check-in was refused. Closed there, both are tried again."""
+    desk.say(punch("A", 0), punch("A", 86_400), punch("A", 90_000, OUT))
+
+    assert to_odoo(desk, odoo) == Round(done=1, refused=2)
+    assert times(odoo) == [(11, "12:00", False)]
+    assert "the check-in before this check-out was refused" in desk.words(State.REFUSED)[1][1]
+
+    odoo.attendances[1]["check_out"] = "2026-03-02 18:00:00"
+    desk.store.again("there", None)
+    assert to_odoo(desk, odoo) == Round(done=2)
+    assert times(odoo) == [(11, "12:00", "18:00"), (11, "12:00", "13:00")]
 
 
 def test_odoo_refuses_attendances_that_overlap(desk: Desk, odoo: OdooServer) -> None:

@@ -161,6 +161,17 @@ def test_events_without_a_second_copy_are_a_warning(
     assert "second copy" not in lines(home)
 
 
+def test_settings_of_another_kiosk_are_a_warning(home: wiring.Home) -> None:
+    """Those of the service are in its environment, which a shell does not have."""
+    other = wiring.Home(home.folder, build({"site": "hq", "kiosk": "door"}))
+    with closing(wiring.open_ledger(other, rescue=True)):
+        told = [check for check in doctor.examine(home, with_camera=False) if check.what == "settings"]
+
+    assert told[-1].state is State.WARNING
+    assert told[-1].said == "the events are of hq/door, these settings say main/kiosk-1"
+    assert [check for check in doctor.examine(other, with_camera=False) if check.what == "settings"][1:] == []
+
+
 def test_event_the_broker_never_takes_is_a_warning(home: wiring.Home) -> None:
     """Which one, in the broker's words, and how to send it again."""
     with closing(wiring.open_ledger(home)) as ledger:

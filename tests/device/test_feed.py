@@ -859,6 +859,18 @@ def test_wrong_broker_address_is_refused_in_words(text: str, words: str) -> None
         parse_broker_url(text)
 
 
+def test_certificate_in_somebody_elses_folder_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as the service's own folder, looked at by another user."""
+
+    def refuse(_: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+
+    with pytest.raises(SettingsError, match=r"the ca file /x/ca\.crt: Permission denied"):
+        parse_broker_url("mqtts://b?ca=/x/ca.crt")
+
+
 def test_broker_address_is_read_and_never_shows_the_password() -> None:
     """Percent signs are decoded; what goes to logs has no secrets."""
     url = parse_broker_url("mqtts://hr%40corp:p%3Aw@broker.example")

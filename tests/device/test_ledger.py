@@ -25,9 +25,9 @@ from glancein.storage.schema import KIOSK, Schema
 from glancein.types import Correction, OtherTime
 
 
-def ledger_at(path: Path, *, kiosk: str = "door", names: bool = False) -> SqliteLedger:
+def ledger_at(path: Path, *, kiosk: str = "door", names: bool = False, rescue: bool = False) -> SqliteLedger:
     """The ledger of hq/door."""
-    return SqliteLedger(path, site="hq", kiosk=kiosk, names=names)
+    return SqliteLedger(path, site="hq", kiosk=kiosk, names=names, rescue=rescue)
 
 
 def test_database_is_set_up_to_lose_nothing(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_renamed_kiosk_begins_a_new_epoch(tmp_path: Path) -> None:
     event = old.record(check_in())
     old.close()
 
-    new = ledger_at(tmp_path / "kiosk.db", kiosk="back-door")
+    new = ledger_at(tmp_path / "kiosk.db", kiosk="back-door", rescue=True)
     following = new.record(check_in("E2"))
 
     assert following.epoch != event.epoch
@@ -78,6 +78,21 @@ def test_renamed_kiosk_begins_a_new_epoch(tmp_path: Path) -> None:
     assert new.pending(9) == [event, following]
     assert new.acknowledge(event.epoch, 1) == 1
     new.close()
+
+
+def test_who_only_looks_renames_nothing(tmp_path: Path) -> None:
+    """The doctor or a desk with other settings than the kiosk's: a running kiosk keeps its name."""
+    kiosk = ledger_at(tmp_path / "kiosk.db", rescue=True)
+    event = kiosk.record(check_in())
+
+    other = ledger_at(tmp_path / "kiosk.db", kiosk="kiosk-1")
+    noted = other.record(check_in("E2"))
+    following = kiosk.record(check_in("E3"))
+
+    assert other.speaks_as == "hq/door"
+    assert [(one.kiosk, one.epoch) for one in (noted, following)] == [("door", event.epoch)] * 2
+    other.close()
+    kiosk.close()
 
 
 def test_two_databases_never_share_an_epoch(tmp_path: Path) -> None:

@@ -25,6 +25,13 @@ def test_load_when_file_and_environment_disagree(tmp_path: Path) -> None:
     assert (loaded.kiosk, loaded.quiet_s, loaded.names_in_feed) == ("gate", 30.0, True)
 
 
+def test_load_when_an_editor_on_windows_wrote_the_file(tmp_path: Path) -> None:
+    """It begins with a byte order mark and ends lines in its own way."""
+    (tmp_path / "settings.toml").write_bytes(b'\xef\xbb\xbfkiosk = "gate"\r\nquiet_s = 60\r\n')
+
+    assert settings.load(tmp_path, {}) == settings.Settings(kiosk="gate", quiet_s=60.0)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

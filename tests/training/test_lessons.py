@@ -7,9 +7,10 @@ import pytest
 
 pytest.importorskip("torch", reason="needs PyTorch: pip install .[training]")
 
+import torch
 from numpy.typing import NDArray
 
-from glancein_training.lessons import prepare
+from glancein_training.lessons import prepare, towards_people
 from glancein_training.packs import NO_IDENTITY, Crops, Floats, unit_rows
 
 
@@ -41,3 +42,20 @@ def test_one_teacher_alone_does_not_exclude() -> None:
     lessons, _ = prepare([named, doubtful], None, 2)
 
     assert [1, 0] in lessons.where.tolist()
+
+
+def test_targets_move_towards_the_mean_of_the_others() -> None:
+    """By hand for one person of three; somebody with one picture, a doubtful one and a nameless one stay."""
+    rows = unit_rows(
+        np.array(
+            [[3, 1, 0], [3, -1, 0], [3, 0, 1], [0, 1, 0], [1, 0, 0], [-1, 0.1, 0], [0, 0, 1]], np.float32
+        )
+    )
+    identity = np.array([0, 0, 0, 1, 2, 2, NO_IDENTITY])
+
+    moved = towards_people(torch.from_numpy(rows), identity, 0.5).numpy()
+
+    others = unit_rows((rows[1] + rows[2])[None])
+    assert np.allclose(moved[0], unit_rows(0.5 * rows[:1] + 0.5 * others)[0], atol=1e-6)
+    assert np.array_equal(moved[3:], rows[3:])
+    assert np.array_equal(towards_people(torch.from_numpy(rows), identity, 0.0).numpy()[3:], rows[3:])

@@ -70,14 +70,15 @@ class _SqliteEngine:
     @contextmanager
     def only_one(self, name: str) -> Iterator[None]:
         """The only holder of that name on this database; raises InputError."""
-        with (
-            storage_errors(UNUSABLE),
-            self._path.with_name(f"{self._path.name}.{name}.lock").open("w") as file,
-        ):
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(BUSY.format(name)) from None
+        with storage_errors(UNUSABLE):
+            path = self._path.resolve()  # one lock, whichever link leads there
+            file = path.with_name(f"{path.name}.{name}.lock").open("w")
+        with file:
+            with storage_errors(UNUSABLE):
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise InputError(BUSY.format(name)) from None
             yield
 
     def close(self) -> None:

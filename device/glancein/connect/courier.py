@@ -72,7 +72,7 @@ class Courier:
             return Round(words=self._standing.words, again_at=self._standing.retry_at)
         self._mishaps = 0
         total = Round()
-        while parcels := self._deliveries.due(self._line.name, now_s=self._now(), most=AT_ONCE):
+        for parcels in self._helpings():
             for answer, count in self._hand_over(parcels):
                 total = _count(total, answer, count)
                 if self._standing.retry_at > 0:
@@ -88,14 +88,25 @@ class Courier:
             pause = done.again_at - self._now() if done.again_at else 0.0
             stop.wait(min(60.0, max(LOOK_EVERY_S, pause)))
 
+    def _helpings(self) -> Iterator[list[Parcel]]:
+        """What is due until nothing is. A batch under way goes first: what came due since is not in it."""
+        if self._remote.most > 1 and (parcels := self._due(begun=True)):
+            yield parcels
+        while parcels := self._due(begun=False):
+            yield parcels
+
+    def _due(self, *, begun: bool) -> list[Parcel]:
+        return self._deliveries.due(self._line.name, now_s=self._now(), most=AT_ONCE, begun=begun)
+
     def _hand_over(self, parcels: Sequence[Parcel]) -> Iterator[tuple[Answer, int]]:
-        waiting: set[str] = set()  # lanes in which something did not get through just now
+        # Lanes in which something did not get through just now, which the parcels behind it do not know yet.
+        waiting: set[str] = set()
         for batch in self._batches(parcels):
             if self._remote.most == 1 and batch[0].lane in waiting:
                 continue
             answer = self._remote.deliver(batch)
             self._write_down(batch, answer)
-            if isinstance(answer, Later):
+            if not isinstance(answer, Done):
                 waiting |= {parcel.lane for parcel in batch}
             yield answer, len(batch)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 
-from glancein.connect.http_link import HttpLink, Reply, Site, plain, words_of
+from glancein.connect.http_link import HttpLink, Reply, Site, may_have_done_it, plain, words_of
 from glancein.domain.delivery import Answer, Done, Later, Parcel, Punch, Refused, answer_without_punch
 
 METHOD = "hrms.hr.doctype.employee_checkin.employee_checkin.add_log_based_on_employee_field"
@@ -45,18 +45,22 @@ class Frappe:
     def deliver(self, parcels: Sequence[Parcel]) -> Answer:
         """Hand over one event."""
         (parcel,) = parcels
-        if parcel.punch is None:
+        if parcel.punch is None or parcel.changed_since:
             return answer_without_punch(parcel, "Frappe")
         log = self._log(parcel, parcel.punch)
         reply = self._link.post(f"/api/method/{METHOD}", json.dumps(log).encode())
         if isinstance(reply, Later):
             return reply
         if reply.status == 200:
-            return Done(label=_name_in(reply))
+            name = _name_in(reply)
+            words = f"{self._link} answered HTTP 200, but not as Frappe HR does: {words_of(reply)}"
+            return Later(words) if name is None else Done(label=name)
         words = f"{self._link} answered HTTP {reply.status}: {_words(reply)}"
         if reply.status in ABOUT_THE_EVENT and _is_frappe(reply):
             return self._already_there(log, reply) or Refused(words)
-        return self._link.busy(reply) or Later(words, is_about_all=reply.status < 500)
+        return self._link.busy(reply) or Later(
+            words, is_about_all=reply.status < 500, may_be_there=may_have_done_it(reply)
+        )
 
     def close(self) -> None:
         """Hang up."""

@@ -23,6 +23,8 @@ LARGEST_ANSWER = 256 * 1024
 LONGEST_WAIT_S = 24 * 3600.0
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 BUSY = frozenset({408, 425, 429, 502, 503, 504})
+# The request never began, so nothing of it can be there.
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 _TAGS = re.compile(r"<[^>]*>")
 
 
@@ -51,34 +53,29 @@ class Reply:
 
 
 class HttpLink:
-    """A connection to one site. Raises SettingsError for an address that would give secrets away."""
+    """A connection to one site.
+
+    Raises SettingsError for an address that would give secrets away, for headers that HTTP cannot carry, and
+    for a proxy in the environment that cannot be used.
+    """
 
     def __init__(self, site: Site, *, headers: Mapping[str, str] | None = None) -> None:
         parts = _checked(site.url)
         self._name = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
-        self._base = site.url.rstrip("/")
+        self._base = site.url
         # httpx logs every address at INFO; one may hold a secret in its query.
         logging.getLogger("httpx").setLevel(logging.WARNING)
-        self._client = httpx.Client(
-            headers={
-                "User-Agent": f"glancein/{__version__}",
-                "Accept": "application/json",
-                **(headers or {}),
-            },
-            timeout=TIMEOUT_S,
-            follow_redirects=False,
-            verify=_trust(site.ca),
-        )
+        self._client = _client(headers or {}, _trust(site.ca))
 
     def __str__(self) -> str:
         """Scheme and host, for messages."""
         return self._name
 
     def post(self, path: str, body: bytes, *, headers: Mapping[str, str] | None = None) -> Reply | Later:
-        """Send JSON."""
+        """Send JSON; without a path to exactly the address that was given."""
         request = self._client.build_request(
             "POST",
-            self._base + path,
+            self._address(path),
             content=body,
             headers={"Content-Type": "application/json", **(headers or {})},
         )
@@ -86,7 +83,7 @@ class HttpLink:
 
     def get(self, path: str, query: Mapping[str, str]) -> Reply | Later:
         """Ask."""
-        return self._send(self._client.build_request("GET", self._base + path, params=dict(query)))
+        return self._send(self._client.build_request("GET", self._address(path), params=dict(query)))
 
     def close(self) -> None:
         """Hang up."""
@@ -101,7 +98,11 @@ class HttpLink:
             )
         if reply.status not in BUSY:
             return None
-        return Later(f"{self} is busy (HTTP {reply.status}): {words_of(reply)}", _retry_after(reply))
+        words = f"{self} is busy (HTTP {reply.status}): {words_of(reply)}"
+        return Later(words, _retry_after(reply), may_be_there=may_have_done_it(reply))
+
+    def _address(self, path: str) -> str:
+        return self._base.rstrip("/") + path if path else self._base
 
     def _send(self, request: httpx.Request) -> Reply | Later:
         try:
@@ -111,14 +112,19 @@ class HttpLink:
                 for chunk in with_body.iter_bytes():
                     body += chunk
                     if len(body) > LARGEST_ANSWER:
-                        return Later(
-                            f"{self} answered with more than {LARGEST_ANSWER} bytes", is_about_all=False
-                        )
+                        words = f"{self} answered with more than {LARGEST_ANSWER} bytes"
+                        return Later(words, is_about_all=False, may_be_there=True)
             finally:
                 with_body.close()
         except httpx.HTTPError as err:
-            return Later(f"cannot reach {self}: {_in_words(err)}")
+            may_be_there = not isinstance(err, NOT_SENT)
+            return Later(f"cannot reach {self}: {_in_words(err)}", may_be_there=may_be_there)
         return Reply(with_body.status_code, with_body.headers, body)
+
+
+def may_have_done_it(reply: Reply) -> bool:
+    """True if what stands before the site, or the site itself, failed while it may have been at work."""
+    return reply.status >= 500 and reply.status != 503
 
 
 def words_of(reply: Reply) -> str:
@@ -142,11 +148,33 @@ def plain(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in bare).split())[:400]
 
 
+def _client(headers: Mapping[str, str], trusted: ssl.SSLContext) -> httpx.Client:
+    if not all(value.isascii() and value.isprintable() for value in headers.values()):
+        # httpx would repeat the header, secret and all.
+        raise SettingsError(
+            "the secret holds a line break or a character that HTTP cannot carry; it is one line of ASCII"
+        )
+    try:
+        return httpx.Client(
+            headers={"User-Agent": f"glancein/{__version__}", "Accept": "application/json", **headers},
+            timeout=TIMEOUT_S,
+            follow_redirects=False,
+            verify=trusted,
+        )
+    except (ImportError, ValueError, httpx.InvalidURL):  # whose words may hold the proxy's password
+        raise SettingsError(
+            "the proxy that HTTPS_PROXY, ALL_PROXY or NO_PROXY names cannot be used; write it like "
+            "http://proxy.example:3128 (a SOCKS proxy needs: pip install 'httpx[socks]')"
+        ) from None
+
+
 def _checked(url: str) -> _Parts:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError:
+        (parts.hostname or "").encode("idna")
+        httpx.URL(url)
+    except (ValueError, httpx.InvalidURL):
         raise SettingsError(
             "the address has a wrong host or port; write it like https://hr.example"
         ) from None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC
 
-from glancein.connect.http_link import HttpLink, Site, plain, words_of
+from glancein.connect.http_link import HttpLink, Site, may_have_done_it, plain, words_of
 from glancein.domain.delivery import Answer, Done, Later, Parcel, Punch, Refused, answer_without_punch
 from glancein.types import Direction
 
@@ -59,10 +59,10 @@ class Odoo:
     def deliver(self, parcels: Sequence[Parcel]) -> Answer:
         """Hand over one event."""
         (parcel,) = parcels
-        if parcel.punch is None:
+        if parcel.punch is None or parcel.changed_since:
             return answer_without_punch(parcel, "Odoo")
         try:
-            return self._record(parcel.punch)
+            return self._record(parcel, parcel.punch)
         except NotNowError as err:
             return err.later
         except OdooError as err:
@@ -76,7 +76,7 @@ class Odoo:
         """Hang up."""
         self._link.close()
 
-    def _record(self, punch: Punch) -> Answer:
+    def _record(self, parcel: Parcel, punch: Punch) -> Answer:
         employees = self._model(
             "hr.employee", "search_read", [[[self._login.employee_field, "=", punch.person_id]]],
             fields=["id"], limit=2,
@@ -88,7 +88,7 @@ class Odoo:
         at = f"{punch.time.astimezone(UTC):%Y-%m-%d %H:%M:%S}"  # Odoo keeps UTC without an offset
         if punch.direction is Direction.IN:
             return self._open(employee, at)
-        return self._close_open_one(employee, at)
+        return self._close_open_one(employee, at, in_refused=parcel.in_refused)
 
     def _open(self, employee: int, at: str) -> Answer:
         found = self._search([["employee_id", "=", employee], ["check_in", "=", at]])
@@ -97,10 +97,15 @@ class Odoo:
         made = self._model("hr.attendance", "create", [{"employee_id": employee, "check_in": at}])
         return Done(f"hr.attendance {made}")
 
-    def _close_open_one(self, employee: int, at: str) -> Answer:
+    def _close_open_one(self, employee: int, at: str, *, in_refused: bool) -> Answer:
         found = self._search([["employee_id", "=", employee], ["check_out", "=", at]])
         if found is not None:
             return Done(f"hr.attendance {found}", "it was there already")
+        if in_refused:  # the one that is open is of an earlier day, whose check-out was forgotten
+            return Refused(
+                f"{self._link}: the check-in before this check-out was refused; put that right there, then "
+                "try both again"
+            )
         still_open = self._search(
             [["employee_id", "=", employee], ["check_out", "=", False], ["check_in", "<=", at]]
         )
@@ -141,7 +146,7 @@ class Odoo:
         found = reply.json()
         if not isinstance(found, dict) or found.get("id") != self._calls:
             words = f"{self._link} answered HTTP {reply.status}, not JSON-RPC: {words_of(reply)}"
-            raise NotNowError(self._link.busy(reply) or Later(words))
+            raise NotNowError(self._link.busy(reply) or Later(words, may_be_there=may_have_done_it(reply)))
         error = found.get("error")
         if isinstance(error, dict):
             data = error.get("data")

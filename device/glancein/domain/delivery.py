@@ -51,7 +51,9 @@ class Parcel:
     Events of one ``lane`` are handed over in order; a person's check-ins and their corrections are one.
     ``punch`` is None for a voided check-in and for events that are none. ``label`` is what the connector
     called the batch that this event belongs to, if it was under way already. ``as_of``: corrections up to
-    that number are in ``punch``. ``came_late`` is a correction of a check-in that was handed over without it.
+    that number are in ``punch``. ``came_late`` is a correction of a check-in that was handed over without it;
+    a check-in has ``changed_since`` if it was corrected after an attempt that may have got through.
+    ``in_refused``: a check-out whose check-in was refused.
     """
 
     number: int
@@ -63,6 +65,8 @@ class Parcel:
     label: str | None = None
     as_of: int = 0
     came_late: bool = False
+    changed_since: bool = False
+    in_refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +86,15 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """Not now. ``is_about_all``: the other side is away, so nothing else need be tried either."""
+    """Not now. ``is_about_all``: the other side is away, so nothing else need be tried either.
+
+    ``may_be_there``: it was asked, and may have done it without our hearing so.
+    """
 
     words: str
     wait_s: float | None = None  # what the other side asked for
     is_about_all: bool = True
+    may_be_there: bool = False
 
 
 Answer = Done | Refused | Later
@@ -169,6 +177,7 @@ def slip_for(parcel: Parcel, answer: Answer, *, retry_at: float) -> Slip:
         case Refused(words):
             return Slip(number, State.REFUSED, 0, label, _short(words), as_of)
         case Later(words):
+            as_of = as_of if answer.may_be_there else 0
             return Slip(number, State.FAILED, retry_at, label, _short(words), as_of)
 
 
@@ -179,9 +188,15 @@ def _short(words: str | None) -> str | None:
 def answer_without_punch(parcel: Parcel, system: str) -> Answer:
     """For a system that keeps punches only: what it need not get, and what a person has to see to.
 
-    A voided check-in is left out. A correction was in what was handed over, or it came too late.
+    A voided check-in is left out, if it cannot be there. A correction was in what was handed over, or it came
+    too late.
     """
     body = parcel.event.body
+    if parcel.changed_since:
+        return Refused(
+            f"{system} may have this punch as it was before it was corrected, for its answer got lost: look "
+            "there and delete or correct it, then try again"
+        )
     if not isinstance(body, Correction):
         return Done(words="voided before it was handed over" if isinstance(body, CheckIn) else None)
     if not parcel.came_late:

@@ -73,6 +73,10 @@ def _tls_files(parts: SplitResult) -> dict[str, Path]:
     if ("cert" in files) != ("key" in files):
         raise SettingsError("broker address: cert and key go together")
     for name, path in files.items():
-        if not path.is_file():
+        try:
+            is_there = path.is_file()
+        except OSError as err:  # its folder is somebody else's
+            raise SettingsError(f"broker address: the {name} file {path}: {err.strerror}") from err
+        if not is_there:
             raise SettingsError(f"broker address: the {name} file {path} does not exist")
     return files

@@ -57,22 +57,36 @@ FIX = "UPDATE events SET fixed_time = :fixed_time, fixed_utc = :fixed_utc WHERE 
 RELEASE = "UPDATE deliveries SET retry_at = 0 WHERE number = :number AND state = 'pending'"
 
 AFTER = """
-SELECT e.number, e.payload, e.lane, 0, NULL, p.person_id, p.direction, p.time, p.time_is, 0, 0
+SELECT e.number, e.payload, e.lane, 0, NULL, p.person_id, p.direction, p.time, p.time_is, 0, 0, 0, 0
 FROM events e LEFT JOIN punches p ON p.number = e.number
 WHERE e.number > :number ORDER BY e.number LIMIT :most
 """
 
 DUE = """
 SELECT e.number, e.payload, e.lane, d.attempts, d.label, p.person_id, p.direction, p.time, p.time_is,
-    (SELECT COALESCE(max(number), 0) FROM corrections),
+    (SELECT max(number) FROM events),
     (
         SELECT count(*) FROM corrections c
         JOIN events t ON t.kiosk = c.of_kiosk AND t.epoch = c.of_epoch AND t.seq = c.of_seq
         JOIN deliveries h ON h.connector = d.connector AND h.number = t.number
         WHERE c.number = d.number AND h.state = 'done' AND h.as_of < d.number
+    ),
+    (
+        SELECT count(*) FROM corrections c
+        WHERE d.as_of > 0 AND c.number > d.as_of
+        AND c.of_kiosk = e.kiosk AND c.of_epoch = e.epoch AND c.of_seq = e.seq
+    ),
+    (
+        SELECT count(*) FROM deliveries r JOIN events i ON i.number = r.number
+        WHERE p.direction = 'out' AND r.connector = d.connector AND r.state = 'refused'
+        AND r.number < d.number AND r.lane = d.lane AND i.kind = 'check_in' AND i.direction = 'in'
+        AND NOT EXISTS (
+            SELECT 1 FROM events m WHERE m.person_id = d.lane AND m.number > r.number AND m.number < d.number
+        )
     )
 FROM deliveries d JOIN events e ON e.number = d.number LEFT JOIN punches p ON p.number = e.number
 WHERE d.connector = :connector AND d.state IN ('pending', 'failed') AND d.retry_at <= :now
+AND (:begun = 0 OR d.label IS NOT NULL)
 AND NOT EXISTS (
     SELECT 1 FROM deliveries b
     WHERE b.connector = d.connector AND b.lane = d.lane AND b.number < d.number
@@ -111,7 +125,7 @@ WHERE c.name = :name AND e.number <= :top AND (:fixes = 1 OR e.kind <> 'time_fix
 
 SETTLE = """
 UPDATE deliveries SET state = :state, attempts = attempts + :tried, retry_at = :retry_at, label = :label,
-    words = :words, as_of = :as_of, changed_at = :at
+    words = :words, as_of = CASE WHEN as_of > :as_of THEN as_of ELSE :as_of END, changed_at = :at
 WHERE connector = :connector AND number = :number
 """
 
@@ -121,9 +135,13 @@ FROM deliveries d JOIN events e ON e.number = d.number
 WHERE d.connector = :connector AND d.state = :state ORDER BY d.number LIMIT :most
 """
 
+# A batch that was under way stays together: its name was given away.
 AGAIN = """
-UPDATE deliveries SET state = 'pending', retry_at = 0, changed_at = :at
-WHERE connector = :connector AND state IN ('refused', 'failed') AND (:number = 0 OR number = :number)
+UPDATE deliveries SET state = 'pending', retry_at = 0, as_of = 0, changed_at = :at
+WHERE connector = :connector AND state IN ('refused', 'failed') AND (
+    :number = 0 OR number = :number
+    OR label = (SELECT o.label FROM deliveries o WHERE o.connector = :connector AND o.number = :number)
+)
 RETURNING number
 """
 

@@ -131,9 +131,12 @@ class FeedTables:
             row = self._engine.rows(sql.STANDING, {"name": line.name})[0]
         return _standing(row)
 
-    def due(self, connector: str, *, now_s: float, most: int) -> list[Parcel]:
-        """What to hand over now: in order, and nothing that waits behind an earlier event of its lane."""
-        values = {"connector": connector, "now": now_s, "most": most}
+    def due(self, connector: str, *, now_s: float, most: int, begun: bool = False) -> list[Parcel]:
+        """What to hand over now: in order, and nothing that waits behind an earlier event of its lane.
+
+        ``begun``: only what belongs to a batch that was under way.
+        """
+        values = {"connector": connector, "now": now_s, "most": most, "begun": int(begun)}
         return [_parcel(row) for row in self._engine.rows(sql.DUE, values)]
 
     def settle(self, connector: str, slips: Sequence[Slip], standing: Standing) -> None:
@@ -292,7 +295,8 @@ class FeedTables:
 
 
 def _parcel(row: Row) -> Parcel:
-    number, payload, lane, attempts, label, person_id, direction, time, time_is, as_of, came_late = row
+    number, payload, lane, attempts, label, person_id, direction, time, time_is, as_of, *flags = row
+    came_late, changed_since, in_refused = (flag != 0 for flag in flags)
     punch = None
     if person_id is not None:
         moment = datetime.fromisoformat(_text(time))
@@ -307,7 +311,9 @@ def _parcel(row: Row) -> Parcel:
         attempts=_whole(attempts),
         label=None if label is None else _text(label),
         as_of=_whole(as_of),
-        came_late=came_late != 0,
+        came_late=came_late,
+        changed_since=changed_since,
+        in_refused=in_refused,
     )
 
 

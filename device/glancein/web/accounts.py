@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import secrets
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from glancein.errors import InputError
+from glancein.errors import InputError, StoreError
 from glancein.web.access import GRANTS, TOKEN_SCOPES, Permission, Role, Who
 from glancein.web.desk_file import DeskFile
 
@@ -149,7 +150,7 @@ class Accounts:
             return Who()
         name, role, _, seen_at = rows[0]
         if now - seen_at > SEEN_STEP_S:
-            self._file.change(
+            self._note_use(
                 "UPDATE sessions SET seen_at = :now WHERE hash = :hash", now=now, hash=_hash_of(raw)
             )
         return Who(name, GRANTS[Role(role)], Role(role), raw)
@@ -208,10 +209,13 @@ class Accounts:
         number, name, words, used_at = rows[0]
         now = self._now_s()
         if used_at is None or now - used_at > SEEN_STEP_S:
-            self._file.change(
-                "UPDATE tokens SET used_at = :now WHERE number = :number", now=now, number=number
-            )
+            self._note_use("UPDATE tokens SET used_at = :now WHERE number = :number", now=now, number=number)
         return Who(f"token {number} ({name})", _scopes(words) & TOKEN_SCOPES, is_token=True)
+
+    def _note_use(self, sql: str, **parameters: object) -> None:
+        """A full disk turns nobody away: they come to see why. Unwritten use only ends a session sooner."""
+        with contextlib.suppress(StoreError):
+            self._file.change(sql, **parameters)
 
     def _hash(self, password: str) -> str:
         with self._hashing:

@@ -60,6 +60,12 @@ class Address:
     key: str = ""
 
     @property
+    def name(self) -> str:
+        """The host in its URL; this machine's name where it listens on every address."""
+        host = socket.gethostname() if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104  # compared, not bound
+        return f"[{host}]" if ":" in host else host
+
+    @property
     def is_private(self) -> bool:
         """True if nobody on the way can read along: this machine only, or TLS."""
         try:
@@ -93,8 +99,7 @@ class WebServer:
     def url(self) -> str:
         """Where it answers."""
         scheme = "https" if self._address.certificate else "http"
-        host = self._address.host if self._address.host not in {"0.0.0.0", "::"} else socket.gethostname()  # noqa: S104  # compared, not bound
-        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self._socket.getsockname()[1]}"
+        return f"{scheme}://{self._address.name}:{self._socket.getsockname()[1]}"
 
     def start(self) -> None:
         """Begin to answer; returns when it does. Raises SettingsError."""

@@ -8,13 +8,14 @@ import inspect
 import json
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
@@ -275,7 +276,7 @@ async def _read(endpoint: Endpoint, request: Request, who: Who) -> Call:
     if endpoint.method in SAFE_METHODS:
         return Call(request, who)
     if endpoint.takes_files:
-        return await _read_form(request, who)
+        return await _read_form(request, who, MultiPartParser if endpoint.keeps_files else _InMemory)
     return Call(request, who, fields=await _read_json(request))
 
 
@@ -331,7 +332,13 @@ def _sound_text(name: str, text: str) -> str:
     return text
 
 
-async def _read_form(request: Request, who: Who) -> Call:
+class _InMemory(MultiPartParser):
+    """Keeps what is uploaded off the disk; Starlette's own lays files of more than 1 MB there."""
+
+    spool_max_size = LARGEST_UPLOAD
+
+
+async def _read_form(request: Request, who: Who, parser: type[MultiPartParser]) -> Call:
     """Fields and files of a multipart body, bounded. Raises InputError."""
     if request.headers.get("content-type", "").partition(";")[0].strip() != "multipart/form-data":
         raise InputError("send a form with Content-Type: multipart/form-data")
@@ -343,9 +350,10 @@ async def _read_form(request: Request, who: Who) -> Call:
         raise InputError(f"the upload is larger than {LARGEST_UPLOAD // 1_000_000} MB: split it")
     bounded = Request(request.scope, _bounded(request.receive, LARGEST_UPLOAD))
     try:
-        form = await bounded.form(max_files=MOST_FILES, max_fields=MOST_FIELDS)
-    except HTTPException as err:
-        raise InputError(f"the upload cannot be read: {err.detail}") from None
+        async with aclosing(bounded.stream()) as body:
+            form = await parser(request.headers, body, max_files=MOST_FILES, max_fields=MOST_FIELDS).parse()
+    except MultiPartException as err:
+        raise InputError(f"the upload cannot be read: {err.message}") from None
     fields: dict[str, str] = {}
     files: dict[str, list[UploadFile]] = {}
     for name, value in form.multi_items():

@@ -1,14 +1,15 @@
-"""Photos from a browser: judged, enrolled, one or a whole roster, without ever touching the disk."""
+"""Photos from a browser: judged, enrolled, one or a whole roster; decoded in memory only."""
 
 from __future__ import annotations
 
 import logging
 import secrets
 import threading
+import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
@@ -34,6 +35,9 @@ MOST_MEMBERS = 10_000
 LARGEST_UNPACKED = 2_000_000_000
 LARGEST_RATIO = 200  # photos hardly shrink: what unpacks to more than this is a bomb
 JOBS_KEPT = 20
+ZIP_SAYS_UTF8 = 1 << 11  # the flag bit; without it a zip keeps to itself how its names are written
+ZIP_NAMES_ELSE = "cp437"  # what zipfile then takes them for
+ZIP_NAMES_TOO = ("utf-8", "cp949")  # what macOS and Windows in Korean write
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +245,9 @@ def read_bulk(
     if head[:4] == b"PK\3\4":
         return _read_zip(table, close)
     text = _decoded(_bounded(table, LARGEST_ROSTER, table_name), tidy_name(table_name))
-    named = {PurePosixPath(name.replace("\\", "/")).name: _reader(file) for name, file in photos.items()}
+    named = {
+        _key(PurePosixPath(name.replace("\\", "/")).name): _reader(file) for name, file in photos.items()
+    }
     return Bulk(_placed(text, named), named, close)
 
 
@@ -286,15 +292,23 @@ def _read_zip(file: IO[bytes], close: Callable[[], None]) -> Bulk:
     if len(tables) != 1:
         raise InputError(f"the zip must hold one CSV with id, name and photo; this one holds {len(tables)}")
     lock = threading.Lock()
-    base = PurePosixPath(tables[0].filename).parent
     with _reading_zip():
         text = _decoded(_unpacked(archive, tables[0], LARGEST_ROSTER), tidy_name(tables[0].filename))
     photos: Photos = {}
-    for member in members:
-        path = PurePosixPath(member.filename)
-        if path.is_relative_to(base) and member is not tables[0]:
-            photos[str(path.relative_to(base))] = _member_reader(archive, member, lock)
+    for member in (member for member in members if member is not tables[0]):
+        for name, beside in zip(_spellings(member), _spellings(tables[0]), strict=False):
+            path, base = PurePosixPath(_key(name)), PurePosixPath(_key(beside)).parent
+            if path.is_relative_to(base):
+                photos.setdefault(str(path.relative_to(base)), _member_reader(archive, member, lock))
     return Bulk(_placed(text, photos), photos, close)
+
+
+def _spellings(member: zipfile.ZipInfo) -> list[str]:
+    """What a member may be called: the list says which it is. One name where the zip says it itself."""
+    if member.flag_bits & ZIP_SAYS_UTF8:
+        return [member.filename]
+    raw = member.orig_filename.encode(ZIP_NAMES_ELSE)
+    return [member.filename, *(raw.decode(encoding, "replace") for encoding in ZIP_NAMES_TOO)]
 
 
 def _check_members(members: list[zipfile.ZipInfo]) -> None:
@@ -355,15 +369,22 @@ def _placed(text: str, photos: Photos) -> list[RosterRow | BadRow]:
     """The rows of a CSV text, those without a photo among ``photos`` as bad ones. Raises InputError."""
     rows: list[RosterRow | BadRow] = []
     for row in roster.parse(text):
-        if isinstance(row, RosterRow) and str(row.photo) not in photos:
+        if isinstance(row, BadRow):
+            rows.append(row)
+        elif (key := _key(row.photo)) in photos:
+            rows.append(replace(row, photo=Path(key)))
+        else:
             rows.append(
                 BadRow(row.line, row.person_id, BAD_PHOTO, f"photo {str(row.photo)!r} was not uploaded")
             )
-        else:
-            rows.append(row)
     if not rows:
         raise InputError("the list holds no rows")
     return rows
+
+
+def _key(name: object) -> str:
+    """A photo's name or path in normal form (NFC): a Mac takes accents and Hangul syllables apart."""
+    return unicodedata.normalize("NFC", str(name))
 
 
 def _decoded(data: bytes, name: str) -> str:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
+from starlette.testclient import TestClient
 from tests.web.desk.office import Office, open_office
 
 from glancein.web.access import GRANTS, TOKEN_SCOPES, Door, Permission, Role, Who
+from glancein.web.app import Address
 from glancein.web.desk.build import desk_app
 from glancein.web.desk.routes import endpoints
 from glancein.web.security import SAFE_METHODS, Endpoint, Kind
@@ -138,6 +140,16 @@ def test_foreign_host_is_refused(host: str, endpoint: Endpoint | None, standing_
     answer = client.request(method, path, headers={"host": host})
 
     assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("host", ["192.0.2.7", "fd00::7", "kiosk-3"])
+def test_desk_answers_at_the_address_it_prints(host: str, standing_office: Office) -> None:
+    """What ``--host`` names needs no second mention in the settings."""
+    own = Address(host).name
+    client = TestClient(desk_app(standing_office.desk, own=[own]), base_url="http://localhost")
+
+    assert client.get("/sign-in", headers={"host": f"{own}:8600"}).status_code == 200
+    assert client.get("/sign-in", headers={"host": "evil.example:8600"}).status_code == 400
 
 
 @pytest.mark.parametrize("endpoint", GUARDED, ids=name_of)

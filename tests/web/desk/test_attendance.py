@@ -6,13 +6,15 @@ import csv
 import io
 import json
 import threading
+from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from urllib.request import Request, urlopen
 from zipfile import ZipFile
 
 import pytest
 from openpyxl import load_workbook
-from tests.web.desk.office import Office
+from tests.web.desk.office import SETTINGS, Office, open_office
 
 from glancein.types import CheckIn, Correction, Direction, OtherTime
 from glancein.web.access import Permission, Role
@@ -60,6 +62,21 @@ def test_days_pair_in_and_out(office: Office) -> None:
 
     assert sheet["worked_s"] == 8 * 3600
     assert [len(d["pairs"]) for d in sheet["days"]] == [2]
+
+
+def test_stay_of_more_than_a_day_counts_in_the_month_it_began_in(tmp_path: Path) -> None:
+    """With a longest stay of 40 hours, an out on the 2nd ends what began on the last day of the month."""
+    office = open_office(tmp_path, replace(SETTINGS, max_shift_h=40.0))
+    office.person("E1", "Ada")
+    office.punch_at("E1", Direction.IN, datetime(2026, 9, 30, 20, tzinfo=office.desk.zone))
+    office.punch_at("E1", Direction.OUT, datetime(2026, 10, 2, 4, tzinfo=office.desk.zone))
+    client = office.someone(Role.HR).client
+    began, ended = (client.get(f"/api/v1/people/E1/days?month=2026-{month}").json() for month in ("09", "10"))
+    office.desk.close()
+
+    assert (began["worked_s"], ended["worked_s"]) == (32 * 3600, 0)
+    assert [day["forgotten"] for day in began["days"]] == [0]
+    assert ended["days"] == []
 
 
 def test_correction_is_a_new_event_and_the_punch_stays(office: Office) -> None:
@@ -204,6 +221,26 @@ def test_formula_in_a_name_is_text_in_every_export(payload: str, office: Office)
         cell.startswith(("=", "+", "-", "@")) for row in csv.reader(io.StringIO(table)) for cell in row
     )
     assert {cell.data_type for row in book["glancein"].iter_rows() for cell in row} <= {"s", "n", "inlineStr"}
+
+
+@pytest.mark.parametrize(
+    "name", ["山田\N{IDEOGRAPHIC SPACE}太郎", "Anna\N{NO-BREAK SPACE}Maria", "می\N{ZERO WIDTH NON-JOINER}رود"]
+)
+def test_name_leaves_as_it_was_enrolled(name: str, office: Office) -> None:
+    """Wide and no-break spaces and joiners are parts of names: payroll finds people by them."""
+    office.person("E1", name)
+    office.punch_at("E1", Direction.IN, yesterday(office, 9))
+    client, day = office.someone(Role.HR).client, yesterday(office, 0).date()
+    table = client.get(f"/api/v1/export.csv?from={day}").content.decode("utf-8-sig")
+    book = load_workbook(io.BytesIO(client.get(f"/api/v1/export.xlsx?from={day}").content))
+
+    assert [row[1] for row in csv.reader(io.StringIO(table))][1:] == [name]
+    assert book["glancein"].cell(2, 2).value == name
+
+
+def test_joiner_before_a_formula_hides_nothing() -> None:
+    """What is not seen does not count as the beginning."""
+    assert str(neutral(" \N{ZERO WIDTH JOINER} =1+1")).startswith("'")
 
 
 def test_xlsx_holds_no_formula_element(office: Office) -> None:

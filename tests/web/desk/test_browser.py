@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +19,7 @@ from tests.web.browser import SIZES, chromium, find, keep, resize, serious_findi
 from tests.web.desk.office import PASSWORD, SETTINGS, Office, demo_picture, open_office
 
 from glancein import wiring
-from glancein.types import Direction
+from glancein.types import Direction, Event
 from glancein.web.app import Address, WebServer
 from glancein.web.desk.build import desk_app
 
@@ -234,6 +234,34 @@ def test_punch_appears_live_and_is_corrected_and_exported(hr: Chrome, served: Se
         "t.csv",
         ".xlsx",
     }
+
+
+def test_open_page_catches_up_with_missed_punches_and_the_day(
+    hr: Chrome, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came while its line was away is put where it belongs, once; after midnight it is another day."""
+    live, office = served.office.desk.live, served.office
+    until(hr, lambda page: "on" in (find(page, "#live-state").get_attribute("class") or "").split())
+    until(hr, lambda _: live.has_looked)
+    hr.execute_script("document.querySelector('.head small').textContent = 'yesterday'")
+    monkeypatch.setattr(live, "describe", but_for("E1011", live.describe))
+    missed, came = office.punch("E1011", Direction.IN), office.punch("E1012", Direction.IN)
+    names = [f"{event.kiosk}/{event.epoch}/{event.seq}" for event in (came, missed)]
+    until(hr, lambda page: names[1] in listed(page))
+
+    assert listed(hr)[:2] == names
+    assert len(set(listed(hr))) == len(listed(hr))
+    assert find(hr, ".head small").text == f"{office.desk.now():%Y-%m-%d}"
+
+
+def but_for(person_id: str, describe: Callable[[Event], bytes]) -> Callable[[Event], bytes]:
+    """The same, except that this person's events do not come through."""
+    return lambda event: b": lost\n\n" if event.check_in.person_id == person_id else describe(event)
+
+
+def listed(page: Chrome) -> list[str | None]:
+    """The events of the live list, newest first."""
+    return [line.get_attribute("data-event") for line in page.find_elements(By.CSS_SELECTOR, "#live li")]
 
 
 def test_erasure_gives_a_receipt(hr: Chrome, served: Served) -> None:

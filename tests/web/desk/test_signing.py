@@ -206,6 +206,23 @@ def test_removed_account_is_out_at_once(office: Office) -> None:
     assert visitor.client.get("/api/v1/today").status_code == 401
 
 
+@pytest.mark.parametrize("path", ["/", "/health", "/people"])
+def test_full_disk_turns_nobody_away(path: str, office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is signed in, or holds a token, still sees the pages that say what is wrong."""
+    hr = office.someone(Role.HR)
+    raw = office.desk.accounts.make_token("probe", TOKEN_SCOPES, by="test")
+    office.desk.file.change("UPDATE sessions SET seen_at = seen_at - 120")
+
+    def fail(*_: object) -> None:
+        raise StoreError("the disk is full; free some space")
+
+    monkeypatch.setattr(office.desk.file, "change_all", fail)
+    by_session = hr.client.get(path)
+    by_token = office.visitor().client.get("/api/v1/today", headers={"authorization": f"Bearer {raw}"})
+
+    assert (by_session.status_code, by_token.status_code) == (200, 200)
+
+
 def test_token_opens_its_scopes_until_it_is_revoked(office: Office) -> None:
     """Made by an admin, shown once, listed without its secret, worthless after."""
     admin = office.someone(Role.ADMIN)

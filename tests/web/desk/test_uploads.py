@@ -5,9 +5,12 @@ from __future__ import annotations
 import html
 import io
 import re
+import tempfile
 import threading
+import unicodedata
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,8 @@ import pytest
 from tests.device.hostile import HOSTILE, Hostile, flat_png
 from tests.web.desk.office import PNG, Office, Visitor, demo_picture, open_office
 
-from glancein.errors import GlanceinError, InputError, PhotoError
+from glancein.enrolment import Enroller
+from glancein.errors import GlanceinError, InputError, PhotoError, StoreError
 from glancein.web.access import Role
 from glancein.web.uploads import Bulk, read_bulk, tidy_name
 
@@ -121,6 +125,27 @@ def test_good_photo_is_judged_and_enrolled(hr: Visitor) -> None:
     assert hr.client.get("/api/v1/people/E5/crop.png").content.startswith(b"\x89PNG")
 
 
+def test_id_that_a_colleague_took_meanwhile_is_refused(
+    hr: Visitor, office_of_files: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two at once with one id: the second is told so and does not replace the first's face and name."""
+    enrolment = office_of_files.desk.enrolment
+    our_turn = enrolment.enroller
+
+    @contextmanager
+    def after_a_colleague() -> Iterator[Enroller]:
+        office_of_files.person("E60", "Grace")
+        with our_turn() as enroller:
+            yield enroller
+
+    monkeypatch.setattr(enrolment, "enroller", after_a_colleague)
+    files = {"photo": ("badge.jpg", demo_picture("biden.jpg"), "image/jpeg")}
+    answer = hr.call("POST", "/api/v1/people", {"id": "E60", "name": "Joe", **CONSENT}, files=files)
+
+    assert answer.status_code == 422
+    assert office_of_files.desk.people.name_of("E60") == "Grace"
+
+
 def test_enrolment_without_consent_is_refused(hr: Visitor, office_of_files: Office) -> None:
     """No tick, no template."""
     before = state(office_of_files)
@@ -157,6 +182,26 @@ def test_erased_person_leaves_no_byte(hr: Visitor, office_of_files: Office) -> N
     assert name.encode() not in left
     assert crop[100:400] not in left
     assert hr.client.get("/api/v1/people/E8").status_code == 422
+
+
+def test_erasure_that_was_cut_short_can_be_done_again(
+    hr: Visitor, office_of_files: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fails in between leaves no consent of somebody who is not there to be erased."""
+    office_of_files.person("E61", "Ada")
+    hr.call("POST", "/api/v1/people/E61/consents", {"consent": True})
+    desk = office_of_files.desk
+
+    def fail(*_: object) -> None:
+        raise StoreError("the disk is full; free some space")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(desk.file, "change_all", fail)
+        cut_short = hr.call("DELETE", "/api/v1/people/E61")
+    again = hr.call("DELETE", "/api/v1/people/E61")
+
+    assert (cut_short.status_code, again.status_code) == (503, 200)
+    assert desk.file.rows("SELECT 1 FROM consents WHERE person_id = 'E61'") == []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -290,6 +335,66 @@ def test_csv_with_photos_beside_it_is_enrolled(office_of_files: Office) -> None:
 
     assert job["total"] == 1
     assert job["rows"][0]["reason"] in {"", "duplicate_person"}
+
+
+class UnmarkedName(zipfile.ZipInfo):
+    """A member whose name stands in an encoding that the archive does not name."""
+
+    def __init__(self, name: str, encoding: str) -> None:
+        super().__init__(name)
+        self._raw = name.encode(encoding)
+
+    def _encodeFilenameFlags(self) -> tuple[bytes, int]:  # noqa: N802  # zipfile's own
+        return self._raw, 0
+
+
+APART = unicodedata.normalize("NFD", "사진/김철수.jpg")
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        ("사진/김철수.jpg", "사진/list.csv"),
+        (APART, unicodedata.normalize("NFD", "사진/list.csv")),
+        (UnmarkedName("사진/김철수.jpg", "cp949"), UnmarkedName("사진/list.csv", "cp949")),
+        (UnmarkedName(APART, "utf-8"), UnmarkedName("사진/list.csv", "utf-8")),
+    ],
+    ids=["marked", "accents apart", "Windows in Korean", "macOS"],
+)
+def test_photo_is_found_however_the_archive_writes_its_name(
+    members: tuple[str | zipfile.ZipInfo, str | zipfile.ZipInfo],
+) -> None:
+    """Windows writes names in its own encoding, macOS takes syllables apart; it is the same photo."""
+    photo, table = members
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as made:
+        made.writestr(photo, PNG)
+        made.writestr(table, HEAD + "E1,김철수,김철수.jpg\n".encode())
+    bulk = read(out.getvalue())
+
+    assert [type(row).__name__ for row in bulk.rows] == ["RosterRow"]
+    assert bulk.photos["김철수.jpg"]() == PNG
+
+
+def test_photo_chosen_on_a_mac_is_found_beside_the_list() -> None:
+    """Its name comes with accents apart from their letters."""
+    chosen = {unicodedata.normalize("NFD", "Jörg.jpg"): io.BytesIO(PNG)}
+    table = io.BytesIO(HEAD + "E1,Jörg,Jörg.jpg\n".encode())
+    bulk = read_bulk(table, "staff.csv", chosen, close=lambda: None)
+
+    assert [type(row).__name__ for row in bulk.rows] == ["RosterRow"]
+    assert bulk.photos["Jörg.jpg"]() == PNG
+
+
+@pytest.mark.parametrize("path", ["/api/v1/photos/check", "/api/v1/people"])
+def test_large_photo_stays_off_the_disk(path: str, hr: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A phone's photo is larger than what Starlette keeps in memory by itself."""
+    laid_down: list[object] = []
+    monkeypatch.setattr(tempfile.SpooledTemporaryFile, "rollover", laid_down.append)
+    photo = demo_picture("biden.jpg") + bytes(3_000_000)
+    hr.call("POST", path, {"id": "E62", "name": "Joe"}, files={"photo": ("a.jpg", photo, "image/jpeg")})
+
+    assert laid_down == []
 
 
 def test_upload_that_is_said_too_large_is_refused_at_once(hr: Visitor) -> None:

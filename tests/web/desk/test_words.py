@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import html
 import re
 from string import Formatter
 
+import pytest
+from starlette.datastructures import QueryParams
 from tests.web.desk.office import Office
 
 from glancein.types import Reason
@@ -144,3 +147,18 @@ def test_refusal_is_in_the_language_of_the_reader(standing_office: Office) -> No
     assert unknown.json() == {"error": "E404 사번으로 등록된 직원이 없습니다."}
     assert english.json() == {"error": "nobody is enrolled as E404"}
     assert photo.json() == {"error": words(PART, "ko")["reason_wrong_format"], "reason": "wrong_format"}
+
+
+@pytest.mark.parametrize("page", ["/person?id=E1024", "/month?id=E1024&month=2026-02", "/people?q=a%26b"])
+def test_other_language_shows_the_same_page(page: str, standing_office: Office) -> None:
+    """The link keeps what is looked at: the person, the month, the search."""
+    visitor = standing_office.someone(Role.HR)
+    link = re.search(r'href="([^"]*)" lang="ko"', visitor.client.get(page).text)
+    assert link is not None
+    path, _, asked = page.partition("?")
+
+    answer = visitor.client.get(f"{path}{html.unescape(link[1])}")
+
+    assert answer.status_code == 200
+    assert dict(answer.url.params) == {**QueryParams(asked), "lang": "ko"}
+    assert '<html lang="ko">' in answer.text

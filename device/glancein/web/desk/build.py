@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from starlette.applications import Starlette
@@ -14,10 +14,10 @@ from glancein.web.desk.routes import endpoints
 from glancein.wiring import Home
 
 
-def desk_app(desk: Desk) -> Starlette:
-    """The desk's application."""
+def desk_app(desk: Desk, *, own: Sequence[str] = ()) -> Starlette:
+    """The desk's application, which answers under its ``own`` names and those of the settings."""
     hosts = [name.strip() for name in desk.home.settings.desk_hosts.split(",") if name.strip()]
-    return secured(guarded_routes(endpoints(desk), desk.accounts, wording=worded), hosts=hosts)
+    return secured(guarded_routes(endpoints(desk), desk.accounts, wording=worded), hosts=[*own, *hosts])
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def serving_desk(
     """The desk on a data folder, answering until the block ends. Raises StoreError, SettingsError."""
     desk = open_desk(home, running=running, is_tls=bool(address.certificate))
     try:
-        server = WebServer(desk_app(desk), address, name="desk")
+        server = WebServer(desk_app(desk, own=[address.name]), address, name="desk")
         server.start()
         try:
             yield server, desk

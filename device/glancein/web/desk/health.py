@@ -58,9 +58,10 @@ class HealthRoutes:
         attempts = self._attempts()
         names = {person.person_id: person.name for person in self.desk.people.people()}
         said = self.pages.words_for(call)
-        cost, drawing, problem = None, "", ""
+        cost, drawing, pair, problem = None, "", None, ""
         try:
             cost, drawing = self._explored(call, dict(said))
+            pair = self._closest_pair()
         except (ModelError, InputError) as err:
             problem = str(err)
         context = {
@@ -73,7 +74,7 @@ class HealthRoutes:
             "drawing": drawing,
             "problem": problem,
             "fpir": call.query("fpir") or f"{self.desk.home.settings.fpir:g}",
-            "own_margin": self._closest_pair(),
+            "own_margin": pair,
             "risk": self._risk(),
         }
         return self.pages.show(call, "health.html", context)
@@ -109,7 +110,7 @@ class HealthRoutes:
 
     def threshold(self, call: Call) -> Response:
         """What a wanted rate of wrong names costs in refusals at today's gallery."""
-        cost = self._cost(self._wanted(call))
+        cost = cost_of(self._card(), self._gallery_size(), self._wanted(call))
         return JSONResponse(
             {
                 "false_positive_identification_rate": cost.wanted,
@@ -160,25 +161,15 @@ class HealthRoutes:
         return [tries.Attempt(*row) for row in rows]
 
     def _explored(self, call: Call, said: dict[str, str]) -> tuple[Cost, str]:
-        cost = self._cost(self._wanted(call))
-        card = self._card()
+        card, gallery = self._card(), self._gallery_size()
+        cost = cost_of(card, gallery, self._wanted(call))
         lowest, highest = (math.log10(rate) for rate in (1e-5, 0.2))
         wanted = [10 ** (lowest + (highest - lowest) * step / 48) for step in range(49)]
-        points = [self._cost(rate) for rate in wanted]
+        points = [cost_of(card, gallery, rate) for rate in wanted]
         curve = [(p.wanted, p.refused) for p in points if p.refused is not None]
         chosen = None if cost.refused is None else (cost.wanted, cost.refused)
         sure = search_rate(max(1, cost.gallery), _counted_to(card))
         return cost, plot.trade(curve, chosen, said, sure_from=sure)
-
-    def _cost(self, wanted: float) -> Cost:
-        card = self._card()
-        if card.matching is None:
-            raise ModelError(f"{card.name} has no calibration")
-        gallery = self._gallery_size()
-        rate = false_match_rate(gallery, wanted)
-        threshold = threshold_at(card.matching.points, rate)
-        refused = refused_share(card, rate)
-        return Cost(wanted, gallery, rate, threshold, refused, rate < _counted_to(card))
 
     def _wanted(self, call: Call) -> float:
         text = call.query("fpir")
@@ -224,6 +215,15 @@ class HealthRoutes:
         except GlanceinError:
             return ""
         return "risk_nobody" if position.backlog >= 50 else ""
+
+
+def cost_of(card: ModelCard, gallery: int, wanted: float) -> Cost:
+    """What this share of strangers taken for somebody costs among so many people. Raises ModelError."""
+    if card.matching is None:
+        raise ModelError(f"{card.name} has no calibration")
+    rate = false_match_rate(gallery, wanted)
+    threshold = threshold_at(card.matching.points, rate)
+    return Cost(wanted, gallery, rate, threshold, refused_share(card, rate), rate < _counted_to(card))
 
 
 def refused_share(card: ModelCard, match_rate: float) -> float | None:

@@ -66,6 +66,7 @@ class Pages:
                 "may": call.who.permissions,
                 "csrf": csrf_token(secret),
                 "here": call.request.url.path,
+                "address": call.request.url,
                 "navigation": [entry for entry in NAVIGATION if entry[2] in call.who.permissions],
                 "version": __version__,
                 "P": Permission,

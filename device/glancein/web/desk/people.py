@@ -136,15 +136,14 @@ class PeopleRoutes:
         """Enrol or re-enrol somebody from one photo, with their consent recorded."""
         consent = self._consent_given(call)
         photo = call.files["photo"][0]
-        known = self.desk.people.name_of(check_person_id(call.fields["id"])) is not None
-        if known and not call.flag("replace"):
-            raise InputError(
-                f"{call.fields['id']} is enrolled already: open that person to take another photo"
-            )
+        person_id = check_person_id(call.fields["id"])
         with self.desk.enrolment.enroller() as enroller:
+            # Not before it is our turn: a colleague may just have enrolled somebody else under this id.
+            if self.desk.people.name_of(person_id) is not None and not call.flag("replace"):
+                raise InputError(f"{person_id} is enrolled already: open that person to take another photo")
             done = enroller.enrol(
                 _photo_bytes(photo),
-                person_id=call.fields["id"],
+                person_id=person_id,
                 name=call.fields["name"],
                 allow_duplicate=call.fields.get("allow_duplicate", "")[:200],
             )
@@ -223,7 +222,7 @@ class PeopleRoutes:
         person_id = record.person.person_id
         consents = len(self.consents(person_id))
         ways = self.desk.passes.ways_of(person_id)
-        self.desk.people.remove(person_id)  # PIN and passes go with the row
+        # The desk's own rows first: as long as the person is there, what was cut short can be done again.
         self.desk.file.change_all(
             [
                 ("DELETE FROM consents WHERE person_id = :id", {"id": person_id}),
@@ -231,6 +230,7 @@ class PeopleRoutes:
             ]
         )
         self.desk.file.wipe()
+        self.desk.people.remove(person_id)  # PIN and passes go with the row
         receipt = {
             "receipt": hashlib.sha256(f"{person_id} {time.time_ns()}".encode()).hexdigest()[:16],
             "id": person_id,

@@ -99,9 +99,10 @@ class Record:
         return datetime.combine(day, time(0), self.hours.zone)
 
     def _by_person(self, first: date, end: date) -> dict[str, list[Punch]]:
-        """Punches with a day to spare on both sides, so that a night's stay finds its other end."""
+        """Punches with days to spare on both sides, so that a night's or longer stay finds its other end."""
         by_person: defaultdict[str, list[Punch]] = defaultdict(list)
-        for punch in self.punches(first - timedelta(days=1), end + timedelta(days=1)):
+        spare = timedelta(days=1 + self.hours.longest // timedelta(days=1))
+        for punch in self.punches(first - spare, end + spare):
             by_person[punch.person_id].append(punch)
         return by_person
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 REASON_LIMIT = 120
+JOINERS = "\u200c\u200d"  # they stand inside names of several scripts
 COLUMNS = ("id", "name", "day", "in", "out", "hours", "late_minutes", "forgotten", "corrected")
 Cell = str | float | int | None
 
@@ -80,11 +81,17 @@ KINDS: dict[str, tuple[Callable[[Iterable[Sequence[Cell]]], bytes], str]] = {
 def neutral(cell: Cell) -> Cell:
     """The cell, with an apostrophe before what a spreadsheet would run as a formula."""
     if isinstance(cell, str):
-        shown = "".join(c for c in cell if c.isprintable() or c == "\t")
+        shown = "".join(c for c in cell if _is_shown(c))
         # Full-width signs count too: spreadsheets of East Asia take them for their narrow twins.
-        begins = unicodedata.normalize("NFKC", shown.lstrip()[:1])
+        seen = "".join(c for c in shown if c not in JOINERS).lstrip()
+        begins = unicodedata.normalize("NFKC", seen[:1])
         return f"'{shown}" if begins.startswith(FORMULA_BEGINS) or shown[:1] == "\t" else shown
     return cell
+
+
+def _is_shown(character: str) -> bool:
+    """True for letters, signs, joiners, tabs and every width of space, which names may hold."""
+    return character.isprintable() or character in f"\t{JOINERS}" or unicodedata.category(character) == "Zs"
 
 
 def one_line(text: str, what: str) -> str:

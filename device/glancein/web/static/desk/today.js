@@ -17,6 +17,7 @@ function made(tag, text, className) {
 function item(event) {
   const line = document.createElement("li");
   line.className = "fresh";
+  line.dataset.event = event.event;
   const time = made("time", event.time.slice(11, 16));
   time.dateTime = event.time;
   const whom = document.createElement("span");
@@ -66,11 +67,29 @@ function refreshSoon() {
   waiting = setTimeout(() => { waiting = 0; refresh(); }, lately + 20000 > Date.now() ? pause + Math.random() * 8500 : pause);
 }
 
+/** Put in what the stream did not bring: a page that slept, or whose line was away, has missed punches. */
+function fill(latest) {
+  const known = new Map([...list.children].map((line) => [line.dataset.event, line]));
+  let above = list.firstElementChild;
+  for (const line of [...latest.children].reverse()) { // the oldest first
+    if (!known.has(line.dataset.event)) { list.insertBefore(line, above); }
+    above = known.get(line.dataset.event) || line;
+  }
+  trim();
+}
+
+function trim() {
+  while (list.children.length > MOST) { list.lastElementChild.remove(); }
+  document.getElementById("live-empty").hidden = list.children.length > 0;
+}
+
 async function refresh() {
   lately = Date.now();
   const answer = await fetch("/", { credentials: "same-origin" });
   if (!answer.ok || answer.redirected) { location.assign("/sign-in"); return; }
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  document.querySelector(".head h1").replaceWith(fresh.querySelector(".head h1")); // it may be another day
+  fill(fresh.getElementById("live"));
   const body = fresh.querySelector("#today tbody");
   const mine = document.querySelector("#today tbody");
   if (body && mine) { mine.replaceWith(document.adoptNode(body)); } else if (body) { location.reload(); }
@@ -82,7 +101,7 @@ async function refresh() {
 }
 
 const source = new EventSource("/api/v1/stream");
-source.addEventListener("open", () => setState(true));
+source.addEventListener("open", () => { setState(true); refreshSoon(); });
 source.addEventListener("error", async () => {
   setState(false);
   if (source.readyState === EventSource.CLOSED) {
@@ -94,8 +113,7 @@ source.addEventListener("punch", (message) => {
   const event = JSON.parse(message.data);
   if (event.kind === "time_fix") { refreshSoon(); return; }
   list.prepend(item(event));
-  while (list.children.length > MOST) { list.lastElementChild.remove(); }
-  document.getElementById("live-empty").hidden = true;
+  trim();
   refreshSoon();
 });
 setInterval(refresh, 60000);
