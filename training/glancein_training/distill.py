@@ -81,6 +81,7 @@ class Config:
     relation_weight: float = 2.0
     crowding_weight: float = 0.0  # against vectors that lie near to many people
     crowding_others: int = 8192
+    to_people: float = 0.0  # share of the way that targets move to what their person's other pictures say
     identity_weight: float = 0.0
     identity_scale: float = 32.0
     identity_margin: float = 0.2
@@ -242,7 +243,7 @@ def run(
     elif start_from is not None:
         basis = adopt(state, start_from, network=config.network)
     fresh_head = not checkpoint.exists()
-    lessons, basis = prepare(crops, basis, state.student.shape.embedding)
+    lessons, basis = prepare(crops, basis, state.student.shape.embedding, to_people=config.to_people)
     if config.identity_weight and fresh_head:
         place_centres(state.head, lessons)
     if decay and state.decay_from is None:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812  # the name every torch user knows
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -23,6 +24,9 @@ from glancein_training.augment import Strength, augment
 from glancein_training.processes import ALONE, Place
 
 AHEAD = 4  # batches waiting; one of 64 pictures takes 10 MB
+DOUBTFUL = (
+    0.2  # cosine of a picture to the person's others below which its label or the picture is not believed
+)
 ALIKE = 0.7  # cosine from which on, by every teacher, a nameless picture may show a development person
 
 
@@ -168,10 +172,37 @@ def make_target(
     return torch.from_numpy(packs.unit_rows(both @ basis)), basis
 
 
-def prepare(crops: list[packs.Crops], basis: packs.Floats | None, width: int) -> tuple[Lessons, packs.Floats]:
+def towards_people(targets: Tensor, identity: NDArray[np.int64], share: float) -> Tensor:
+    """Unit rows moved by this share of the way to the mean of their person's other rows.
+
+    targets (n, d), unit rows; identity (n,), NO_IDENTITY where there is none. A poor picture is then asked
+    for what the person's better ones say. Rows whose cosine to that mean is below ``DOUBTFUL`` stay: most of
+    them are of somebody else, or nobody could tell (see the README of the data).
+    """
+    named = torch.from_numpy(identity != packs.NO_IDENTITY)
+    people = torch.from_numpy(np.unique(identity[named.numpy()], return_inverse=True)[1])
+    rows = targets[named]
+    sums = (
+        torch.zeros(int(people.max()) + 1, targets.shape[1])
+        if len(people)
+        else torch.zeros(0, targets.shape[1])
+    )
+    sums = sums.index_add(0, people, rows)
+    others = F.normalize(sums[people] - rows)  # zero for somebody with one picture
+    sure = (rows * others).sum(1, keepdim=True) >= DOUBTFUL
+    moved = F.normalize(torch.lerp(rows, others, share))
+    out = targets.clone()
+    out[named] = torch.where(sure, moved, rows)
+    return out
+
+
+def prepare(
+    crops: list[packs.Crops], basis: packs.Floats | None, width: int, *, to_people: float = 0.0
+) -> tuple[Lessons, packs.Floats]:
     """Targets and labels of every pack; without a ``basis`` its axes come from the training rows.
 
-    Trained on are the training rows but for ``strangers_to_development``.
+    Trained on are the training rows but for ``strangers_to_development``. ``to_people``: how far targets move
+    towards their people's (``towards_people``).
     """
     train_rows = strangers_to_development(crops)
     names = training_identities(crops[0])
@@ -187,5 +218,7 @@ def prepare(crops: list[packs.Crops], basis: packs.Floats | None, width: int) ->
         for c in crops
     ]
     targets = [make_target(c.teachers, basis, width)[0] for c in crops]
+    if to_people:
+        targets = [towards_people(t, c.identity, to_people) for t, c in zip(targets, crops, strict=True)]
     where = np.concatenate([np.stack([np.full(len(r), k), r], 1) for k, r in enumerate(train_rows)])
     return Lessons(crops, targets, labels, where), basis

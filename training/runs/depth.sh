@@ -13,7 +13,7 @@ export PYTHONPATH=device:training:convert OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASS
 
 set --
 for network in glance-113 glance-158 glance-203 glance-249; do
-    continued "$RUNS/$network" "$network" --set rate=0.003
+    continued "$RUNS/$network" "$network"
     set -- "$@" --run "$RUNS/$network"
 done
 "$PYTHON" -m glancein_training.cli networks --no-measure --plot "$RUNS/depth.svg" "$@"
