@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from glancein import cli, wiring
+from glancein.web.desk_file import DeskFile
 
 PICTURES = Path(wiring.__file__).parent / "demo_pictures"
 COMMANDS = ("enroll", "people", "identify", "verify", "embed", "kiosk", "feed", "doctor", "bench", "demo")
@@ -170,6 +172,22 @@ def test_enroll_when_the_photo_is_good(tmp_path: Path, capsys: pytest.CaptureFix
     assert len(answer(capsys, "people", "show", "E1")[1]["history"]) == 2
     assert answer(capsys, "people", "remove", "E1", "--yes") == (0, {"id": "E1", "outcome": "erased"})
     assert answer(capsys, "people", "list")[1] == []
+
+
+def test_erasure_takes_the_desks_consents_too(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who gets the id next has agreed to nothing yet."""
+    photo = PICTURES / "collins.jpg"
+    assert cli.main(["enroll", str(photo), "--id", "E1", "--name", "Eileen Collins"]) == 0
+    capsys.readouterr()
+    agreed = "INSERT INTO consents (person_id, version, text, at, by) VALUES (:id, 'v', 'yes', 0, 'boss')"
+    with closing(DeskFile(home)) as desk:
+        desk.change(agreed, id="E1")
+        desk.change(agreed, id="E2")
+
+    assert answer(capsys, "people", "remove", "E1", "--yes")[0] == 0
+
+    with closing(DeskFile(home)) as desk:
+        assert desk.rows("SELECT person_id FROM consents") == [("E2",)]
 
 
 @pytest.mark.usefixtures("home")

@@ -169,16 +169,21 @@ def remove(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Erase a person: template, photo crop and history leave the file.
+    """Erase a person: template, photo crop, history, PIN, passes and consents leave the files.
 
     Punches stay: they are the time record and hold no biometrics.
     """
+    from glancein.web.desk_file import DeskFile  # noqa: PLC0415  # only here
+
     output = Output(as_json)
     with refusals_told(output):
         home = wiring.open_home(data)
         name = _record(home, person_id).person.name
         if not yes:
             typer.confirm(f"Erase {person_id} ({name})?", abort=True, err=as_json)
+        if (home.folder / wiring.DESK_FILE).exists():
+            with closing(DeskFile(home.folder)) as desk:
+                desk.forget(person_id)  # first: as long as the person is there, this can be done again
         with closing(wiring.open_people(home)) as store:
             store.remove(person_id)
     output.result(

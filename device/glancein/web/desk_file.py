@@ -36,6 +36,17 @@ class DeskFile:
         with self._open() as database, transaction(database):
             return [database.execute(sql, dict(parameters)).rowcount for sql, parameters in statements]
 
+    def forget(self, person_id: str) -> int:
+        """Erase a person's consents, and the name of attempts; returns how many consents. Raises StoreError."""
+        consents, _ = self.change_all(
+            [
+                ("DELETE FROM consents WHERE person_id = :id", {"id": person_id}),
+                ("UPDATE attempts SET person_id = NULL WHERE person_id = :id", {"id": person_id}),
+            ]
+        )
+        self.wipe()
+        return consents
+
     def wipe(self) -> None:
         """Leave no trace of deleted rows in the file. Raises StoreError."""
         with self._open() as database:

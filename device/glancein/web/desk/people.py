@@ -220,16 +220,9 @@ class PeopleRoutes:
         """Erase somebody: photo crop, template, history, consents, PIN and passes; the punches stay."""
         record = self._record(call.request.path_params["person_id"])
         person_id = record.person.person_id
-        consents = len(self.consents(person_id))
         ways = self.desk.passes.ways_of(person_id)
         # The desk's own rows first: as long as the person is there, what was cut short can be done again.
-        self.desk.file.change_all(
-            [
-                ("DELETE FROM consents WHERE person_id = :id", {"id": person_id}),
-                ("UPDATE attempts SET person_id = NULL WHERE person_id = :id", {"id": person_id}),
-            ]
-        )
-        self.desk.file.wipe()
+        consents = self.desk.file.forget(person_id)
         self.desk.people.remove(person_id)  # PIN and passes go with the row
         receipt = {
             "receipt": hashlib.sha256(f"{person_id} {time.time_ns()}".encode()).hexdigest()[:16],
