@@ -37,7 +37,7 @@ class DeskFile:
             return [database.execute(sql, dict(parameters)).rowcount for sql, parameters in statements]
 
     def forget(self, person_id: str) -> int:
-        """Erase somebody's consents, and their name at attempts; returns how many consents. Raises StoreError."""
+        """Erase a person's consents and name at attempts; returns how many consents. Raises StoreError."""
         consents, _ = self.change_all(
             [
                 ("DELETE FROM consents WHERE person_id = :id", {"id": person_id}),
