@@ -83,9 +83,15 @@ def time_plot(found: Sequence[Cost]) -> Figure:
 
 
 def accuracy_plot(found: Sequence[Bought]) -> Figure:
-    """True accepts over MMAC: FaceNet's figure 4 for our own runs (Schroff et al. 2015)."""
-    points = [(b.macs / 1e6, b.true_accepts, f"{b.network}, {b.images:,} images") for b in found]
-    return plots.points_plot("MMAC (log)", "true accepts at FAR 1e-3, per cent", points, log_x=True)
+    """True accepts over MMAC: FaceNet's figure 4 for our own runs (Schroff et al. 2015).
+
+    Runs of one length are named by their networks alone.
+    """
+    alike = len({b.images for b in found}) == 1
+    names = [b.network if alike else f"{b.network}, {b.images:,} images" for b in found]
+    points = [(b.macs / 1e6, b.true_accepts, name) for b, name in zip(found, names, strict=True)]
+    across = f"MMAC (log), {found[0].images:,} images each" if alike else "MMAC (log)"
+    return plots.points_plot(across, "true accepts at FAR 1e-3, per cent", points, log_x=True)
 
 
 def _timed(names: Sequence[str]) -> dict[str, dict[str, float]]:

@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from glancein_training.evaluate.calibration import Limit
 from glancein_training.evaluate.faces import Floats, Ints
@@ -107,9 +108,12 @@ def points_plot(x: str, y: str, points: Sequence[tuple[float, float, str]], *, l
     figure, axes = _axes(x, y)
     for across, up, name in points:
         axes.plot([across], [up], marker="o", color="C0")
-        axes.annotate(name, (across, up), xytext=(5, 4), textcoords="offset points", fontsize=8)
+        axes.annotate(name, (across, up), xytext=(-6, 5), textcoords="offset points", fontsize=8, ha="right")
     if log_x:
         axes.set_xscale("log")
+        plain = FuncFormatter(lambda value, _place: f"{value:g}")
+        axes.xaxis.set_major_formatter(plain)
+        axes.xaxis.set_minor_formatter(plain)
     axes.margins(x=0.25, y=0.1)
     return figure
 
