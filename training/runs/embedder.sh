@@ -61,33 +61,28 @@ g2 --set augment.print_and_scan=0.3 --set decay_images=236000 --set relation_wei
 g2 --set augment.print_and_scan=0.4 --set decay_images=236000 --set relation_weight=30 --set crowding_weight=20
 keep "$RUN-g2/checkpoint.pt" "$RUN/fifth.pt"
 
-# Run h1: one more block, in bfloat16 on two processes of one thread each (a processor with AVX-512 BF16). Begun with two threads
-# of one process, 8,192 others and the stem learning, until 102,487 images.
-h1() {
-    export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
-    torchrun --nproc-per-node 2 -m glancein_training.distill "$RUN-h1" --set "data=$DATA" --set network=glance-249 \
-        --start-from "$RUN/fifth.pt" --no-compile --set bfloat16=true --set batch=128 --set threads=1 --set seed=31 \
-        --set warm_up_images=12800 --set note_every_images=51200 --set held_layers=1 --set relation_weight=30 \
+# The runs from here on are in bfloat16, on two processes of one thread each (a processor with AVX-512 BF16).
+long() {
+    OUT=$1 START=$2
+    shift 2
+    OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE torchrun --nproc-per-node 2 -m glancein_training.distill "$OUT" \
+        --set "data=$DATA" --set network=glance-249 --start-from "$START" --no-compile --set bfloat16=true --set batch=128 \
+        --set threads=1 --set warm_up_images=12800 --set note_every_images=51200 --set held_layers=1 --set relation_weight=30 \
         --set crowding_weight=20 --set crowding_others=4096 --set augment.rotate_deg=7 --set augment.scale=0.07 \
         --set augment.shift_px=3 --set augment.low_resolution=0.2 --set augment.jpeg=0.08 --set augment.occlude=0.05 \
         --set augment.exposure=0.25 --set augment.blur=0.1 --set augment.noise=0.12 "$@"
 }
-h1 --set average_decay=0.998 --set augment.print_and_scan=0.2 --minutes 14
-h1 --set average_decay=0.995 --set augment.print_and_scan=0.2 --set rate=5e-3 --set decay_images=920000 --decay
+
+# Run h1: one more block. Begun with two threads of one process, 8,192 others and the stem learning, until 102,487 images; from about
+# 564,000 on with 40 % printed badges.
+h1() { long "$RUN-h1" "$RUN/fifth.pt" --set seed=31 --set augment.print_and_scan=0.2 "$@"; }
+h1 --set average_decay=0.998 --minutes 14
+h1 --set average_decay=0.995 --set rate=5e-3 --set decay_images=920000 --decay
 keep "$RUN-h1/checkpoint.pt" "$RUN/sixth.pt"
 
 # Run h3: the same with 40 % printed badges and a higher rate that falls from the beginning. (h2 was not kept.) Its decay was meant to
 # be 1,350,000 images long until 410,122, then 1,120,000 until 563,800; from 410,122 images on UTKFace's 60 look-alikes of
 # development people are left out, before they were shown.
-h3() {
-    export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
-    torchrun --nproc-per-node 2 -m glancein_training.distill "$RUN-h3" --set "data=$DATA" --set network=glance-249 \
-        --start-from "$RUN/sixth.pt" --no-compile --set bfloat16=true --set batch=128 --set threads=1 --set seed=33 \
-        --set warm_up_images=12800 --set note_every_images=51200 --set held_layers=1 --set relation_weight=30 \
-        --set crowding_weight=20 --set crowding_others=4096 --set average_decay=0.995 --set augment.rotate_deg=7 \
-        --set augment.scale=0.07 --set augment.shift_px=3 --set augment.low_resolution=0.2 --set augment.jpeg=0.08 \
-        --set augment.occlude=0.05 --set augment.exposure=0.25 --set augment.blur=0.1 --set augment.noise=0.12 \
-        --set augment.print_and_scan=0.4 --set rate=8e-3 --set decay_images=920000 --decay
-}
-h3
+long "$RUN-h3" "$RUN/sixth.pt" --set seed=33 --set augment.print_and_scan=0.4 --set average_decay=0.995 --set rate=8e-3 \
+    --set decay_images=920000 --decay
 keep "$RUN-h3/checkpoint.pt" training/weights/embedder.pt

@@ -11,7 +11,7 @@ from glancein.errors import InputError
 from glancein_training.evaluate.bootstrap import Estimate, estimate, person_weights
 from glancein_training.evaluate.faces import Faces, Ints
 from glancein_training.evaluate.robustness import couples
-from glancein_training.evaluate.verification import pairs_of, resample_true_accepts, true_accepts_at
+from glancein_training.evaluate.verification import pairs_between, resample_true_accepts, true_accepts_at
 
 RATES = (1e-1, 1e-2, 1e-3, 1e-4)
 Rows = dict[str, Estimate]  # true accepts by false accept rate
@@ -47,15 +47,7 @@ def cross(old: Faces, new: Faces, *, resamples: int, seed: int) -> Crossed:
 
 
 def _rates(looks: Faces, templates: Faces, pairs: Sequence[Ints], *, resamples: int, seed: int) -> Rows:
-    both = Faces(
-        path=np.concatenate([looks.path, templates.path]),
-        found=np.concatenate([looks.found, templates.found]),
-        vector=np.concatenate([looks.vector, templates.vector]),
-        identity=np.concatenate([looks.identity, templates.identity]),
-        people=looks.people,
-        split=np.concatenate([looks.split, templates.split]),
-    )
-    scored = pairs_of(both, pairs[0], pairs[1] + len(looks))
+    scored = pairs_between(looks, templates, pairs[0], pairs[1])
     rates = [rate for rate in RATES if rate * int((~scored.same).sum()) >= 1]
     weights = person_weights(len(looks.people), resamples, seed=seed)
     sampled = resample_true_accepts(scored, weights, rates)

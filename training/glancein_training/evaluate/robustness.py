@@ -17,7 +17,7 @@ from glancein_training.evaluate.bootstrap import Estimate, Weights, estimate, pe
 from glancein_training.evaluate.faces import Bools, Faces, Floats, Ints
 from glancein_training.evaluate.verification import (
     Pairs,
-    pairs_of,
+    pairs_between,
     resample_true_accepts,
     thresholds_at,
     true_accepts_at,
@@ -83,12 +83,12 @@ def measure(
     """
     left, right = couples(faces, seed=seed)
     weights = person_weights(len(faces.people), resamples, seed=seed)
-    clean = _against(faces, faces, left, right)
+    clean = pairs_between(faces, faces, left, right)
     limit = float(thresholds_at(clean.impostor(), (FAR,))[0])
     out = []
     for kind in kinds:
         seen = [worse(kind, value) for value in kind.values]
-        pairs = [_against(faces, replace(faces, found=f, vector=v), left, right) for f, v in seen]
+        pairs = [pairs_between(faces, replace(faces, found=f, vector=v), left, right) for f, v in seen]
         fixed = [_above(one, limit, weights) for one in pairs]
         out.append(
             Robustness(
@@ -155,18 +155,6 @@ def rotate(picture: Pixels, degrees: float) -> Pixels:
 def darken(picture: Pixels, share: float) -> Pixels:
     """This share of the light, rounded to whole grey levels."""
     return np.asarray(np.rint(picture * share).clip(0, 255), np.uint8)
-
-
-def _against(clean: Faces, worse: Faces, left: Ints, right: Ints) -> Pairs:
-    both = Faces(
-        path=np.concatenate([clean.path, worse.path]),
-        found=np.concatenate([clean.found, worse.found]),
-        vector=np.concatenate([clean.vector, worse.vector]),
-        identity=np.concatenate([clean.identity, worse.identity]),
-        people=clean.people,
-        split=np.concatenate([clean.split, worse.split]),
-    )
-    return pairs_of(both, left, right + len(clean))
 
 
 def _rate(pairs: Pairs, weights: Weights) -> Estimate:

@@ -204,6 +204,19 @@ def pairs_of(faces: Faces, left: Ints, right: Ints, *, fold: Ints | None = None)
     )
 
 
+def pairs_between(one: Faces, other: Faces, left: Ints, right: Ints) -> Pairs:
+    """These pairs of a picture of ``one`` and a picture of ``other``, which show the same people."""
+    both = Faces(
+        path=np.concatenate([one.path, other.path]),
+        found=np.concatenate([one.found, other.found]),
+        vector=np.concatenate([one.vector, other.vector]),
+        identity=np.concatenate([one.identity, other.identity]),
+        people=one.people,
+        split=np.concatenate([one.split, other.split]),
+    )
+    return pairs_of(both, left, right + len(one))
+
+
 @dataclass(frozen=True, slots=True)
 class Verification:
     """What one set of pairs says."""
