@@ -28,6 +28,8 @@ from glancein.model_card import (
     Matching,
     ModelCard,
     OutputSpec,
+    to_json,
+    validate,
     write_card,
 )
 from glancein_convert import (
@@ -50,6 +52,7 @@ from glancein_convert.ranges import METHODS, Method
 
 MODEL_FILE = "model.tflite"
 COHORT_FILE = "cohort.npz"
+PLACES = frozenset({"data", "landmarks", "start", "old"})  # settings that name what lies on one machine
 # Over the threshold and still this near the second best: nobody is named. See docs/models/embedder.md.
 MARGIN_COS = 0.05
 LICENCE = "Code and form: Apache-2.0. Weights: research use only, because of their training images."
@@ -210,7 +213,17 @@ def judge(failures: Sequence[str], *, force: bool, say: Say) -> None:
 
 
 def write_bundle(out: Path, model: bytes, card: ModelCard, files: dict[str, bytes]) -> None:
-    """Write a bundle, the card last: a folder without a card is no bundle; an old signature goes."""
+    """Write a bundle, the card last: a folder without a card is no bundle; an old signature goes.
+
+    Raises ModelError if the card breaks the schema, ConversionError if a figure of it is no number; then the
+    folder is left as it was.
+    """
+    document = to_json(card)
+    validate(document, where=str(out / CARD_FILE))
+    try:
+        json.dumps(document, allow_nan=False)
+    except ValueError as err:
+        raise ConversionError("no bundle was written: a figure of its card is no number") from err
     out.mkdir(parents=True, exist_ok=True)
     for name in (CARD_FILE, SIGNATURE_FILE):
         (out / name).unlink(missing_ok=True)
@@ -256,7 +269,9 @@ def _embed_all(
             vectors.by_int8(network, sets.cohort),
         )
         arrays = {f"{i}_{name}": getattr(v, name) for i, v in enumerate(made) for name in vectors.FIELDS}
-        np.savez(kept, allow_pickle=False, **arrays)
+        part = kept.with_suffix(".part.npz")
+        np.savez(part, allow_pickle=False, **arrays)
+        part.replace(kept)  # half of a file would be taken for the whole the next time
     with np.load(kept) as stored:
         first, second, third = (
             vectors.Vectors(*(stored[f"{i}_{name}"] for name in vectors.FIELDS)) for i in range(3)
@@ -265,8 +280,17 @@ def _embed_all(
 
 
 def training_command(config: Mapping[str, object], images: int) -> str:
-    """The last part of the training as a shell command; where it began is in training/runs/embedder.sh."""
-    told = " ".join(f"--set {shlex.quote(f'{name}={json.dumps(value)}')}" for name, value in _flat(config))
+    """The last part of the training as a shell command, without the folders and files of its machine.
+
+    Where a distillation began is in training/runs/embedder.sh.
+    """
+    settings = [(name, value) for name, value in _flat(config) if name not in PLACES]
+    told = " ".join(f"--set {shlex.quote(f'{name}={json.dumps(value)}')}" for name, value in settings)
+    match config:
+        case {"loss": _}:
+            return f"glancein-train train RUN {told} # {images} images"
+        case {"begin": _, "old_weight": _}:
+            return f"glancein-train harmonic RUN {told} # of a network of {images} images"
     return f"python -m glancein_training.distill RUN {told} # {images} images, from training/runs/embedder.sh"
 
 

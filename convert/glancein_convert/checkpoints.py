@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from glancein.domain.align import CROP_PX
 from glancein_convert.errors import ConversionError
+from glancein_training.checkpoints import read_checkpoint
 from glancein_training.networks import Embedder, shape_named
 
 
@@ -24,16 +26,30 @@ class Checkpoint:
 
 
 def load_embedder(path: Path) -> Checkpoint:
-    """The averaged weights of a checkpoint. Raises ConversionError if they cannot be read or do not fit."""
+    """The averaged weights of a checkpoint.
+
+    Raises InputError if it cannot be read, ConversionError if its weights are not those of an embedder that
+    kiosks can use.
+    """
+    stored = read_checkpoint(path)
+    name = str(stored["network"])
+    network = Embedder(shape_named(name))
     try:
-        stored = torch.load(path, weights_only=True, map_location="cpu")
-        network = Embedder(shape_named(stored["network"]))
         network.load_state_dict(stored["average"])
-    except (OSError, KeyError, RuntimeError, TypeError, EOFError, ValueError) as err:
-        raise ConversionError(f"{path} is no checkpoint of an embedder: {err}") from err
+    except (KeyError, RuntimeError, TypeError, AttributeError) as err:
+        raise ConversionError(
+            f"{path} is no checkpoint of an embedder: its weights do not fit {name}"
+        ) from err
     if network.shape.input_px != CROP_PX:
         raise ConversionError(
             f"{path} looks at {network.shape.input_px} px, but kiosks cut crops of {CROP_PX} px"
         )
-    name = stored["network"]
+    refuse_diverged(network, path)
     return Checkpoint(network.eval(), name, int(stored.get("images", 0)), dict(stored.get("config", {})))
+
+
+def refuse_diverged(network: nn.Module, path: Path) -> None:
+    """Raise ConversionError if a weight or statistic is infinite or not a number."""
+    for name, tensor in network.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise ConversionError(f"{path} holds no numbers in {name}: the run diverged, train it again")

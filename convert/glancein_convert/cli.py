@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable
@@ -15,14 +16,17 @@ from rich.console import Console
 from rich.table import Table
 
 import glancein
-from glancein.errors import GlanceinError
+from glancein.errors import GlanceinError, InputError
 from glancein_convert.errors import ConversionError
 
 if TYPE_CHECKING:
+    from glancein.model_card import Finding
     from glancein_convert.preflight import Preflight
+    from glancein_convert.ranges import Method
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=__doc__)
 DEFAULT_CACHE = Path("~/.cache/glancein")
+USUAL_THRESHOLD, USUAL_FALSE_FACES = 0.5, 1.0  # of a finder that nobody has measured yet
 FINDER_COMMAND = "sh training/runs/finder.sh"
 SHIPPED = Path(glancein.__file__).parent / "models"
 # Sums in another order differ in the last bit: with one thread a conversion can be repeated to the byte.
@@ -54,7 +58,9 @@ def export(  # noqa: PLR0913, PLR0917  # every option of a command is an argumen
         list[str] | None,
         typer.Option(help="try this too, keep it if it wins: equalised, corrected or tuned; repeatable"),
     ] = None,
-    people: Annotated[int | None, typer.Option(help="only this many development people: quicker")] = None,
+    people: Annotated[
+        int | None, typer.Option(help="only this many development people: quicker", min=10)
+    ] = None,
     training_command: Annotated[str, typer.Option(help="goes into the card as it is")] = "",
     key: Key = None,
     *,
@@ -69,7 +75,8 @@ def export(  # noqa: PLR0913, PLR0917  # every option of a command is an argumen
         improvements = tuple(i for i in candidates.IMPROVEMENTS if i in wanted)
         if len(improvements) != len(set(wanted)):
             raise ConversionError(f"--improve takes {', '.join(candidates.IMPROVEMENTS)}")
-        methods = ranges.METHODS if method is None else tuple(m for m in ranges.METHODS if m == method)
+        methods = ranges.METHODS if method is None else (_method(method),)
+        _look_at(key)
         request = bundle.Request(
             checkpoint, out, data, cache.expanduser(), report or REPORTS / f"{out.name}-report",
             force=force, methods=methods, improvements=improvements, people=people,
@@ -89,8 +96,12 @@ def export_finder(  # noqa: PLR0913, PLR0917  # as above
     data: Annotated[Path, typer.Option(help="labelled pictures")] = Path("../shared/data/finder"),
     report: Report = None,
     method: Annotated[str, typer.Option(help="minmax, p99.999, p99.99 or mse")] = "minmax",
-    threshold: Annotated[float, typer.Option(help="score from which on a box is a face")] = 0.5,
-    false_faces: Annotated[float, typer.Option(help="false faces a picture at that threshold")] = 1.0,
+    threshold: Annotated[
+        float | None, typer.Option(help="score from which on a box is a face; default 0.5, or OUT's own")
+    ] = None,
+    false_faces: Annotated[
+        float | None, typer.Option(help="false faces a picture at that threshold; default 1, or OUT's own")
+    ] = None,
     figures: Annotated[Path | None, typer.Option(help="JSON of measured figures for the card")] = None,
     training_command: Annotated[str, typer.Option(help="goes into the card as it is")] = FINDER_COMMAND,
     key: Key = None,
@@ -103,13 +114,13 @@ def export_finder(  # noqa: PLR0913, PLR0917  # as above
     """Convert the finder and its landmark network, prove them, write their bundle and sign it."""
 
     def act() -> None:
-        from glancein.model_card import Finding  # noqa: PLC0415  # only here
-        from glancein_convert import finder, ranges  # noqa: PLC0415  # torch takes seconds
+        from glancein_convert import finder  # noqa: PLC0415  # torch takes seconds
 
-        known = next((m for m in ranges.METHODS if m == method), None)
-        if known is None:
-            raise ConversionError(f"there is no method {method}: {', '.join(ranges.METHODS)}")
-        words = finder.CardWords(Finding(threshold, false_faces), _figures(figures), training_command)
+        known = _method(method)
+        _look_at(key)
+        told = _figures(figures)
+        finding = _finding(threshold, false_faces, out if recard else None)
+        words = finder.CardWords(finding, told, training_command)
         if recard:
             out_console.print(f"rewrote {finder.recard(out, words)}")
         else:
@@ -136,10 +147,15 @@ def preflight(
     from glancein_convert.preflight import check  # noqa: PLC0415  # the schema is large
 
     sound = True
-    for model in models or sorted(SHIPPED.rglob("*.tflite")):
-        checked = check(model)
-        _show(model, checked)
-        sound &= checked.maps_everything and _ask_compiler(model)
+
+    def act() -> None:
+        nonlocal sound
+        for model in models or sorted(SHIPPED.rglob("*.tflite")):
+            checked = check(model)
+            _show(model, checked)
+            sound &= checked.maps_everything and _ask_compiler(model)
+
+    _run(act)
     raise typer.Exit(0 if sound else 1)
 
 
@@ -244,11 +260,44 @@ def _sign(bundle: Path, key: Path | None) -> None:
         out_console.print(f"signed: {signing.sign(bundle, key)}")
 
 
+def _look_at(key: Path | None) -> None:
+    """Complain about the key before minutes of work, not after."""
+    from glancein_convert import signing  # noqa: PLC0415  # as above
+
+    if key is not None:
+        signing.read_key(key)
+
+
+def _method(name: str) -> Method:
+    from glancein_convert import ranges  # noqa: PLC0415  # torch takes seconds
+
+    known = next((m for m in ranges.METHODS if m == name), None)
+    if known is None:
+        raise ConversionError(f"there is no method {name}: {', '.join(ranges.METHODS)}")
+    return known
+
+
+def _finding(threshold: float | None, false_faces: float | None, recarded: Path | None) -> Finding:
+    """What was asked for; the rest from the card that is rewritten, if one is."""
+    from glancein.model_card import Finding, read_card  # noqa: PLC0415  # only here
+
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise ConversionError(f"--threshold is a score from 0 to 1, not {threshold:g}")
+    if false_faces is not None and not 0 <= false_faces < math.inf:
+        raise ConversionError(f"--false-faces is a number of faces a picture, not {false_faces:g}")
+    before = None if recarded is None else read_card(recarded).finding
+    usual = before or Finding(USUAL_THRESHOLD, USUAL_FALSE_FACES)
+    return Finding(
+        usual.score_threshold if threshold is None else threshold,
+        usual.false_faces_per_image if false_faces is None else false_faces,
+    )
+
+
 def _figures(path: Path | None) -> dict[str, object]:
     if path is None:
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
     except (OSError, ValueError) as err:
         raise ConversionError(f"{path} holds no JSON figures: {err}") from err
     if not isinstance(found, dict):
@@ -256,13 +305,25 @@ def _figures(path: Path | None) -> dict[str, object]:
     return found
 
 
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
 def _run(act: Callable[[], None]) -> None:
-    """Do it; an error of ours becomes one line and its exit code."""
+    """Do it; an error of ours, or a file that is not there, becomes one line and its exit code."""
     try:
         act()
+    except FileNotFoundError as err:
+        _complain(f"there is no {err.filename}")
+        raise typer.Exit(InputError.exit_code) from None
     except GlanceinError as err:
-        error_console.print(f"glancein-convert: {err}", highlight=False, markup=False)
+        _complain(str(err))
         raise typer.Exit(err.exit_code) from None
+
+
+def _complain(sentence: str) -> None:
+    """One line however narrow the terminal: a path that is broken in two cannot be copied."""
+    error_console.print(f"glancein-convert: {sentence}", highlight=False, markup=False, soft_wrap=True)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ CALIBRATION_CROPS = 256
 COHORT_CROPS = 4000
 TUNING_CROPS = 6000
 STRATA = 8
+FEWEST_PEOPLE = 10  # development people that anything can be said of
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ def load_sets(  # noqa: PLR0913  # one number for each set
 ) -> CropSets:
     """Crops from ``data/faces`` and ``data/unlabelled``; of the development people all, or the first few.
 
-    Raises ConversionError if the folders are not there.
+    Raises ConversionError if the folders are not there or hold too few people.
     """
     try:
         faces, unlabelled = (packs.load(data / name, cache=cache) for name in ("faces", "unlabelled"))
@@ -57,6 +58,11 @@ def load_sets(  # noqa: PLR0913  # one number for each set
     calibration = diverse(faces.pixels, rng.choice(train, min(len(train), 4000), replace=False), rng)
     development = np.flatnonzero(~faces.is_train)
     names = np.unique(faces.identity[development])[:people]
+    if len(train) == 0 or len(names) < FEWEST_PEOPLE:
+        raise ConversionError(
+            f"{data / 'faces'} gives {len(train)} training crops and {len(names)} development people: "
+            f"at least {FEWEST_PEOPLE} people of split val, and crops of split train, are needed"
+        )
     development = development[np.isin(faces.identity[development], names)]
     strangers = np.sort(rng.choice(len(unlabelled), min(cohort, len(unlabelled)), replace=False))
     note = {

@@ -13,7 +13,7 @@ from torch import nn
 
 from glancein.adapters.tflite_runtime import Network, open_model
 from glancein.domain.landmarks import LOOK_PX
-from glancein.model_card import GOLDEN_FILE, Finding, ModelCard, read_card, write_card
+from glancein.model_card import GOLDEN_FILE, SIGNATURE_FILE, Finding, ModelCard, read_card, write_card
 from glancein.types import Pixels
 from glancein_convert import finder_parity, layers
 from glancein_convert.bundle import (
@@ -25,6 +25,7 @@ from glancein_convert.bundle import (
     make_card,
     write_bundle,
 )
+from glancein_convert.checkpoints import refuse_diverged
 from glancein_convert.errors import ConversionError
 from glancein_convert.export import export_int8
 from glancein_convert.golden import make_golden
@@ -75,10 +76,12 @@ class FinderRequest:
 def export_finder(request: FinderRequest, *, say: Say = print) -> ModelCard:
     """Convert the averaged weights of finder and landmarks, measure, judge, and only then write the bundle.
 
-    Raises ConversionError if the gate fails or the data are not there.
+    Raises InputError for other weights, ConversionError if the gate fails or the data are not there.
     """
     torch.set_num_threads(1)
     network, points = load_weights(request.weights), load_network(request.landmarks).eval()
+    refuse_diverged(network, request.weights)
+    refuse_diverged(points, request.landmarks)
     held_back = _pictures(request.data, "val")
     request.report.mkdir(parents=True, exist_ok=True)
     paths = _export_both(request, network, points)
@@ -157,10 +160,15 @@ def _write_report(
 
 
 def recard(out: Path, words: CardWords) -> Path:
-    """Give a bundle's card another threshold and more figures. Raises ModelError if there is no bundle."""
+    """Give a bundle's card another threshold and more figures; a signature of the old card goes.
+
+    Raises ModelError if there is no bundle, or the new card would be none.
+    """
     card = read_card(out)
     changed = replace(card, finding=words.finding, figures={**card.figures, **words.figures})
-    return write_card(out, changed)
+    path = write_card(out, changed)
+    (out / SIGNATURE_FILE).unlink(missing_ok=True)
+    return path
 
 
 def _pictures(folder: Path, split: str) -> list[data.Picture]:

@@ -127,13 +127,14 @@ def _judge(figures: dict[str, Any], gate: FinderGate) -> tuple[str, ...]:
     lost = before[recall] - after[recall]
     error = "refined_landmark_error_percent_median"
     moved = after[error] - before[error]
+    # Asked for what must hold: a figure that is no number holds nothing.
     checks = [
-        (cosine["mean"] < gate.mean_cosine, f"mean cosine {cosine['mean']} is under {gate.mean_cosine}"),
+        (cosine["mean"] >= gate.mean_cosine, f"mean cosine {cosine['mean']} is under {gate.mean_cosine}"),
         (
-            cosine["first_percentile"] < gate.low_cosine,
+            cosine["first_percentile"] >= gate.low_cosine,
             f"the worst per cent has cosine {cosine['first_percentile']}, under {gate.low_cosine}",
         ),
-        (lost > gate.recall_loss_points, f"{lost:.2f} points of recall lost"),
-        (moved > gate.landmark_error_points, f"landmarks {moved:.2f} points of the eye distance worse"),
+        (lost <= gate.recall_loss_points, f"{lost:.2f} points of recall lost"),
+        (moved <= gate.landmark_error_points, f"landmarks {moved:.2f} points of the eye distance worse"),
     ]
-    return tuple(sentence for failed, sentence in checks if failed)
+    return tuple(sentence for holds, sentence in checks if not holds)

@@ -97,22 +97,23 @@ def _judge(figures: dict[str, Any], gate: Gate) -> tuple[str, ...]:
     cosine = figures["cosine_float_int8"]
     accuracy = figures["float"]["pair_accuracy_percent"] - figures["int8"]["pair_accuracy_percent"]
     lost = figures["accept_rate_loss_points_at_1e-3"]["value"]
+    # Asked for what must hold: a figure that is no number holds nothing.
     checks = [
-        (cosine["mean"] < gate.mean_cosine, f"mean cosine {cosine['mean']} is under {gate.mean_cosine}"),
+        (cosine["mean"] >= gate.mean_cosine, f"mean cosine {cosine['mean']} is under {gate.mean_cosine}"),
         (
-            cosine["first_percentile"] < gate.low_cosine,
+            cosine["first_percentile"] >= gate.low_cosine,
             f"the worst per cent has cosine {cosine['first_percentile']}, under {gate.low_cosine}",
         ),
         (
-            lost > gate.accept_rate_loss_points,
+            lost <= gate.accept_rate_loss_points,
             f"{lost} points of accept rate at 1e-3 lost, more than {gate.accept_rate_loss_points}",
         ),
         (
-            accuracy > gate.accuracy_loss_points,
+            accuracy <= gate.accuracy_loss_points,
             f"{accuracy:.2f} points of pair accuracy lost, more than {gate.accuracy_loss_points}",
         ),
     ]
-    return tuple(sentence for failed, sentence in checks if failed)
+    return tuple(sentence for holds, sentence in checks if not holds)
 
 
 def _pairs(scored: Scored) -> float:

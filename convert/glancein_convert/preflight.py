@@ -6,6 +6,7 @@ compiler can parse. A clean answer is a necessary condition, not a proof: not tr
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema  # type: ignore[import-untyped]  # ships no types
 
 from glancein_convert import repair
+from glancein_convert.errors import ConversionError
 
 EDGE_TPU_OPERATORS = frozenset(
     {
@@ -59,6 +61,7 @@ EDGE_TPU_OPERATORS = frozenset(
         "TRANSPOSE_CONV",
     }
 )
+IDENTIFIER = b"TFL3"
 SRAM_BYTES = 8 << 20
 WIDE_DIMENSIONS = 3
 PER_CHANNEL = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D"})
@@ -98,9 +101,17 @@ class Preflight:
 
 
 def check(path: Path) -> Preflight:
-    """Check an int8 file operator by operator."""
-    raw = path.read_bytes()
-    model = repair.read(raw)
+    """Check an int8 file operator by operator. Raises ConversionError if it is no TFLite file."""
+    try:
+        raw = path.read_bytes()
+    except OSError as err:
+        raise ConversionError(f"cannot read {path}: {err.strerror}") from err
+    if raw[4:8] != IDENTIFIER:
+        raise ConversionError(f"{path} is no TFLite file")
+    try:
+        model = repair.read(raw)
+    except (struct.error, ValueError, IndexError, TypeError, AttributeError) as err:
+        raise ConversionError(f"{path} is a damaged TFLite file: convert it again") from err
     graph = model.subgraphs[0]
     problems = []
     if len(model.subgraphs) != 1:

@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 
 from glancein.model_card import ThresholdPoint
 from glancein.types import Floats
+from glancein_convert.errors import ConversionError
 
 RATES = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
 # A rate is counted where this many pairs of people (not of pictures) lie over it; below, the tail decides.
 ENOUGH_PAIRS_OF_PEOPLE = 30
 TAIL_RATE = 1e-3
+FEWEST_IN_TAIL = 3  # scores over that threshold: fewer have no shape
 Doubles = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
@@ -85,9 +87,18 @@ def impostor_tail(
 def calibrate(
     tail: Tail, *, rates: Sequence[float] = RATES, rounds: int = 200, seed: int = 0
 ) -> list[ThresholdPoint]:
-    """A threshold with its 95 % interval for each rate, rates falling."""
+    """A threshold with its 95 % interval for each rate, rates falling.
+
+    Raises ConversionError if there are too few pairs for a tail.
+    """
     rng = np.random.default_rng(seed)
     people = len(tail.pictures)
+    over = int(TAIL_RATE * pairs_of_pictures(np.asarray(tail.pictures, np.float64)))
+    if min(over, len(tail.scores) - 1) < FEWEST_IN_TAIL:
+        raise ConversionError(
+            f"{int(tail.pictures.sum())} crops of {people} people are too few to set a threshold by: "
+            f"add people, or ask for more with --people"
+        )
     middle = thresholds(tail, np.ones(people), rates)
     drawn = [
         thresholds(tail, np.bincount(rng.integers(0, people, people), minlength=people).astype(float), rates)
@@ -110,33 +121,47 @@ def calibrate(
 def thresholds(tail: Tail, weight: Doubles, rates: Sequence[float]) -> Doubles:
     """(rates,) thresholds when each person counts ``weight`` times."""
     pair_weight = weight[tail.first] * weight[tail.second]
-    mass = weight * tail.pictures
-    total = (mass.sum() ** 2 - (mass**2).sum()) / 2 - tail.excluded * float(weight.mean() ** 2)
+    total = pairs_of_pictures(weight * tail.pictures) - tail.excluded * float(weight.mean() ** 2)
     passed = np.cumsum(pair_weight)
     pareto = fit_pareto(tail.scores, pair_weight, total)
-    people = len(tail.pictures)
-    enough = ENOUGH_PAIRS_OF_PEOPLE / (people * (people - 1) / 2)
+    lowest = lowest_counted(len(tail.pictures))
     out = [
-        _counted(tail.scores, passed, rate * total) if rate >= enough else pareto.threshold(rate)
+        _counted(tail.scores, passed, rate * total) if rate >= lowest else pareto.threshold(rate)
         for rate in rates
     ]
     return np.maximum.accumulate(np.array(out))
 
 
+def lowest_counted(people: int) -> float:
+    """The lowest rate that is counted; the tail, which begins at TAIL_RATE, says nothing above its start."""
+    return min(TAIL_RATE, ENOUGH_PAIRS_OF_PEOPLE / (people * (people - 1) / 2))
+
+
+def pairs_of_pictures(pictures: Doubles) -> float:
+    """Pairs of pictures of different people; pictures (people,) of each."""
+    return float((pictures.sum() ** 2 - (pictures**2).sum()) / 2)
+
+
 def fit_pareto(scores: Doubles, weight: Doubles, total: float) -> Pareto:
-    """Tail over the score of rate TAIL_RATE. scores (k,) falling, weight (k,) how often each counts."""
+    """Tail over the score of rate TAIL_RATE. scores (k,) falling, weight (k,) how often each counts.
+
+    Where a resample leaves but one score over it, or none, the tail is exponential: nothing tells its shape.
+    """
     passed = np.cumsum(weight)
     start = _counted(scores, passed, TAIL_RATE * total)
     over = scores > start
     excess, share = scores[over][::-1] - start, weight[over][::-1]
     mass = share.sum()
+    if mass == 0:
+        return Pareto(start, TAIL_RATE, 0.0, 0.0)
     # E[x] and E[x (1 - F(x))] with F in the middle of each score's own weight.
     survival = 1 - (np.cumsum(share) - share / 2) / mass
     mean = float((share * excess).sum() / mass)
     weighted = float((share * excess * survival).sum() / mass)
-    shape = 2 - mean / (mean - 2 * weighted)
-    scale = 2 * mean * weighted / (mean - 2 * weighted)
-    return Pareto(start, mass / total, shape, scale)
+    spread = mean - 2 * weighted
+    if spread <= 1e-9 * mean:
+        return Pareto(start, mass / total, 0.0, mean)
+    return Pareto(start, mass / total, 2 - mean / spread, 2 * mean * weighted / spread)
 
 
 def _counted(scores: Doubles, passed: Doubles, wanted: float) -> float:

@@ -1,18 +1,35 @@
-"""What the card says of the training can be typed again."""
+"""What the card says of the training can be typed again; a bundle is written whole or left alone."""
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
+import shutil
 from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 pytest.importorskip("torch", reason="needs PyTorch: pip install .[convert]")
 
-from glancein_convert.bundle import training_command
+import numpy as np
+from torch import nn
+
+import glancein
+from glancein.errors import ModelError
+from glancein.model_card import CARD_FILE, SIGNATURE_FILE, Finding, ModelCard, read_card
+from glancein_convert import bundle, checkpoints, crops, finder, vectors
+from glancein_convert.bundle import training_command, write_bundle
+from glancein_convert.errors import ConversionError
+from glancein_training import harmonic, train
 from glancein_training.augment import Strength
 from glancein_training.configuration import with_settings
 from glancein_training.distill import Config
+
+if TYPE_CHECKING:
+    from glancein.adapters.tflite_runtime import Network
+    from glancein_training.networks import Embedder
 
 
 def test_training_command_gives_the_settings_back_through_a_shell() -> None:
@@ -25,3 +42,82 @@ def test_training_command_gives_the_settings_back_through_a_shell() -> None:
 
     assert words[:4] == ["python", "-m", "glancein_training.distill", "RUN"]
     assert with_settings(Config(), words[5::2]) == config
+
+
+@pytest.mark.parametrize(
+    ("config", "verb"), [(train.Config(data="/home/me/photos"), "train"), (harmonic.Config(), "harmonic")]
+)
+def test_training_command_is_of_the_program_that_trained(
+    config: train.Config | harmonic.Config, verb: str
+) -> None:
+    """Own photos are learned by `train`, old vectors by `harmonic`; no folder of that machine is told."""
+    words = shlex.split(training_command(asdict(config), 1234), comments=True)
+
+    assert words[:3] == ["glancein-train", verb, "RUN"]
+    fields = {field.name for field in dataclasses.fields(config)}
+    assert {word.partition("=")[0].partition(".")[0] for word in words[4::2]} == fields - bundle.PLACES
+    assert with_settings(type(config)(), words[4::2]) == replace(config, data=type(config)().data)
+
+
+@pytest.fixture
+def shipped(tmp_path: Path) -> Path:
+    """A copy of the shipped finder's bundle, signed."""
+    folder = tmp_path / "bundle"
+    shutil.copytree(Path(glancein.__file__).parent / "models" / "finder", folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"finding": Finding(2.0, 0.1)}, ModelError),
+        ({"figures": {"recall": float("nan")}}, ConversionError),
+    ],
+)
+def test_bundle_stays_when_its_new_card_would_be_none(
+    shipped: Path, changes: dict[str, Finding | dict[str, float]], error: type[Exception]
+) -> None:
+    """The card is looked at before the old one goes."""
+    before = {path.name: path.read_bytes() for path in shipped.iterdir()}
+    card: ModelCard = replace(read_card(shipped), **changes)  # type: ignore[arg-type]  # fields by name
+
+    with pytest.raises(error):
+        write_bundle(shipped, b"other", card, {})
+
+    assert {path.name: path.read_bytes() for path in shipped.iterdir()} == before
+
+
+def test_recarded_bundle_keeps_no_signature_of_the_old_card(shipped: Path) -> None:
+    """A kiosk that takes unsigned bundles takes it; a signature that does not fit it would refuse."""
+    finder.recard(shipped, finder.CardWords(Finding(0.45, 0.02), {}, ""))
+
+    assert read_card(shipped).finding == Finding(0.45, 0.02)
+    assert (shipped / CARD_FILE).exists()
+    assert not (shipped / SIGNATURE_FILE).exists()
+
+
+def test_vectors_that_were_half_written_are_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fills up leaves nothing that the next run takes for whole."""
+    (tmp_path / "model.tflite").write_bytes(b"model")
+    one = vectors.Vectors(*(np.ones((2, 3), np.float32) for _ in vectors.FIELDS))
+    monkeypatch.setattr(vectors, "by_float", lambda *_: one)
+    monkeypatch.setattr(vectors, "by_int8", lambda *_: one)
+    pixels = np.zeros((2, 112, 112, 3), np.uint8)
+    sets = crops.CropSets(pixels, pixels, np.arange(2), (), pixels, pixels, {})
+    trained = checkpoints.Checkpoint(cast("Embedder", nn.Identity()), "none", 0, {})
+    network = cast("Network", None)
+
+    def full(path: Path, **_arrays: object) -> None:
+        path.write_bytes(b"PK half of it")
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "savez", full)
+        with pytest.raises(OSError, match="no space"):
+            bundle._embed_all(tmp_path, trained, network, tmp_path / "model.tflite", sets)
+
+    found = bundle._embed_all(tmp_path, trained, network, tmp_path / "model.tflite", sets)
+
+    np.testing.assert_array_equal(found[0].single, one.single)

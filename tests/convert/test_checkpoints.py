@@ -36,6 +36,27 @@ def test_network_of_another_input_is_refused(tmp_path: Path) -> None:
         load_embedder(write(tmp_path / "c.pt", "glance-33-96px"))
 
 
+def test_diverged_network_is_refused(tmp_path: Path) -> None:
+    """Weights that are no numbers pass no gate: every comparison with them is false."""
+    weights = Embedder(shape_named("glance-33")).state_dict()
+    weights["project.bias"][3] = float("nan")
+    torch.save({"network": "glance-33", "average": weights}, tmp_path / "c.pt")
+
+    with pytest.raises(ConversionError, match=r"no numbers in project\.bias: the run diverged"):
+        load_embedder(tmp_path / "c.pt")
+
+
+@pytest.mark.parametrize("content", [b"hello\n", b"", b"\x80\x02cglancein\nsecret\n."])
+def test_file_that_is_no_checkpoint_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+    """What torch says of it takes a page."""
+    (tmp_path / "c.pt").write_bytes(content)
+
+    with pytest.raises(InputError) as caught:
+        load_embedder(tmp_path / "c.pt")
+
+    assert "\n" not in str(caught.value)
+
+
 def test_unknown_network_is_named(tmp_path: Path) -> None:
     """A checkpoint of a later family."""
     with pytest.raises(InputError, match="no network 'glance-9'"):

@@ -9,6 +9,7 @@ import pytest
 
 from glancein.types import Floats
 from glancein_convert import thresholds
+from glancein_convert.errors import ConversionError
 from glancein_convert.figures import (
     accept_rate,
     margin_effect,
@@ -95,6 +96,28 @@ def test_thresholds_rise_as_rates_fall_and_lie_in_their_intervals() -> None:
     assert cosines == sorted(cosines)
     assert all(p.low_cos - 0.02 <= p.threshold_cos <= p.high_cos + 0.02 for p in table)
     assert [p.extrapolated for p in table] == [p.false_match_rate < 3e-3 for p in table]
+
+
+@pytest.mark.parametrize("count", [20, 40, 60])
+def test_few_people_get_wide_intervals_and_no_error(count: int) -> None:
+    """A resample may leave one score for the tail, or none; rates above the tail's start are counted."""
+    vectors, identity = people(count, 5, spread=0.6)
+    tail = thresholds.impostor_tail(vectors, identity)
+
+    table = thresholds.calibrate(tail)
+
+    assert all(-1 < p.low_cos <= p.high_cos <= 1 for p in table)
+    _, impostor = plain_scores(vectors, identity)
+    assert np.mean(np.array(impostor) > table[0].threshold_cos) == pytest.approx(1e-2, abs=2 / len(impostor))
+    assert table[0].low_cos > np.quantile(impostor, 0.95)
+
+
+def test_too_few_people_for_a_tail_are_refused() -> None:
+    """One sentence, and no threshold that is not a number."""
+    vectors, identity = people(8, 5, spread=0.6)
+
+    with pytest.raises(ConversionError, match="40 crops of 8 people are too few"):
+        thresholds.calibrate(thresholds.impostor_tail(vectors, identity))
 
 
 def test_pairs_marked_as_one_person_do_not_count() -> None:
