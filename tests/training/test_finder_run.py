@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +14,9 @@ pytest.importorskip("torch", reason="the laboratory needs torch: pip install .[t
 import torch
 
 from glancein.errors import InputError
-from glancein_training.finder import data
-from glancein_training.finder.train import Config, Scenes, State, adopt, build, restore, save, step
+from glancein_training.finder import data, evaluate
+from glancein_training.finder.train import Config, Scenes, State, adopt, build, main, restore, save, step
+from glancein_training.finder.weights import keep
 from glancein_training.schedule import share_of_rate
 
 SMALL = Config(network="finder-24", width_px=64, height_px=48, batch=2, warm_up_scenes=8)
@@ -85,6 +87,82 @@ def test_checkpoint_of_another_optimiser_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="another optimiser"):
         restore(build(SMALL), tmp_path / "checkpoint.pt")
+
+
+def test_checkpoint_of_another_finder_is_refused(tmp_path: Path) -> None:
+    """Its name says what to set."""
+    save(build(SMALL), tmp_path / "checkpoint.pt", SMALL)
+
+    with pytest.raises(InputError, match="is of finder-24, not finder-38"):
+        restore(build(replace(SMALL, network="finder-38")), tmp_path / "checkpoint.pt")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--set", "colour=1"], "unknown setting"),
+        (["--set", "network=finder-1"], "the family has finder-38"),
+        (["--start-from", "none.pt"], "cannot read checkpoint none.pt"),
+        ([], "labels.jsonl"),
+    ],
+)
+def test_run_that_cannot_begin_says_so_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    """No traceback, and no folder with settings in it."""
+    data_folder = ["--set", f"data={tmp_path / 'nowhere'}"]
+
+    code = main([str(tmp_path / "run"), *data_folder, *words])
+
+    assert code == 2
+    printed = capsys.readouterr().err.split()
+    assert "".join(said.split()) in "".join(printed)  # a narrow terminal breaks lines anywhere
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"path": "a.webp"}', "is no file of detections"),
+        ("no JSON", "is no file of detections"),
+        ('{"path": "a.webp", "faces": [{"box": [1, 2], "score": 1}]}', "is no file of detections"),
+        ('{"path": "elsewhere/noise", "faces": []}', "names none of these pictures, such as noise"),
+    ],
+)
+def test_file_of_detections_that_does_not_fit_is_named(tmp_path: Path, line: str, said: str) -> None:
+    """Other paths would count as no face found anywhere."""
+    (tmp_path / "found.jsonl").write_text(line + "\n", encoding="utf-8")
+
+    with pytest.raises(InputError, match=said):
+        evaluate.detections(tmp_path / "found.jsonl", [picture()])
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"path": "a.webp", "tar": "f.tar", "split": "train", "faces": []}', "no pictures of split 'val'"),
+        ('{"path": "a.webp", "tar": "f.tar", "split": "val", "faces": []}', r"f\.tar lacks a\.webp"),
+        ("no JSON", "not one JSON object"),
+    ],
+)
+def test_labelled_pictures_that_do_not_fit_are_named(tmp_path: Path, line: str, said: str) -> None:
+    """Another split, a picture that is not in its tar, another form."""
+    (tmp_path / "labels.jsonl").write_text(line + "\n", encoding="utf-8")
+    with tarfile.open(tmp_path / "f.tar", "w"):
+        pass
+
+    with pytest.raises(InputError, match=said):
+        data.load(tmp_path, "val")
+
+
+def test_kept_weights_of_no_run_are_refused(tmp_path: Path) -> None:
+    """Nothing is written."""
+    torch.save({"network": "finder-24"}, tmp_path / "c.pt")
+
+    with pytest.raises(InputError, match="no checkpoint of a run"):
+        keep(tmp_path / "c.pt", tmp_path / "out" / "kept.pt")
+
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +18,13 @@ import torch
 from typer.testing import CliRunner
 
 from glancein.errors import InputError
+from glancein_training import packs
 from glancein_training.checkpoints import load_network
 from glancein_training.cli import app
 from glancein_training.configuration import with_settings
 from glancein_training.embed import embed_pack
 from glancein_training.evaluate.cross import Crossed
-from glancein_training.harmonic import Config, procrustes, run
+from glancein_training.harmonic import Config, _rows_by_path, features_of, procrustes, run
 from glancein_training.networks import FAMILY, Embedder
 
 pytestmark = pytest.mark.usefixtures("tiny_network")
@@ -97,6 +100,35 @@ def test_same_seed_gives_the_same_weights(
 
     one, other = (load_network(tmp_path / name / "checkpoint.pt") for name in ("a", "b"))
     assert torch.equal(one.project.weight, other.project.weight)
+
+
+def test_features_of_other_pictures_are_not_taken_from_the_cache(
+    networks: tuple[Path, Path], noise_data: Path, tmp_path: Path
+) -> None:
+    """Same network, same rows, other pixels: the features are theirs."""
+    network, cache = load_network(networks[0]), tmp_path / "cache"
+    crops = packs.load(noise_data / "faces", cache=cache)
+    others = replace(crops, pixels=255 - crops.pixels, data_sha256="other")
+    rows = np.arange(4)
+
+    features_of(network, crops, rows, networks[0], cache)
+    found = features_of(network, others, rows, networks[0], cache)
+
+    np.testing.assert_array_equal(found, features_of(network, others, rows, networks[0], tmp_path / "fresh"))
+
+
+def test_picture_whose_name_holds_a_comma_is_known(noise_data: Path, tmp_path: Path) -> None:
+    """Labels are CSV: a quoted path is one path."""
+    pack = tmp_path / "commas"
+    shutil.copytree(noise_data / "faces", pack)
+    with (pack / "labels.csv").open(encoding="utf-8", newline="") as file:
+        rows = [{**row, "path": f"a, {row['path']}"} for row in csv.DictReader(file)]
+    with (pack / "labels.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+    assert _rows_by_path(pack) == {row["path"]: number for number, row in enumerate(rows)}
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from glancein.errors import InputError
 from glancein_training import packs, sources
 
 COUNT = 6
@@ -91,12 +92,12 @@ def test_changed_labels_are_decoded_anew(pack: Path, tmp_path: Path) -> None:
     assert int(crops.pixels[0][0, 0, 0]) == 40 * (COUNT - 1)
 
 
-def repaint(pack: Path, tar_name: str) -> None:
+def repaint(pack: Path, tar_name: str, *, size: tuple[int, int] = (packs.STORED_PX, packs.STORED_PX)) -> None:
     """Every picture of one tar replaced by a white one, under the same name."""
     with tarfile.open(pack / tar_name) as tar:
         names = tar.getnames()
     data = io.BytesIO()
-    Image.new("RGB", (packs.STORED_PX, packs.STORED_PX), "white").save(data, "WEBP", lossless=True)
+    Image.new("RGB", size, "white").save(data, "WEBP", lossless=True)
     with tarfile.open(pack / tar_name, "w") as tar:
         for name in names:
             info = tarfile.TarInfo(name)
@@ -155,6 +156,35 @@ def test_half_written_note_is_as_none(tmp_path: Path) -> None:
     (tmp_path / "faces.json").write_text('{"a.tar": {"si', encoding="utf-8")
 
     assert sources.load_sources(tmp_path / "faces.json") == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("a.tar,9/9.webp,9,train", r"a\.tar lacks 9/9\.webp"),
+        ("a.tar,0/1.webp,0,train", "names 0/1.webp twice"),
+        ("a.tar,0/1.webp,anna,train", "calls a person 'anna'"),
+    ],
+)
+def test_labels_that_do_not_fit_the_pictures_are_refused(
+    pack: Path, tmp_path: Path, change: str, said: str
+) -> None:
+    """Never pixels that no picture has, and nothing is kept for the next run."""
+    with (pack / "labels.csv").open("a", encoding="utf-8") as file:
+        file.write(f"{change}\n")
+
+    with pytest.raises(InputError, match=said):
+        packs.load(pack, cache=tmp_path / "cache")
+
+    assert not list((tmp_path / "cache").glob("*.npy"))
+
+
+def test_picture_of_another_size_is_refused(pack: Path, tmp_path: Path) -> None:
+    """One row of pixels would fill a whole crop."""
+    repaint(pack, "b.tar", size=(packs.STORED_PX, 1))
+
+    with pytest.raises(InputError, match="has 128 x 1 px"):
+        packs.load(pack, cache=tmp_path / "cache")
 
 
 def test_folder_without_labels_is_refused(tmp_path: Path) -> None:

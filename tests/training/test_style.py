@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -10,9 +11,10 @@ pytest.importorskip("torch", reason="the laboratory needs torch: pip install .[t
 
 import torch
 
+from glancein.errors import InputError
 from glancein_training.networks import FAMILY, Embedder, convolution, to_network_floats
 from glancein_training.style import Transfer, gram, restyle, style_distance, taps
-from glancein_training.style_command import Trial, body_features, tune
+from glancein_training.style_command import Place, Trial, body_features, compare, tune
 
 
 def a_body() -> torch.nn.Sequential:
@@ -117,3 +119,12 @@ def test_tune_brings_changed_pictures_to_their_target() -> None:
 
     assert likeness(tuned) > likeness(layer) + 0.2
     assert torch.equal(layer.weight, before)
+
+
+@pytest.mark.usefixtures("tiny_network")
+def test_trial_of_fewer_pictures_than_a_batch_is_refused(noise_data: Path, tmp_path: Path) -> None:
+    """It would tune nothing and report that nothing helps."""
+    place = Place(tmp_path / "weights.pt", noise_data / "faces", tmp_path / "cache")
+
+    with pytest.raises(InputError, match="a batch of 32 out of 21 pictures tunes nothing"):
+        compare(place, Trial())

@@ -26,10 +26,10 @@ from glancein_training.configuration import with_settings
 from glancein_training.evaluate.faces import read_faces
 from glancein_training.mining.collapse import TrainingCollapsed
 from glancein_training.objectives import LOSSES, MINING
-from glancein_training.people import load_people
-from glancein_training.processes import ALONE
+from glancein_training.people import cut, load_people
+from glancein_training.processes import ALONE, Place
 from glancein_training.sampling import people_sampler
-from glancein_training.train import Config, build, pick, rate_at, run, training_labels
+from glancein_training.train import Config, build, pick, rate_at, run, save, training_labels
 
 pytestmark = pytest.mark.usefixtures("tiny_network")
 
@@ -267,6 +267,29 @@ def test_own_photos_become_crops(tmp_path: Path) -> None:
     assert (labels[~crops.is_train] == -1).all()
 
 
+def test_photo_that_a_phone_stored_lying_is_cut_upright(tmp_path: Path) -> None:
+    """Landmarks are of the picture as `glancein embed` turns it, by its EXIF."""
+    upright = Image.fromarray(np.random.default_rng(0).integers(0, 256, (160, 120, 3), np.uint8))
+    upright.save(tmp_path / "upright.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter, clockwise
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "lying.png", exif=exif)
+    points = np.array([[40, 70], [80, 70], [60, 95], [45, 115], [75, 115]], np.float32)
+
+    found = cut(tmp_path, "lying.png", points)
+
+    np.testing.assert_array_equal(found, cut(tmp_path, "upright.png", points))
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04 cut short", b"", b"path,found"])
+def test_damaged_landmarks_are_named(tmp_path: Path, content: bytes) -> None:
+    """What is no .npz is said to be none."""
+    (tmp_path / "e.npz").write_bytes(content)
+
+    with pytest.raises(InputError, match=r"cannot read .*e\.npz"):
+        load_people(tmp_path, tmp_path / "e.npz")
+
+
 def test_changed_photo_changes_the_hash(tmp_path: Path) -> None:
     """The hash in a run's record is of the pictures too, not of their landmarks alone."""
     landmarks = write_photos(tmp_path)
@@ -303,6 +326,17 @@ def test_photo_that_is_gone_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match=r"1\.png"):
         load_people(tmp_path, tmp_path / "e.npz")
+
+
+def test_checkpoint_counts_the_images_of_all_processes(noise_data: Path, tmp_path: Path) -> None:
+    """The card says how many were seen."""
+    config = a_config(noise_data)
+    state = build(config, 7, ALONE)
+    state.step = 5
+
+    save(state, tmp_path / "c.pt", config, Place(0, 2))
+
+    assert torch.load(tmp_path / "c.pt", weights_only=True)["images"] == 5 * 3 * 2 * 2
 
 
 @pytest.mark.heavy

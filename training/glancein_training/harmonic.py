@@ -23,7 +23,7 @@ from glancein_training.checkpoints import load_network, read_checkpoint, write_c
 from glancein_training.configuration import record
 from glancein_training.descent import descend
 from glancein_training.evaluate.cross import Crossed, cross
-from glancein_training.evaluate.faces import Faces, Ints, parity_of, read_faces
+from glancein_training.evaluate.faces import Faces, Ints, parity_of, read_faces, read_labels
 from glancein_training.losses.distillation import relational_distillation
 from glancein_training.losses.harmonic import harmonic_loss
 from glancein_training.networks import Embedder, network_pictures
@@ -114,7 +114,7 @@ def gather(config: Config, network: Embedder, cache: Path) -> Material:
     if len(chosen) == 0 or not judging.any():
         raise InputError(f"{config.old} names no training or no odd development pictures of {folder}")
     rows = np.concatenate([known[chosen], known[judging]])
-    features = torch.from_numpy(features_of(network, crops.pixels, rows, Path(config.start), cache))
+    features = torch.from_numpy(features_of(network, crops, rows, Path(config.start), cache))
     count = len(chosen)
     old = torch.from_numpy(faces.vector[chosen])
     return Material(features[:count], old, faces.identity[chosen], features[count:], faces.take(judging))
@@ -122,16 +122,16 @@ def gather(config: Config, network: Embedder, cache: Path) -> Material:
 
 @torch.no_grad()
 def features_of(
-    network: Embedder, pixels: packs.Pixels, rows: Ints, weights: Path, cache: Path
+    network: Embedder, crops: packs.Crops, rows: Ints, weights: Path, cache: Path
 ) -> packs.Floats:
     """(n, f) what enters the last layer for these rows of a pack; kept in ``cache`` for the next run."""
-    digest = hashlib.sha256(weights.read_bytes() + np.asarray(rows, np.int64).tobytes()).hexdigest()[:16]
-    kept = cache / f"features-{digest}.npy"
+    told = weights.read_bytes() + crops.data_sha256.encode() + np.asarray(rows, np.int64).tobytes()
+    kept = cache / f"features-{hashlib.sha256(told).hexdigest()[:16]}.npy"
     if kept.exists():
         return np.asarray(np.load(kept), np.float32)
     out = []
     for start in range(0, len(rows), BATCH):
-        stored = torch.from_numpy(np.stack([pixels[row] for row in rows[start : start + BATCH]]))
+        stored = torch.from_numpy(np.stack([crops.pixels[row] for row in rows[start : start + BATCH]]))
         inputs = network_pictures(network, stored.permute(0, 3, 1, 2))
         out.append(network.body(inputs.contiguous(memory_format=torch.channels_last)).flatten(1).numpy())
     found = np.concatenate(out).astype(np.float16)  # so that fresh and kept features are the same
@@ -202,9 +202,7 @@ def judge(network: Embedder, material: Material, config: Config) -> Crossed:
 
 
 def _rows_by_path(pack: Path) -> dict[str, int]:
-    lines = (pack / "labels.csv").read_text(encoding="utf-8").splitlines()
-    column = lines[0].split(",").index("path")
-    return {line.split(",")[column]: row for row, line in enumerate(lines[1:])}
+    return {row["path"]: number for number, row in enumerate(read_labels(pack / "labels.csv"))}
 
 
 def _some_people(

@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import tarfile
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from glancein.errors import InputError
 from glancein_training.sources import differ, keep_sources, load_sources, look, sha256_of
 
 Floats = NDArray[np.float32]
@@ -44,10 +46,13 @@ def load(folder: Path, *, cache: Path) -> Crops:
 
     A ``.json`` beside the array says which files it was decoded from: a changed tar is decoded anew. An array
     without one, from before there were such files, is taken as it is. Raises FileNotFoundError if the folder
-    has no ``labels.csv`` or lacks a file that was never read.
+    has no ``labels.csv`` or lacks a file that was never read, InputError if labels and pictures do not fit.
     """
     with (folder / "labels.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
+    if not rows or not {"path", "tar"} <= rows[0].keys():
+        raise InputError(f"{folder / 'labels.csv'} needs a header with path and tar, and at least one row")
+    identity = [identity_of(row, folder) for row in rows]
     tars = {row["tar"] for row in rows}
     digest = hashlib.sha256((folder / "labels.csv").read_bytes()).hexdigest()
     array_path = cache / f"{folder.name}-{digest[:16]}.npy"
@@ -62,29 +67,57 @@ def load(folder: Path, *, cache: Path) -> Crops:
         keep_sources(sources, array_path.with_suffix(".json"))
     return Crops(
         pixels=np.load(array_path, mmap_mode="r"),
-        identity=np.array([int(row.get("identity", NO_IDENTITY)) for row in rows], np.int64),
+        identity=np.array(identity, np.int64),
         is_train=np.array([row.get("split", "train") == "train" for row in rows]),
         teachers=tuple(read_teacher(folder / name) for name in TEACHERS),
         data_sha256=sha256_of(sources),
     )
 
 
+def identity_of(row: dict[str, str], folder: Path) -> int:
+    """The person's number, NO_IDENTITY where the labels tell none. Raises InputError for anything else."""
+    told = row.get("identity") or str(NO_IDENTITY)
+    try:
+        return int(told)
+    except ValueError as err:
+        raise InputError(
+            f"{folder / 'labels.csv'} calls a person {told!r}: a pack numbers its people"
+        ) from err
+
+
 def decode_all(folder: Path, rows: list[dict[str, str]]) -> Pixels:
-    """Decode the pack's pictures into one (n, 128, 128, 3) array."""
+    """Decode the pack's pictures into one (n, 128, 128, 3) array.
+
+    Raises InputError if a picture is not in its tar, is named twice or is no crop of 128 px.
+    """
     wanted: dict[str, dict[str, int]] = {}
     for index, row in enumerate(rows):
-        wanted.setdefault(row["tar"], {})[row["path"]] = index
+        if wanted.setdefault(row["tar"], {}).setdefault(row["path"], index) != index:
+            raise InputError(f"{folder / 'labels.csv'} names {row['path']} twice: leave one line of it")
     out = np.empty((len(rows), STORED_PX, STORED_PX, 3), np.uint8)
     for name, members in wanted.items():
-        with tarfile.open(folder / name) as tar, ThreadPoolExecutor(2) as pool:
-            jobs = []
-            for member in tar:
-                file = tar.extractfile(member)
-                if file is not None and member.name in members:
-                    jobs.append((members[member.name], pool.submit(decode, file.read())))
-            for index, job in jobs:
-                out[index] = job.result()
+        for member, pixels in decode_tar(folder / name, members.keys()):
+            out[members[member]] = pixels
     return out
+
+
+def decode_tar(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, Pixels]]:
+    """Name and pixels of the wanted members of one tar. Raises InputError as ``decode_all`` does."""
+    with tarfile.open(path) as tar, ThreadPoolExecutor(2) as pool:
+        jobs = []
+        for member in tar:
+            file = tar.extractfile(member)
+            if file is not None and member.name in wanted:
+                jobs.append((member.name, pool.submit(decode, file.read())))
+        lacking = set(wanted) - {name for name, _ in jobs}
+        if lacking:
+            raise InputError(f"{path} lacks {min(lacking)}, which labels.csv names: copy the pack again")
+        for name, job in jobs:
+            pixels = job.result()
+            if pixels.shape[:2] != (STORED_PX, STORED_PX):
+                told = f"{pixels.shape[1]} x {pixels.shape[0]}"
+                raise InputError(f"{name} in {path} has {told} px, a pack's crops {STORED_PX} x {STORED_PX}")
+            yield name, pixels
 
 
 def decode(data: bytes) -> Pixels:

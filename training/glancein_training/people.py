@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from glancein.domain.align import crop
 from glancein.errors import InputError
+from glancein_training.evaluate.faces import read_arrays
 from glancein_training.packs import STORED_PX, Crops, Floats, Pixels
 
 DEVELOPMENT_SHARE = 10  # one person in ten is kept for development
@@ -52,14 +53,11 @@ def write_labels(landmarks: Path, out: Path) -> None:
 
 def read_landmarks(path: Path) -> tuple[list[str], NDArray[np.bool_], Floats]:
     """Paths, whether each has a face, and landmarks (n, 5, 2). Raises InputError if the file holds others."""
-    try:
-        with np.load(path) as stored:
-            names, found, points = stored["path"], stored["found"], stored["landmarks"]
-    except (OSError, ValueError, KeyError) as err:
-        raise InputError(
-            f"{path} does not hold path, found and landmarks; make it with `glancein embed`"
-        ) from err
-    return [str(name).replace("\\", "/") for name in names], found.astype(bool), points.astype(np.float32)
+    stored = read_arrays(path)
+    if not {"path", "found", "landmarks"} <= stored.keys():
+        raise InputError(f"{path} does not hold path, found and landmarks; make it with `glancein embed`")
+    names = [str(name).replace("\\", "/") for name in stored["path"]]
+    return names, stored["found"].astype(bool), stored["landmarks"].astype(np.float32)
 
 
 def person_of(path: str) -> str:
@@ -77,7 +75,8 @@ def cut(images: Path, path: str, points: Floats) -> Pixels:
     file = images / path if (images / path).exists() else Path(path)
     try:
         with Image.open(file) as image:
-            pixels = np.asarray(image.convert("RGB"))
+            # `glancein embed` turns a picture upright by its EXIF first: the landmarks are of that one.
+            pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
         return crop(pixels, points, out_px=STORED_PX).pixels
     except (OSError, UnidentifiedImageError, ValueError) as err:
         raise InputError(f"cannot use {file}: {err}") from err

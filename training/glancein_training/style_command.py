@@ -18,6 +18,7 @@ import torch.nn.functional as F  # noqa: N812  # the name every torch user knows
 from torch import Tensor, nn
 
 from glancein.domain.align import CROP_PX
+from glancein.errors import InputError
 from glancein_training import augment, packs
 from glancein_training.checkpoints import load_network, read_checkpoint
 from glancein_training.configuration import record
@@ -85,6 +86,10 @@ def compare(
     """
     crops = packs.load(place.pack, cache=place.cache)
     rows = np.random.default_rng(trial.seed).permutation(np.flatnonzero(crops.is_train))[: trial.images]
+    if not 1 <= trial.batch <= len(rows):
+        raise InputError(
+            f"a batch of {trial.batch} out of {len(rows)} pictures tunes nothing; set images or batch"
+        )
     clean = torch.from_numpy(np.asarray(crops.pixels[rows])).permute(0, 3, 1, 2).contiguous()
     basis = np.asarray(read_checkpoint(place.weights)["basis"].float().numpy(), np.float32)
     target, _ = make_target([t[rows] for t in crops.teachers], basis, basis.shape[1])

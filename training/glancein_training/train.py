@@ -316,7 +316,7 @@ def save(state: State, path: Path, config: Config, place: Place) -> None:
         "optimiser": state.optimiser.state_dict(),
         "rng": state.rng.get_state(),
         "step": state.step,
-        "images": state.step * config.people * config.each,
+        "images": state.step * config.people * config.each * place.size,
         "mined": None if state.mined is None else torch.from_numpy(state.mined),
         "bad_steps": state.watch.steps,
         "processes": place.size,

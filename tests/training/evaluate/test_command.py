@@ -17,6 +17,7 @@ from glancein.errors import InputError
 from glancein_training.evaluate import structure
 from glancein_training.evaluate.bootstrap import person_weights
 from glancein_training.evaluate.command import Request, evaluate, find_padding
+from glancein_training.evaluate.compare import compare
 from glancein_training.evaluate.contact_sheet import write_sheet
 from glancein_training.evaluate.faces import Faces, Floats, parity_of, read_faces, unit_rows
 from glancein_training.evaluate.groups import strangers_by_group
@@ -205,6 +206,8 @@ def test_strangers_intervals_rest_on_all_resamples(tmp_path: Path) -> None:
         ("ann one two\n", "pair 1"),
         ("", "names no pairs"),
         ("nobody\t1\t2\np000\t1\tp001\t1\n", "nobody/nobody_0001"),
+        ("p000\t1\t2\np001\t1\t2\n", "no genuine or no impostor pairs"),
+        ("p000\t1\tp001\t2\n", "no genuine or no impostor pairs"),
     ],
 )
 def test_pair_list_that_does_not_fit_is_named(tmp_path: Path, text: str, said: str) -> None:
@@ -222,13 +225,47 @@ def test_wrong_files_are_named(tmp_path: Path) -> None:
     """A file that is no .npz, or has no embeddings, is refused in one sentence."""
     (tmp_path / "text.npz").write_text("no zip", encoding="utf-8")
     np.savez(tmp_path / "empty.npz", path=np.array(["a"]))
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "empty.npz").read_bytes()[:60])
+    with (tmp_path / "array.npz").open("wb") as file:
+        np.save(file, np.zeros(3))
+    (tmp_path / "latin.csv").write_bytes(b"path,identity\nM\xfcller/1.png,1\n")
 
+    with pytest.raises(InputError, match=r"cannot read .*cut.npz"):
+        read_faces(tmp_path / "cut.npz")
+    with pytest.raises(InputError, match=r"array.npz is a single array"):
+        read_faces(tmp_path / "array.npz")
+    with pytest.raises(InputError, match="save it as CSV in UTF-8"):
+        read_faces(write_embeddings(tmp_path), labels=tmp_path / "latin.csv")
     with pytest.raises(InputError, match=r"cannot read .*text.npz"):
         read_faces(tmp_path / "text.npz")
     with pytest.raises(InputError, match="no array 'embedding'"):
         read_faces(tmp_path / "empty.npz")
     with pytest.raises(InputError, match="cannot read labels"):
         read_faces(write_embeddings(tmp_path), labels=tmp_path / "missing.csv")
+
+
+def test_padding_of_another_network_is_refused(tmp_path: Path) -> None:
+    """Its vectors are of another length, and their cosines would mean nothing."""
+    request = Request(write_embeddings(tmp_path), padding=tmp_path / "strangers.npz")
+    np.savez(tmp_path / "strangers.npz", path=[f"s{k}/1.png" for k in range(9)], embedding=np.eye(9, 12))
+
+    with pytest.raises(InputError, match="vectors of 12 numbers, the pictures of 24"):
+        evaluate(request, tmp_path / "out", QUICK)
+
+
+def test_compared_misses_are_left_out_where_the_data_cannot_tell_them(tmp_path: Path) -> None:
+    """As in a report: FPIR 1 % needs a hundred looks of strangers."""
+    faces = read_faces(write_embeddings(tmp_path))
+    few, many = faces.sample(20, seed=0), faces
+
+    one, other = (
+        compare([("a", some), ("b", some)], gallery=10, resamples=5, seed=0) for some in (few, many)
+    )
+
+    assert np.isnan(one[0].miss.value)
+    assert np.isnan(one[1].miss_difference.value)
+    assert 0 <= other[0].miss.value <= 1
+    assert other[1].miss_difference.value == 0
 
 
 def test_unknown_split_or_half_says_what_there_is(tmp_path: Path) -> None:

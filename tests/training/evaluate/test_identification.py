@@ -82,6 +82,19 @@ def test_limit_lets_through_at_most_the_wanted_share() -> None:
         assert np.mean(found.stranger_cos >= limit) > rate
 
 
+def test_resample_without_a_stranger_tells_no_misses() -> None:
+    """No threshold can be set then, and a figure from it would look better than it is."""
+    faces = made_faces(4, 3)
+    (gallery,) = draw_galleries(faces, 2, 1, padding=0, seed=0)
+    found = Bench(faces).search(gallery)
+    weight = np.where(np.isin(np.arange(4), found.stranger_person), 0.0, 2.0)
+
+    limit = limit_at(found, 0.1, weight)
+
+    assert np.isnan(limit)
+    assert np.isnan(miss_rate(found, limit, weight))
+
+
 def test_rank_counts_templates_above_the_own_one() -> None:
     """Rank is the number of better templates, strangers among them."""
     faces, strangers = made_faces(20, 2), made_faces(30, 1, seed=5)

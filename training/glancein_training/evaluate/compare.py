@@ -23,7 +23,7 @@ class Compared:
 
     name: str
     true_accepts: dict[str, Estimate]
-    miss: Estimate  # FNIR at FPIR 1 %
+    miss: Estimate  # FNIR at FPIR 1 %; not a number where a drawing has less than one stranger at that rate
     true_accepts_difference: dict[str, Estimate]
     miss_difference: Estimate
 
@@ -62,13 +62,16 @@ def _measure(faces: Faces, *, gallery: int, resamples: int, seed: int) -> _Measu
     weights = person_weights(pairs.people, resamples, seed=seed)
     bench = Bench(faces)
     found = [bench.search(drawn) for drawn in draw_galleries(faces, gallery, 10, padding=0, seed=seed)]
+    tars = resample_true_accepts(pairs, weights, rates)
+    tar = true_accepts_at(pairs, rates)
+    if STRANGER_RATE * min(len(s.stranger_cos) for s in found) < 1:
+        return _Measured(rates, tar, tars, np.nan, np.full(len(weights), np.nan))
     misses = [miss_rate(s, limit_at(s, STRANGER_RATE)) for s in found]
     sampled = []
     for k, weight in enumerate(weights):
         searches = found[k % len(found)]
         sampled.append(miss_rate(searches, limit_at(searches, STRANGER_RATE, weight), weight))
-    tars = resample_true_accepts(pairs, weights, rates)
-    return _Measured(rates, true_accepts_at(pairs, rates), tars, float(np.mean(misses)), np.array(sampled))
+    return _Measured(rates, tar, tars, float(np.mean(misses)), np.array(sampled))
 
 
 def _against(name: str, this: _Measured, first: _Measured) -> Compared:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from glancein.errors import InputError
 from glancein_training.evaluate.faces import Faces, Ints
@@ -71,4 +71,4 @@ def load_tiles(images: Path, wanted: Sequence[str]) -> dict[str, Image.Image]:
 
 
 def _tile(image: Image.Image) -> Image.Image:
-    return image.convert("RGB").resize((TILE_PX, TILE_PX))
+    return ImageOps.exif_transpose(image).convert("RGB").resize((TILE_PX, TILE_PX))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -117,9 +118,12 @@ def read_faces(path: Path, *, labels: Path | None = None, identity_from: str = "
 def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
     """Every array of one ``.npz``. Raises InputError if it cannot be read."""
     try:
-        with np.load(path) as stored:
+        with path.open("rb") as file:
+            stored = np.load(file)
+            if not isinstance(stored, np.lib.npyio.NpzFile):
+                raise InputError(f"{path} is a single array, no .npz; make it with `glancein embed`")
             return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError) as err:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as err:
         raise InputError(f"cannot read {path} as .npz: {err}") from err
 
 
@@ -130,6 +134,8 @@ def read_labels(path: Path) -> list[dict[str, str]]:
             rows = list(csv.DictReader(file))
     except OSError as err:
         raise InputError(f"cannot read labels {path}: {err.strerror}") from err
+    except (UnicodeDecodeError, csv.Error) as err:
+        raise InputError(f"cannot read labels {path}: {err}; save it as CSV in UTF-8") from err
     if not rows or not {"path", "identity", "id"} & rows[0].keys():
         raise InputError(f"{path} needs a header with `path` and `identity` (or `id`) and at least one row")
     return rows

@@ -43,13 +43,21 @@ class Searches:
 
 
 class Bench:
-    """The scores of one set of faces among themselves and against padding, computed once."""
+    """The scores of one set of faces among themselves and against padding, computed once.
+
+    Raises InputError if the padding is another network's, by the length of its vectors.
+    """
 
     def __init__(self, faces: Faces, padding: Faces | None = None, *, most_padding: int = 10_000) -> None:
         self.faces = faces
         self.scores = cosines(faces, faces)  # (n, n)
         self.padding_scores: Floats | None = None
         if padding is not None and len(padding):
+            if padding.vector.shape[1] != faces.vector.shape[1]:
+                raise InputError(
+                    f"the padding has vectors of {padding.vector.shape[1]} numbers, the pictures of "
+                    f"{faces.vector.shape[1]}; embed both with one network"
+                )
             self.padding_scores = cosines(faces, padding.take(np.arange(min(len(padding), most_padding))))
 
     @property
@@ -162,7 +170,9 @@ def identify(
 
 
 def miss_rate(searches: Searches, limit_cos: float, weight: Doubles | None = None) -> float:
-    """FNIR at a threshold: own template not first, or not above it."""
+    """FNIR at a threshold: own template not first, or not above it; not a number without a threshold."""
+    if np.isnan(limit_cos):
+        return float("nan")
     accepted = (searches.own_cos > searches.other_cos) & (searches.own_cos > limit_cos)
     counts = None if weight is None else weight[searches.mated_person]
     if counts is not None and counts.sum() == 0:
@@ -171,10 +181,15 @@ def miss_rate(searches: Searches, limit_cos: float, weight: Doubles | None = Non
 
 
 def limit_at(searches: Searches, rate: float, weight: Doubles | None = None) -> float:
-    """The score above which (strictly) at most this share of strangers is accepted."""
+    """The score above which (strictly) at most this share of strangers is accepted.
+
+    Not a number where nobody of them was drawn.
+    """
     order = np.argsort(-searches.stranger_cos, kind="stable")
     counts = np.ones(len(order)) if weight is None else weight[searches.stranger_person[order]]
     above = np.cumsum(counts)
+    if above[-1] == 0:
+        return float("nan")
     at = int(np.searchsorted(above, rate * above[-1] * (1 + 1e-12), side="right"))
     return float(searches.stranger_cos[order[min(at, len(order) - 1)]])
 

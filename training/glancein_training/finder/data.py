@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from glancein.errors import InputError
+
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 
@@ -39,9 +41,18 @@ class Picture:
 
 
 def load(folder: Path, split: str) -> list[Picture]:
-    """The pictures of one split, ``train`` or ``val``. Raises FileNotFoundError without ``labels.jsonl``."""
-    with (folder / "labels.jsonl").open(encoding="utf-8") as file:
-        rows = [row for row in map(json.loads, file) if row["split"] == split]
+    """The pictures of one split, ``train`` or ``val``.
+
+    Raises FileNotFoundError without ``labels.jsonl``, InputError if it has another form or not that split.
+    """
+    path = folder / "labels.jsonl"
+    try:
+        with path.open(encoding="utf-8") as file:
+            rows = [row for row in map(json.loads, file) if row["split"] == split]
+    except (ValueError, KeyError, TypeError) as err:
+        raise InputError(f"{path} is not one JSON object with path, tar, split and faces per line") from err
+    if not rows:
+        raise InputError(f"{path} has no pictures of split {split!r}: there are train and val")
     names = sorted({row["tar"] for row in rows})
     with ExitStack() as stack:
         packs = {name: stack.enter_context(tarfile.open(folder / name)) for name in names}
@@ -62,8 +73,11 @@ def labels_of(faces: list[dict[str, list[float]]]) -> Labels:
 
 def decode(pack: tarfile.TarFile, name: str) -> Pixels:
     """One member of a pack as RGB pixels."""
-    file = pack.extractfile(name)
+    try:
+        file = pack.extractfile(name)
+    except KeyError:
+        file = None
     if file is None:
-        raise FileNotFoundError(f"{name} is not a file in {pack.name!s}")
+        raise InputError(f"{pack.name!s} lacks {name}, which labels.jsonl names: copy the pack again")
     with Image.open(io.BytesIO(file.read())) as image:
         return np.asarray(image.convert("RGB"))

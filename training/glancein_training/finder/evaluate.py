@@ -16,12 +16,14 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 
+from glancein.errors import InputError
 from glancein.types import Box, Face
+from glancein_training.checkpoints import read_checkpoint
 from glancein_training.finder import data, measures, predict
 from glancein_training.finder.data import Floats, Picture
-from glancein_training.finder.network import FAMILY, Finder
+from glancein_training.finder.exits import exit_code_of
+from glancein_training.finder.network import Finder, shape_named
 
 SIZES_PX = (0, 20, 40, 80, 160, 1000)
 TILTS_DEG = (0, 10, 20, 180)
@@ -40,10 +42,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     source.add_argument("--weights", type=Path, help="a checkpoint or weights file of ours")
     source.add_argument("--detections", type=Path, help="a file of detections")
     args = parser.parse_args(argv)
-    pictures = data.load(args.data, args.split)
-    found = detections(args.detections, pictures) if args.detections else by_weights(args.weights, pictures)
-    print(*report(found, pictures), sep="\n")
-    return 0
+
+    def act() -> None:
+        pictures = data.load(args.data, args.split)
+        found = (
+            detections(args.detections, pictures) if args.detections else by_weights(args.weights, pictures)
+        )
+        print(*report(found, pictures), sep="\n")
+
+    return exit_code_of(act)
 
 
 def by_weights(path: Path, pictures: Sequence[Picture]) -> list[list[Face]]:
@@ -52,18 +59,29 @@ def by_weights(path: Path, pictures: Sequence[Picture]) -> list[list[Face]]:
 
 
 def load_weights(path: Path) -> Finder:
-    """The averaged network of a checkpoint, or of a file of weights."""
-    stored = torch.load(path, weights_only=True, map_location="cpu")
-    network = Finder(FAMILY[stored["network"]])
-    network.load_state_dict({name: tensor.float() for name, tensor in stored["average"].items()})
+    """The averaged network of a checkpoint, or of a file of weights. Raises InputError if it is no finder."""
+    stored = read_checkpoint(path)
+    network = Finder(shape_named(str(stored["network"]), where=f"{path}: "))
+    try:
+        network.load_state_dict({name: tensor.float() for name, tensor in stored["average"].items()})
+    except (KeyError, RuntimeError, AttributeError) as err:
+        raise InputError(f"the weights in {path} do not fit {network.shape.name}") from err
     return network.eval()
 
 
 def detections(path: Path, pictures: Sequence[Picture]) -> list[list[Face]]:
-    """Faces from a file of detections, in the order of the pictures; one that is not listed has none."""
-    with path.open(encoding="utf-8") as file:
-        by_path = {row["path"]: row["faces"] for row in map(json.loads, file)}
-    return [[face_of(face) for face in by_path.get(picture.name, ())] for picture in pictures]
+    """Faces from a file of detections, in the order of the pictures; one that is not listed has none.
+
+    Raises InputError if the file has another form, or names none of the pictures.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            by_path = {row["path"]: [face_of(face) for face in row["faces"]] for row in map(json.loads, file)}
+    except (ValueError, KeyError, TypeError) as err:
+        raise InputError(f"{path} is no file of detections: see --help for its form") from err
+    if pictures and not any(picture.name in by_path for picture in pictures):
+        raise InputError(f"{path} names none of these pictures, such as {pictures[0].name}")
+    return [by_path.get(picture.name, []) for picture in pictures]
 
 
 def face_of(plain: dict[str, Any]) -> Face:

@@ -32,6 +32,7 @@ from glancein_training.descent import descend, take_up
 from glancein_training.finder import data, measures
 from glancein_training.finder.data import Floats
 from glancein_training.finder.evaluate import load_weights
+from glancein_training.finder.exits import exit_code_of
 from glancein_training.finder.looks import (
     FALSE,
     OWN,
@@ -157,9 +158,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
-    config = with_settings(Config(), args.set)
-    train(config, args.out, args.cache, minutes=args.minutes, decay=args.decay, start_from=args.start_from)
-    return 0
+    return exit_code_of(
+        lambda: train(
+            with_settings(Config(), args.set),
+            args.out,
+            args.cache,
+            minutes=args.minutes,
+            decay=args.decay,
+            start_from=args.start_from,
+        )
+    )
 
 
 def build(config: Config) -> State:
@@ -312,10 +320,12 @@ def adopt(state: State, path: Path) -> None:
 
 
 def load_network(path: Path) -> LandmarkNetwork:
-    """The averaged network of a checkpoint or of kept weights."""
-    network = LandmarkNetwork()
-    stored = read_checkpoint(path)["average"]
-    network.load_state_dict({name: tensor.float() for name, tensor in stored.items()})
+    """The averaged network of a checkpoint or of kept weights. Raises InputError if it is another kind's."""
+    network, stored = LandmarkNetwork(), read_checkpoint(path)
+    try:
+        network.load_state_dict({name: tensor.float() for name, tensor in stored["average"].items()})
+    except (KeyError, RuntimeError, AttributeError) as err:
+        raise InputError(f"{path} is of {stored['network']}, not of a {NAME}") from err
     return network.eval()
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from glancein.errors import InputError
 from glancein_training.networks import convolution
 
 STRIDES = (8, 16)
@@ -38,6 +39,13 @@ FAMILY: dict[str, FinderShape] = {
         FinderShape("finder-24", (8, 16, 24, 48), ((8, 1),), ((16, 1), (16, 2), (16, 3))),
     )
 }
+
+
+def shape_named(name: str, *, where: str = "") -> FinderShape:
+    """A member of the family. Raises InputError for another name, told after ``where`` it stands."""
+    if name not in FAMILY:
+        raise InputError(f"{where}there is no finder {name!r}; the family has {', '.join(FAMILY)}")
+    return FAMILY[name]
 
 
 class Finder(nn.Module):

@@ -27,7 +27,8 @@ from glancein_training.configuration import with_settings
 from glancein_training.descent import descend, take_up
 from glancein_training.finder import data, measures, predict
 from glancein_training.finder.disturb import Strength, disturb
-from glancein_training.finder.network import FAMILY, STRIDES, Finder
+from glancein_training.finder.exits import exit_code_of
+from glancein_training.finder.network import STRIDES, Finder, shape_named
 from glancein_training.finder.scenes import Choice, compose
 from glancein_training.finder.targets import Target, Weights, loss, make_target
 from glancein_training.muon import Muon
@@ -99,10 +100,11 @@ def cv2_seed(number: int) -> None:
 
 
 def build(config: Config) -> State:
-    """Fresh networks and optimiser."""
+    """Fresh networks and optimiser. Raises InputError for a network that is not of the family."""
     torch.manual_seed(config.seed)
-    network = Finder(FAMILY[config.network]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-    average = Finder(FAMILY[config.network]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as above
+    shape = shape_named(config.network)
+    network = Finder(shape).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+    average = Finder(shape).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as above
     average.load_state_dict(network.state_dict())
     return State(network, average, optimisers(network, config))
 
@@ -141,16 +143,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
-    config = with_settings(Config(), args.set)
-    run(
-        config,
-        args.out,
-        minutes=args.minutes,
-        decay_after=0.0 if args.decay else args.decay_after,
-        workers=args.workers,
-        start_from=args.start_from,
+    return exit_code_of(
+        lambda: run(
+            with_settings(Config(), args.set),
+            args.out,
+            minutes=args.minutes,
+            decay_after=0.0 if args.decay else args.decay_after,
+            workers=args.workers,
+            start_from=args.start_from,
+        )
     )
-    return 0
 
 
 def run(
@@ -165,14 +167,14 @@ def run(
     """Train until the decay is over or the time is up; a checkpoint in ``out`` is continued."""
     state = build(config)
     checkpoint = out / "checkpoint.pt"
-    out.mkdir(parents=True, exist_ok=True)
     if checkpoint.exists():
         restore(state, checkpoint)
     elif start_from is not None:
         adopt(state, start_from)
-    (out / "config.json").write_text(json.dumps(asdict(config), indent=1), encoding="utf-8")
     pictures = data.load(Path(config.data), "train")
     held_back = data.load(Path(config.data), "val")
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "config.json").write_text(json.dumps(asdict(config), indent=1), encoding="utf-8")
     stream = batches(Scenes(pictures, config), state.scenes, workers)
     started = noted = time.monotonic()
     seen, sums = 0, np.zeros(3)
@@ -266,8 +268,11 @@ def save(state: State, path: Path, config: Config) -> None:
 
 
 def restore(state: State, path: Path) -> None:
-    """Continue from a checkpoint. Raises InputError if it is damaged or another optimiser's."""
+    """Continue from a checkpoint. Raises InputError if it is damaged or another network's or optimiser's."""
     stored = read_checkpoint(path)
+    if stored["network"] != state.network.shape.name:
+        name = state.network.shape.name
+        raise InputError(f"{path} is of {stored['network']}, not {name}; set network or take a fresh folder")
     take_up(state.optimisers, stored.get("optimisers", ()), path)
     state.network.load_state_dict(stored["weights"])
     state.average.load_state_dict(stored["average"])
