@@ -53,14 +53,22 @@ account() {
 }
 
 program() { # --system-site-packages: picamera2 comes from apt
-    local constraints=()
+    local constraints=() source=$1 copy=
+    if [ -d "$source" ]; then
+        # Building leaves root's files where it happens, and takes in modules of earlier builds: never in the checkout.
+        copy=$(mktemp -d)
+        tar -C "$source" --exclude=./.git --exclude=./.venv --exclude=./build --exclude='./*.egg-info' -cf - . |
+            tar -C "$copy" --no-same-owner -xf - || fail "the checkout could not be copied" "The lines above say why."
+        source=$copy
+    fi
     [ -x "$prefix/bin/python" ] || python3 -m venv --system-site-packages "$prefix"
     if "$prefix/bin/python" -c 'import picamera2' 2>/dev/null &&
         /usr/bin/python3 -c 'import numpy, sys; sys.exit(not numpy.__version__.startswith("1."))' 2>/dev/null; then
         constraints=(--constraint "$here/constraints-numpy1.txt")
     fi
-    "$prefix/bin/python" -m pip install --quiet --upgrade "${constraints[@]}" "$1" ||
+    "$prefix/bin/python" -m pip install --quiet --upgrade "${constraints[@]}" "$source" ||
         fail "pip could not install glancein" "The lines above say why; the first installation needs the network."
+    [ -z "$copy" ] || rm -rf "$copy"
 }
 
 service() {

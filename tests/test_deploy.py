@@ -58,6 +58,36 @@ def test_update_restarts_what_runs() -> None:
     ]
 
 
+def test_installer_leaves_nothing_in_the_checkout(tmp_path: Path) -> None:
+    """It builds as root in a copy without earlier builds: the user's own make still works afterwards."""
+    checkout, prefix = tmp_path / "checkout", tmp_path / "prefix"
+    for part in ("device/glancein/new.py", "build/lib/glancein/gone.py", ".venv/bin/python"):
+        (checkout / part).parent.mkdir(parents=True)
+        (checkout / part).touch()
+    python = prefix / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(  # pip writes where it builds
+        '#!/bin/sh\n[ "$2" = pip ] || exit 1\n'
+        'for last; do :; done\ncd "$last" && find . -type f | sort && mkdir -p build && touch build/root\n',
+        encoding="utf-8",
+    )
+    python.chmod(0o755)
+    script = (DEPLOY / "install-pi.sh").read_text(encoding="utf-8").replace('main "$@"', 'program "$1"')
+    script = script.replace("prefix=/opt/glancein", f"prefix={prefix}")
+    before = sorted(path.relative_to(checkout) for path in checkout.rglob("*"))
+
+    done = subprocess.run(
+        ["/usr/bin/env", f"TMPDIR={tmp_path}", "bash", "-c", script, "install-pi.sh", checkout],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.splitlines() == ["./device/glancein/new.py"]
+    assert sorted(path.relative_to(checkout) for path in checkout.rglob("*")) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkout", "prefix"]
+
+
 def test_example_settings_are_settings() -> None:
     """Every line of kiosk.env.example is a setting with an allowed value."""
     lines = (DEPLOY / "kiosk.env.example").read_text(encoding="utf-8").splitlines()

@@ -94,10 +94,15 @@ def _settings(home: Home) -> Iterator[Check]:
     """What the table of settings cannot tell by itself: files, and values that do not go together."""
     from glancein.domain.attendance import ever_asks, parse_rule  # noqa: PLC0415  # beside their only use
     from glancein.domain.workdays import parse_hours  # noqa: PLC0415  # as above
+    from glancein.web.desk.consent import read_own_text  # noqa: PLC0415  # as above
+    from glancein.web.language import check_language  # noqa: PLC0415  # as above
 
     chosen = home.settings
     wiring.open_seal(chosen.signing_key, chosen.trusted_keys)
     parse_hours(chosen.work_start, chosen.late_after_min, chosen.work_days)
+    check_language("screen", chosen.language)
+    if chosen.consent_text:
+        read_own_text(chosen.consent_text)
     if ever_asks(parse_rule(chosen.direction)) and chosen.screen != "web":
         said = f"direction = {chosen.direction!r} asks people, which needs a screen to touch"
         yield Check(

@@ -5,6 +5,7 @@ Later sources win: defaults, ``settings.toml`` in the data folder, ``GLANCEIN_<N
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -40,6 +41,15 @@ def _check_direction(text: str) -> None:
 def _check_zone(name: str) -> None:
     if name:
         named_zone(name)
+
+
+def _check_hosts(text: str) -> None:
+    for name in filter(None, (part.strip() for part in text.split(","))):
+        if not re.fullmatch(r"\*|(\*\.)?[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]", name):
+            raise SettingsError(
+                f"desk_hosts: {name!r} is not the name of a host such as kiosk.example or *.example: "
+                "leave https:// and the port away"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +109,13 @@ class Settings:
     work_start: str = _setting("09:00", "time of day at which people are expected")
     late_after_min: float = _setting(5.0, "minutes after that which are not yet late", low=0.0, high=720.0)
     work_days: str = _setting("mon,tue,wed,thu,fri", "days on which people are expected")
-    desk_hosts: str = _setting("", "names, separated by commas, under which the HR desk may be reached")
+    desk_hosts: str = _setting(
+        "", "names, separated by commas, under which the HR desk may be reached", check=_check_hosts
+    )
+    desk_proxy: bool = _setting(
+        default=False,
+        explain="a proxy on this machine leads to the desk and says who asks (X-Forwarded-For, -Proto)",
+    )
     consent_text: str = _setting("", "text file of the consent people sign; empty takes the built-in one")
     screen: str = _setting(
         "terminal", "what the kiosk shows on: lines and panels, or a page", choices=("terminal", "web")

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import closing
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from glancein import cli, wiring
+from glancein.cli import run
 from glancein.web.desk_file import DeskFile
 
+if TYPE_CHECKING:
+    from glancein.kiosk import Kiosk
+
 PICTURES = Path(wiring.__file__).parent / "demo_pictures"
+DEVICE = Path(wiring.__file__).parents[1]
 COMMANDS = ("enroll", "people", "identify", "verify", "embed", "kiosk", "feed", "doctor", "bench", "demo")
 
 
@@ -87,6 +96,16 @@ def test_help_when_a_command_has_flags(capsys: pytest.CaptureFixture[str]) -> No
         (["feed", "--site", "a/b"], 2, "site 'a/b' cannot be part of a topic"),
         (["embed", "--out", "x.npz"], 2, "no pictures"),
         (["identify", "missing.jpg"], 1, ""),
+        (
+            ["desk", "--port", "0", "--certificate", "/none.pem", "--key", "/none.key"],
+            2,
+            "certificate /none.pem with key /none.key cannot be used (No such file or directory)",
+        ),
+        (
+            ["desk", "--port", "0", "--certificate", __file__, "--key", __file__],
+            2,
+            "give a chain in PEM form and its own key, without a password",
+        ),
     ],
 )
 @pytest.mark.usefixtures("home")
@@ -499,3 +518,45 @@ def test_make_key_when_used_for_a_feed(tmp_path: Path, capsys: pytest.CaptureFix
     assert seal.verify("consumer", b"core", seal.sign(b"core"))
     assert cli.main(["make-key", str(key)]) == 2
     assert key.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["written at the end", "written at once"])
+def test_result_when_its_place_is_full(home: Path, unbuffered: str) -> None:
+    """A full disk behind standard output is one line and a code, not a traceback."""
+    home.mkdir()
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "glancein", "people", "list", "--json"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(DEVICE), "PYTHONUNBUFFERED": unbuffered},
+            text=True,
+            check=False,
+        )
+
+    assert done.returncode == 1
+    assert done.stderr == (
+        "glancein: the result cannot be written: No space left on device; send it elsewhere\n"
+    )
+
+
+def test_kiosk_names_no_option_of_another_command_when_its_desk_is_open(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``glancein kiosk`` has no --certificate: it says which command has."""
+
+    @contextmanager
+    def serve(*_: object, **__: object) -> Iterator[tuple[object, object]]:
+        yield (
+            SimpleNamespace(url="http://kiosk:8600"),
+            SimpleNamespace(accounts=SimpleNamespace(setup_code="")),
+        )
+
+    monkeypatch.setattr("glancein.web.desk.build.serving_desk", serve)
+    everywhere = "0.0.0.0"  # noqa: S104  # nothing is bound: the server is a stand-in
+    with run._desk_beside(wiring.open_home(home), cast("Kiosk", None), everywhere, 8600):
+        told = capsys.readouterr().err
+
+    assert "unencrypted" in told
+    assert "glancein desk --certificate" in told

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from tests.device.punches import EPOCH, chain, event, moment
 from glancein.adapters.feed_store import SqliteFeedStore
 from glancein.cli import main
 from glancein.cli.feed import print_event
+from glancein.connect.courier import Courier, Round
 from glancein.domain import wire
 from glancein.domain.intake import read_arrival
 from glancein.types import Correction, Direction, Event, EventId, OtherDirection, TimeFix
@@ -139,3 +142,21 @@ def test_every_kind_of_event_is_one_line_of_the_feed() -> None:
         "2026-03-02 12:01:00+0000 fix direction=out of #1 hq/door #2 (mixed up; lee)",
         "2026-03-02 12:01:30+0000 clock was 7.500 s behind hq/door #3",
     ]
+
+
+def test_each_round_of_a_connector_that_follows_is_one_line_of_json(
+    database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What reads it as it comes takes a line at a time, as with the kiosk and the feed."""
+
+    def twice(courier: Courier, _stop: threading.Event, tell: Callable[[Round], None]) -> None:
+        tell(courier.round())
+        tell(courier.round())
+
+    monkeypatch.setattr(Courier, "follow", twice)
+    words = ("connect", "csv", tmp_path / "drop", "--sqlite", database, "--follow", "--json")
+    (tmp_path / "drop").mkdir()
+    code, out, _ = run(capsys, *words)
+
+    assert code == 0
+    assert [json.loads(line)["done"] for line in out.splitlines()] == [3, 0]

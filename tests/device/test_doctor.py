@@ -67,6 +67,8 @@ def test_settings_are_the_first_line(home: wiring.Home) -> None:
     [
         ({"work_days": "mon,funday"}, State.BROKEN, "'fun' is none of"),
         ({"signing_key": "/none.key"}, State.BROKEN, "/none.key"),
+        ({"consent_text": "/none.txt"}, State.BROKEN, "/none.txt"),
+        ({"language": "xx"}, State.BROKEN, "the screen has words for en, ko"),
         ({"direction": "ask"}, State.WARNING, "needs a screen to touch"),
     ],
 )

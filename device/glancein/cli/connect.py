@@ -268,15 +268,16 @@ def _run(store: FeedTables, remote: Remote, line: Line, how: _How) -> None:
         if how.follow:
             stop = threading.Event()
             with stopping(stop.set):
-                courier.follow(stop, lambda done: _tell(line.name, done, as_json=how.as_json))
+                courier.follow(stop, lambda done: _tell(line.name, done, how))
             return
         done = courier.round()
-    _tell(line.name, done, as_json=how.as_json)
+    _tell(line.name, done, how)
     if done != Round(done=done.done):
         raise typer.Exit(1)
 
 
-def _tell(name: str, done: Round, *, as_json: bool) -> None:
+def _tell(name: str, done: Round, how: _How) -> None:
+    """What a round did: one document of --once, one line for each round of --follow."""
     document = {
         "connector": name,
         "done": done.done,
@@ -287,7 +288,10 @@ def _tell(name: str, done: Round, *, as_json: bool) -> None:
     }
     line = f"{name}: {done.done} handed over, {done.refused} refused, {done.failed} to be tried again"
     words = f"; {done.words}; again at {_time(done.again_at)}" if done.words else ""
-    Output(as_json).result(document, lambda _: print(line + words, flush=True))
+    if how.follow:
+        Output(how.as_json).line(document, line + words)
+    else:
+        Output(how.as_json).result(document, lambda _: print(line + words))
 
 
 def _tally_document(tally: Tally, held: list[Held]) -> dict[str, object]:

@@ -43,7 +43,7 @@ def desk(
     where = desk_address(host, port, certificate=certificate, key=key)
     stop = threading.Event()
     with serving_desk(wiring.open_home(data), where) as (server, opened):
-        tell(server, opened, where)
+        tell(server, opened, where, safer="give --certificate and --key")
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         while not stop.wait(1.0):
@@ -59,8 +59,8 @@ def desk_address(host: str, port: int, *, certificate: str = "", key: str = "") 
     return Address(host, port, certificate, key)
 
 
-def tell(server: WebServer, opened: Desk, address: Address) -> None:
-    """Where the desk is, the setup code of a first start, and what an open line risks."""
+def tell(server: WebServer, opened: Desk, address: Address, *, safer: str) -> None:
+    """Where the desk is, the setup code of a first start, what an open line risks; ``safer``: the way out."""
     with contextlib.suppress(BrokenPipeError):
         print(f"desk: {server.url}", file=sys.stderr, flush=True)
         if opened.accounts.setup_code:
@@ -71,8 +71,8 @@ def tell(server: WebServer, opened: Desk, address: Address) -> None:
             )
         if not address.is_private:
             print(
-                "desk: passwords and names travel unencrypted on this network: give --certificate and --key, "
-                "or listen on 127.0.0.1 behind a proxy that does",
+                f"desk: passwords and names travel unencrypted on this network: {safer}, "
+                "or listen on 127.0.0.1 behind a proxy that encrypts",
                 file=sys.stderr,
                 flush=True,
             )

@@ -30,6 +30,11 @@ class Output:
         else:
             show(open_console())
 
+    def line(self, document: object, line: str) -> None:
+        """Print ``document`` as one line of JSON, or the line for people, as a long run goes on."""
+        told = _encodable(json.dumps(document, ensure_ascii=False, allow_nan=False)) if self.as_json else line
+        print(told, flush=True)
+
     def track(self, items: Iterable[Item], what: str, *, total: int | None = None) -> Iterator[Item]:
         """The items, with a progress bar on standard error when somebody looks."""
         if not sys.stderr.isatty():

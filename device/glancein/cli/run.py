@@ -143,7 +143,7 @@ def _desk_beside(home: wiring.Home, door: Kiosk, host: str, port: int) -> Iterat
 
     address = desk_address(host, port)
     with serving_desk(home, address, running=running) as (server, opened):
-        tell(server, opened, address)
+        tell(server, opened, address, safer="serve them with glancein desk --certificate … --key …")
         yield
 
 

@@ -4,50 +4,107 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from glancein.errors import SettingsError
-from glancein.web.security import Doorkeeper, Endpoint, SecurityHeaders, Wording, guarded
+from glancein.web.security import (
+    Asgi,
+    Doorkeeper,
+    Endpoint,
+    Manners,
+    Receive,
+    Scope,
+    SecurityHeaders,
+    Send,
+    guarded,
+)
 
 _log = logging.getLogger(__name__)
 STATIC = Path(__file__).parent / "static"
+OWN_ADDRESSES = ["127.0.0.1", "::1"]
 OWN_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+IS_OURS = "glancein.is_ours"
+NOT_OURS = (
+    "This is not one of the names of this page: open the address that the program printed at its start, "
+    "or add the name to desk_hosts in the settings.\n"
+)
 START_S, STOP_S = 10.0, 5.0
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
+Missing = Callable[[Request, Exception], Awaitable[Response]]
 
 
 def secured(
-    routes: Sequence[BaseRoute], *, hosts: Sequence[str] = (), lifespan: Lifespan | None = None
+    routes: Sequence[BaseRoute],
+    *,
+    hosts: Sequence[str] = (),
+    lifespan: Lifespan | None = None,
+    missing: Missing | None = None,
+    is_behind_proxy: bool = False,
 ) -> Starlette:
-    """An application that answers to these host names only, with our headers on every answer."""
+    """An application that answers to these host names only, with our headers on every answer.
+
+    ``is_behind_proxy``: a proxy on this machine says whose browser asks, and whether over TLS.
+    """
+    proxy = [Middleware(ProxyHeadersMiddleware, trusted_hosts=OWN_ADDRESSES)] if is_behind_proxy else []
     return Starlette(
         routes=[*routes, Mount("/static", StaticFiles(directory=STATIC), name="static")],
         middleware=[
             Middleware(SecurityHeaders),
-            Middleware(TrustedHostMiddleware, allowed_hosts=[*OWN_HOSTS, *hosts], www_redirect=False),
+            *proxy,
+            Middleware(OwnNames, names=[*OWN_HOSTS, *hosts]),
         ],
+        exception_handlers={404: missing} if missing else None,
         lifespan=lifespan,
     )
 
 
 def guarded_routes(
-    endpoints: Sequence[Endpoint], doorkeeper: Doorkeeper, *, wording: Wording | None = None
+    endpoints: Sequence[Endpoint], doorkeeper: Doorkeeper, *, manners: Manners | None = None
 ) -> list[BaseRoute]:
     """The routes of a table of endpoints, each behind the gate."""
-    return [guarded(endpoint, doorkeeper, wording=wording) for endpoint in endpoints]
+    return [guarded(endpoint, doorkeeper, manners=manners) for endpoint in endpoints]
+
+
+class OwnNames:
+    """Answers under these names only, and tells who comes by another what to do."""
+
+    def __init__(self, app: Asgi, names: Sequence[str]) -> None:
+        self._app = app
+        self._judge = TrustedHostMiddleware(_mark_as_ours, allowed_hosts=names, www_redirect=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or refuse in a sentence."""
+        await self._judge(scope, receive, _say_nothing)
+        if scope.pop(IS_OURS, False):
+            await self._app(scope, receive, send)
+        else:
+            await PlainTextResponse(NOT_OURS, 400)(scope, receive, send)
+
+
+async def _mark_as_ours(scope: Scope, _receive: Receive, _send: Send) -> None:
+    scope[IS_OURS] = True
+
+
+async def _say_nothing(_message: MutableMapping[str, Any]) -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +135,7 @@ class WebServer:
     """Serves one application from a thread of its own."""
 
     def __init__(self, app: Starlette, address: Address, *, name: str = "web") -> None:
+        _check_certificate(address)
         self._address = address
         self._socket = _listen(address)
         config = uvicorn.Config(
@@ -124,6 +182,22 @@ class WebServer:
             self._server.run(sockets=[self._socket])
         except (Exception, SystemExit):  # noqa: BLE001  # the top of a thread: the kiosk goes on without
             _log.exception("the web server ended")
+
+
+def _check_certificate(address: Address) -> None:
+    """Raises SettingsError for a certificate or key that no server could use."""
+    if not address.certificate:
+        return
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        # An empty password: else OpenSSL would ask on the console for the one of an encrypted key.
+        context.load_cert_chain(address.certificate, address.key or None, password=lambda: "")
+    except (OSError, ValueError) as err:  # ssl.SSLError is an OSError
+        why = getattr(err, "reason", "") or getattr(err, "strerror", "") or str(err)
+        raise SettingsError(
+            f"certificate {address.certificate} with key {address.key} cannot be used ({why}): "
+            "give a chain in PEM form and its own key, without a password"
+        ) from err
 
 
 def _listen(address: Address) -> socket.socket:

@@ -10,6 +10,19 @@ from glancein.web.desk_file import DeskFile
 
 KEPT_S = 400 * 86_400  # a little over a year, so that a yearly audit sees all of it
 TRIM_EVERY = 500
+# What the time from one line to the next counts for, at most: a clock set far ahead ages nothing by years.
+LONGEST_GAP_S = 7 * 86_400
+# The age of a line is the time between the lines since.
+_TRIM = """
+    DELETE FROM audit WHERE number <= (
+        SELECT coalesce(max(number), 0) FROM (
+            SELECT number, sum(gap) OVER (ORDER BY number DESC) AS age FROM (
+                SELECT number, max(0, min(:longest, lead(at, 1, :now) OVER (ORDER BY number) - at)) AS gap
+                FROM audit
+            )
+        ) WHERE age > :kept
+    )
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +58,7 @@ class AuditLog:
         self._since_trim += 1
         if self._since_trim >= TRIM_EVERY:
             self._since_trim = 0
-            self._file.change("DELETE FROM audit WHERE at < :oldest", oldest=self._now_s() - KEPT_S)
+            self._file.change(_TRIM, now=self._now_s(), longest=LONGEST_GAP_S, kept=KEPT_S)
 
     def entries(self, *, before: int | None = None, limit: int = 100) -> list[AuditEntry]:
         """The latest lines, newest first; ``before`` continues below a number."""

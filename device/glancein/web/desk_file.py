@@ -31,6 +31,11 @@ class DeskFile:
         """Run one statement in a transaction; returns how many rows it changed. Raises StoreError."""
         return self.change_all([(sql, parameters)])[0]
 
+    def add(self, sql: str, **parameters: object) -> int:
+        """Run one INSERT in a transaction; returns the new row's number. Raises StoreError."""
+        with self._open() as database, transaction(database):
+            return int(database.execute(sql, parameters).lastrowid or 0)
+
     def change_all(self, statements: list[tuple[str, Mapping[str, object]]]) -> list[int]:
         """Run several statements, all or none; returns the rows each changed. Raises StoreError."""
         with self._open() as database, transaction(database):

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from string import Formatter
 
+from glancein.errors import SettingsError
+
 WORDS = Path(__file__).parent / "words"
 DEFAULT = "en"
 
@@ -21,6 +23,13 @@ DEFAULT = "en"
 def languages(part: str) -> tuple[str, ...]:
     """The languages that have a file for this part, ``words/<part>.<language>.json``."""
     return tuple(sorted(path.name.split(".")[1] for path in WORDS.glob(f"{part}.*.json")))
+
+
+def check_language(part: str, language: str) -> None:
+    """Raises SettingsError for a language without words."""
+    if language not in languages(part):
+        known = ", ".join(languages(part))
+        raise SettingsError(f"language = {language!r}: the {part} has words for {known}")
 
 
 @functools.cache

@@ -8,7 +8,7 @@ import inspect
 import json
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -77,7 +77,7 @@ class SecurityHeaders:
 class Kind(StrEnum):
     """What a route answers with, and so how it refuses."""
 
-    PAGE = "page"  # redirects to the sign-in
+    PAGE = "page"  # redirects to the sign-in, or a page that says why
     API = "api"  # JSON
 
 
@@ -104,6 +104,11 @@ class Call:
     def csrf(self) -> str:
         """The token that this caller's pages must send back."""
         return csrf_token(self.who.secret)
+
+    @property
+    def is_tls(self) -> bool:
+        """True if the browser's own line is encrypted: its cookies then belong on no other."""
+        return self.request.url.scheme == "https"
 
     def query(self, name: str, default: str = "") -> str:
         """One value out of the address."""
@@ -180,10 +185,20 @@ class Refusal(JSONResponse):
 
 # What a refusal says to the people at this browser.
 Wording = Callable[[Request, Mapping[str, str]], str]
+# The page that says so, for who opened a page; not for a script or a program.
+Paging = Callable[[Call, Refusal], Response]
 
 
-def guarded(endpoint: Endpoint, doorkeeper: Doorkeeper, *, wording: Wording | None = None) -> Route:
-    """The route with the gate before it; ``wording`` puts a refusal to people, programs get it as it is."""
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """How people are refused: in which words, and on what page."""
+
+    wording: Wording
+    paging: Paging
+
+
+def guarded(endpoint: Endpoint, doorkeeper: Doorkeeper, *, manners: Manners | None = None) -> Route:
+    """The route with the gate before it; ``manners`` put a refusal to people, programs get it as it is."""
 
     async def answer(request: Request) -> Response:
         who = Who()
@@ -192,11 +207,37 @@ def guarded(endpoint: Endpoint, doorkeeper: Doorkeeper, *, wording: Wording | No
             given = _refusal(endpoint, request, who) or await _answer(endpoint, request, who)
         except GlanceinError as err:
             given = told(err)
-        if wording is None or who.is_token or not isinstance(given, Refusal):
+        if manners is None or not isinstance(given, Refusal):
             return given
-        return given.reworded(wording(request, given.document))
+        return _put(given, Call(request, who), manners, is_page=endpoint.kind is Kind.PAGE)
 
     return Route(endpoint.path, answer, methods=[endpoint.method], name=f"{endpoint.method} {endpoint.path}")
+
+
+def nothing_there(
+    doorkeeper: Doorkeeper, manners: Manners
+) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """What is said at an address that leads nowhere."""
+
+    async def answer(request: Request, _: Exception) -> Response:
+        who = Who()
+        with suppress(GlanceinError):
+            who = await run_in_threadpool(_who, request, doorkeeper)
+        given = refused(404, "there is no such page: look at its address again")
+        return _put(given, Call(request, who), manners, is_page=True)
+
+    return answer
+
+
+def _put(refusal: Refusal, call: Call, manners: Manners, *, is_page: bool) -> Response:
+    """The refusal in words or on a page for people, as it is for programs."""
+    if call.who.is_token:
+        return refusal
+    worded = refusal.reworded(manners.wording(call.request, refusal.document))
+    # A browser that opens an address asks for HTML; scripts take anything.
+    if is_page and "text/html" in call.request.headers.get("accept", ""):
+        return manners.paging(call, worded)
+    return worded
 
 
 def told(error: GlanceinError, status: int = 0) -> Refusal:
@@ -238,8 +279,8 @@ async def _run(endpoint: Endpoint, call: Call) -> Response:
 
 def _who(request: Request, doorkeeper: Doorkeeper) -> Who:
     kind, _, token = request.headers.get("authorization", "").partition(" ")
-    if kind:
-        return doorkeeper.who_has_token(token.strip()) if kind.lower() == "bearer" else Who()
+    if kind.lower() == "bearer":  # other kinds are meant for a proxy before us, which passes them on
+        return doorkeeper.who_has_token(token.strip())
     if raw := request.cookies.get(SESSION_COOKIE):
         who = doorkeeper.who_has_session(raw)
         if who.is_known:

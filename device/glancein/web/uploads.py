@@ -7,9 +7,11 @@ import secrets
 import threading
 import unicodedata
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
@@ -248,7 +250,7 @@ def read_bulk(
     named = {
         _key(PurePosixPath(name.replace("\\", "/")).name): _reader(file) for name, file in photos.items()
     }
-    return Bulk(_placed(text, named), named, close)
+    return Bulk(_placed(text, named, is_flat=True), named, close)
 
 
 def report_json(report: RowReport, explain: Callable[[str, str], str]) -> dict[str, object]:
@@ -270,13 +272,16 @@ def tidy_name(name: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in last)
 
 
-def work_through(home: Home, bulk: Bulk, *, after: Callable[[RowReport], None]) -> Iterator[RowReport]:
-    """Enrol each row with networks of its own, so that the desk stays free; ``after`` hears of each."""
+# What is done about one row: the row, and what enrols it.
+One = Callable[[RosterRow | BadRow, Callable[[], RowReport]], RowReport]
+
+
+def work_through(home: Home, bulk: Bulk, *, one: One) -> Iterator[RowReport]:
+    """Enrol each row by ``one`` with networks of its own, so that the desk stays free."""
     try:
         with wiring.open_enroller(home, photos=lambda gate: ArchivePictures(gate, bulk.photos)) as enroller:
-            for report in enrol_rows(bulk.rows, enroller):
-                after(report)
-                yield report
+            for row in bulk.rows:
+                yield one(row, partial(next, enrol_rows([row], enroller)))
     finally:
         bulk.close()
 
@@ -365,21 +370,32 @@ def _reading_zip(name: str = "the zip") -> Iterator[None]:
         raise
 
 
-def _placed(text: str, photos: Photos) -> list[RosterRow | BadRow]:
-    """The rows of a CSV text, those without a photo among ``photos`` as bad ones. Raises InputError."""
-    rows: list[RosterRow | BadRow] = []
-    for row in roster.parse(text):
-        if isinstance(row, BadRow):
-            rows.append(row)
-        elif (key := _key(row.photo)) in photos:
-            rows.append(replace(row, photo=Path(key)))
-        else:
-            rows.append(
-                BadRow(row.line, row.person_id, BAD_PHOTO, f"photo {str(row.photo)!r} was not uploaded")
-            )
+def _placed(text: str, photos: Photos, *, is_flat: bool = False) -> list[RosterRow | BadRow]:
+    """The rows of a CSV text, those without a photo among ``photos`` as bad ones. Raises InputError.
+
+    ``is_flat``: a browser sends photos without their folders, so ``photos/x.jpg`` is ``x.jpg``, unless the
+    list has an ``x.jpg`` in another folder too.
+    """
+    rows = list(roster.parse(text))
     if not rows:
         raise InputError("the list holds no rows")
-    return rows
+    paths = {_key(row.photo) for row in rows if isinstance(row, RosterRow)} if is_flat else set()
+    times = Counter(PurePosixPath(path).name for path in paths)
+    return [row if isinstance(row, BadRow) else _with_photo(row, photos, times) for row in rows]
+
+
+def _with_photo(row: RosterRow, photos: Photos, times: Mapping[str, int]) -> RosterRow | BadRow:
+    """The row with the key of its photo; ``times``: in how many folders the list has a photo of that name."""
+    key = _key(row.photo)
+    last = PurePosixPath(key).name
+    if key not in photos and times.get(last) == 1:
+        key = last
+    if key in photos:
+        return replace(row, photo=Path(key))
+    why = f"photo {str(row.photo)!r} was not uploaded"
+    if times.get(last, 0) > 1 and last in photos:
+        why = f"the list names {last!r} in several folders: upload one zip of the list and the folders"
+    return BadRow(row.line, row.person_id, BAD_PHOTO, why)
 
 
 def _key(name: object) -> str:

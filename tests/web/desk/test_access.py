@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 from tests.web.desk.office import Office, open_office
 
+from glancein.errors import StoreError
 from glancein.web.access import GRANTS, TOKEN_SCOPES, Door, Permission, Role, Who
 from glancein.web.app import Address
 from glancein.web.desk.build import desk_app
@@ -140,6 +142,7 @@ def test_foreign_host_is_refused(host: str, endpoint: Endpoint | None, standing_
     answer = client.request(method, path, headers={"host": host})
 
     assert answer.status_code == 400
+    assert "desk_hosts" in answer.text
 
 
 @pytest.mark.parametrize("host", ["192.0.2.7", "fd00::7", "kiosk-3"])
@@ -180,3 +183,61 @@ def test_every_answer_carries_the_security_headers(endpoint: Endpoint, standing_
 def test_every_permission_is_needed_somewhere() -> None:
     """A permission that opens nothing would be a promise to nobody."""
     assert {endpoint.needs for endpoint in TABLE} >= set(Permission)
+
+
+# What a browser sends when somebody opens an address, and what a script's fetch does.
+OPENS = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8", "accept-language": "en"}
+NOT_SHOWN = {
+    "erased person": (Role.HR, "/person?id=E404", 422, "Nobody is enrolled as E404"),
+    "no id": (Role.HR, "/person", 422, "A person id has"),
+    "no such month": (Role.HR, "/month?month=2026-13", 422, "is not written as 2026-11"),
+    "month of nobody": (Role.HR, "/month?id=E404", 422, "Nobody is enrolled as E404"),
+    "not allowed": (Role.AUDITOR, "/enrol", 403, "This needs people:write"),
+    "no such page": (Role.HR, "/persons", 404, "There is no such page"),
+}
+
+
+@pytest.mark.parametrize("case", NOT_SHOWN)
+def test_page_that_is_refused_is_a_page_that_says_why(case: str, standing_office: Office) -> None:
+    """With the desk's menu to go on from; a script that asks for the same gets JSON."""
+    role, path, status, sentence = NOT_SHOWN[case]
+    visitor = standing_office.someone(role)
+    page = visitor.client.get(path, headers=OPENS)
+    script = visitor.client.get(path)
+
+    assert (page.status_code, script.status_code) == (status, status)
+    assert page.headers["content-type"].startswith("text/html")
+    assert sentence in page.text
+    assert '<nav aria-label="Main">' in page.text
+    assert script.json()["error"].lower() in html.unescape(page.text).lower()
+
+
+def test_page_is_refused_in_the_language_of_its_reader(standing_office: Office) -> None:
+    """As the sentence of a call is."""
+    visitor = standing_office.someone(Role.HR)
+    page = visitor.client.get("/person?id=E404", headers={**OPENS, "accept-language": "ko"})
+
+    assert "E404 사번으로 등록된 직원이 없습니다." in page.text
+
+
+def test_page_whose_database_fails_says_so(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page that says it needs no database."""
+    visitor = office.someone(Role.HR)
+
+    def fail() -> None:
+        raise StoreError("the disk reports errors; check the card")
+
+    monkeypatch.setattr(office.desk.people, "people", fail)
+    page = visitor.client.get("/people", headers=OPENS)
+
+    assert page.status_code == 503
+    assert "The disk reports errors; check the card" in page.text
+
+
+def test_stranger_at_no_page_learns_nothing(standing_office: Office) -> None:
+    """Neither a menu nor a name."""
+    page = standing_office.visitor().client.get("/persons", headers=OPENS)
+
+    assert page.status_code == 404
+    assert "<nav" not in page.text
+    assert page.headers["x-frame-options"] == "DENY"

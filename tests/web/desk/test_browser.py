@@ -19,9 +19,12 @@ from tests.web.browser import SIZES, chromium, find, keep, resize, serious_findi
 from tests.web.desk.office import PASSWORD, SETTINGS, Office, demo_picture, open_office
 
 from glancein import wiring
+from glancein.errors import StoreError
 from glancein.types import Direction, Event
+from glancein.web.access import Role
 from glancein.web.app import Address, WebServer
 from glancein.web.desk.build import desk_app
+from glancein.web.security import SESSION_COOKIE
 
 PAGES = (
     "/",
@@ -236,14 +239,24 @@ def test_punch_appears_live_and_is_corrected_and_exported(hr: Chrome, served: Se
     }
 
 
+@pytest.mark.parametrize("has_history", [True, False], ids=["in the week", "first of the day"])
 def test_open_page_catches_up_with_missed_punches_and_the_day(
-    hr: Chrome, served: Served, monkeypatch: pytest.MonkeyPatch
+    has_history: bool,  # noqa: FBT001  # a parameter of the test
+    hr: Chrome,
+    served: Served,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What came while its line was away is put where it belongs, once; after midnight it is another day."""
+    if has_history:
+        served.office.punch("E1010", Direction.IN)
+        hr.get(f"{served.url}/")
     live, office = served.office.desk.live, served.office
     until(hr, lambda page: "on" in (find(page, "#live-state").get_attribute("class") or "").split())
     until(hr, lambda _: live.has_looked)
     hr.execute_script("document.querySelector('.head small').textContent = 'yesterday'")
+    if not has_history:
+        monkeypatch.setattr("glancein.web.desk.attendance.LATEST", 2)
+        hr.execute_script("document.getElementById('live').replaceChildren()")
     monkeypatch.setattr(live, "describe", but_for("E1011", live.describe))
     missed, came = office.punch("E1011", Direction.IN), office.punch("E1012", Direction.IN)
     names = [f"{event.kiosk}/{event.epoch}/{event.seq}" for event in (came, missed)]
@@ -252,6 +265,63 @@ def test_open_page_catches_up_with_missed_punches_and_the_day(
     assert listed(hr)[:2] == names
     assert len(set(listed(hr))) == len(listed(hr))
     assert find(hr, ".head small").text == f"{office.desk.now():%Y-%m-%d}"
+
+
+def test_open_page_outlives_a_database_that_is_busy(
+    hr: Chrome, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A display on the wall does not end on an error page for a look that failed; the next one is good."""
+    office = served.office
+    until(hr, lambda page: "on" in (find(page, "#live-state").get_attribute("class") or "").split())
+    until(hr, lambda _: office.desk.live.has_looked)
+    looks: list[int] = []
+
+    def fail() -> None:
+        looks.append(1)
+        raise StoreError("the database is busy")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(office.desk.people, "people", fail)
+        hr.execute_script("window.isTheSame = true")
+        office.punch("E1013", Direction.IN)
+        until(hr, lambda _: looks)
+        until(hr, lambda page: page.execute_script("return document.readyState") == "complete")
+    event = office.punch("E1014", Direction.IN)
+    name = f"{event.kiosk}/{event.epoch}/{event.seq}"
+    until(hr, lambda page: name in listed(page))
+
+    assert hr.execute_script("return window.isTheSame")
+    assert hr.current_url == f"{served.url}/"
+
+
+def test_page_left_open_takes_a_time_after_it_was_loaded(hr: Chrome, served: Served) -> None:
+    """The desk says what is still to come; a page of this morning does not know."""
+    hr.get(f"{served.url}/month?id=E1002")
+    later = f"{served.office.desk.now() + timedelta(days=1):%Y-%m-%dT%H:%M}"
+    for field in ("form[data-api$='/events'] input[name=time]", "#to-time"):
+        hr.execute_script("document.querySelector(arguments[0]).value = arguments[1]", field, later)
+        assert hr.execute_script("return document.querySelector(arguments[0]).checkValidity()", field)
+
+
+def test_long_words_break_on_a_phone(chrome: Chrome, served: Served) -> None:
+    """Names, ids and accounts may be one word of 64 letters; no page becomes wider than the screen for it."""
+    person_id, account = "W" * 64, "personnel.department" * 3
+    served.office.person(person_id, "Wolfeschlegelsteinhausenbergerdorff" * 3)
+    served.office.desk.accounts.add(account, f"{PASSWORD} and a sixth", role=Role.ADMIN)
+    raw = served.office.desk.accounts.sign_in(account, f"{PASSWORD} and a sixth")
+    chrome.get(f"{served.url}/sign-in")
+    chrome.delete_all_cookies()
+    chrome.add_cookie({"name": SESSION_COOKIE, "value": raw or ""})
+    resize(chrome, "phone")
+    wrong = []
+    for page in (f"/person?id={person_id}", f"/month?id={person_id}", "/accounts", "/persons"):
+        chrome.get(f"{served.url}{page}")
+        until(chrome, lambda at: find(at, ".me"))
+        wrong += [f"{page} is {finding}" for finding in too_wide(chrome)]
+    served.office.desk.people.remove(person_id)
+    served.office.desk.accounts.remove(account)
+
+    assert wrong == []
 
 
 def but_for(person_id: str, describe: Callable[[Event], bytes]) -> Callable[[Event], bytes]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
-from tests.web.desk.office import PASSWORD, SETTINGS, Office, Visitor
+from tests.web.desk.office import PASSWORD, SETTINGS, Office, Visitor, open_office
 
 from glancein.errors import InputError, StoreError
 from glancein.web.access import GRANTS, TOKEN_SCOPES, Permission, Role
 from glancein.web.accounts import ABSOLUTE_S, IDLE_S, Accounts, Throttle
+from glancein.web.audit import KEPT_S, TRIM_EVERY, AuditLog
 from glancein.web.desk.build import desk_app
 from glancein.web.desk.desk import Desk, open_desk
 from glancein.web.desk_file import DeskFile
@@ -261,3 +263,143 @@ def test_what_was_done_is_in_the_log(office: Office) -> None:
 
     with pytest.raises(StoreError, match="append-only"):
         office.desk.file.change("UPDATE audit SET who = 'nobody'")
+
+
+def test_two_admins_who_remove_each_other_leave_one(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both looked at the same list of two admins; whoever is second is refused."""
+    accounts = office.desk.accounts
+    accounts.add("other", PASSWORD, role=Role.ADMIN)
+    seen = accounts.accounts()
+    monkeypatch.setattr(accounts, "accounts", lambda: seen)
+
+    accounts.remove("admin")
+    with pytest.raises(InputError, match="last admin"):
+        accounts.remove("other")
+
+    monkeypatch.undo()
+    assert [a.name for a in accounts.accounts() if a.role is Role.ADMIN] == ["other"]
+
+
+def test_setup_is_over_once_another_process_has_done_it(fresh: Desk) -> None:
+    """A desk beside it on the same folder goes to the sign-in, and its own code makes no further admin."""
+    beside = open_desk(fresh.home)
+    visitor = Visitor(TestClient(desk_app(fresh), base_url="http://localhost", follow_redirects=False))
+    visitor.open("/setup")
+    code = fresh.accounts.setup_code
+    beside.accounts.set_up(beside.accounts.setup_code, "boss", PASSWORD)
+    beside.close()
+    fields = {"name": "second", "password": PASSWORD, "again": PASSWORD, "code": code}
+    answer = visitor.call("POST", "/api/v1/setup", fields)
+
+    assert answer.status_code == 422
+    assert visitor.open("/sign-in").status_code == 200
+    assert visitor.open("/setup").headers["location"] == "/sign-in"
+    assert [a.name for a in fresh.accounts.accounts()] == ["boss"]
+
+
+@pytest.mark.parametrize("ahead_s", [IDLE_S + 60, 14 * 365 * 86_400])
+def test_session_of_a_clock_that_was_ahead_ends_when_it_is_set_back(file: DeskFile, ahead_s: float) -> None:
+    """It would otherwise be good for as long as the clock was wrong."""
+    now = Ticking()
+    accounts = Accounts(file, now_s=now)
+    accounts.add("hr", PASSWORD, role=Role.HR)
+    now.s += ahead_s
+    raw = accounts.sign_in("hr", PASSWORD)
+    assert raw
+    assert accounts.who_has_session(raw).is_known
+
+    now.s -= ahead_s
+    assert not accounts.who_has_session(raw).is_known
+
+
+def test_password_of_a_proxy_hides_no_session(office: Office) -> None:
+    """A browser sends the proxy's Basic password with everything; who is signed in stays so."""
+    visitor = office.someone(Role.HR)
+    basic = {"authorization": "Basic cHJveHk6c2VjcmV0"}
+
+    assert visitor.client.get("/api/v1/today", headers=basic).status_code == 200
+    assert visitor.open("/people").status_code == 200
+    assert visitor.call("POST", "/api/v1/sign-out", headers=basic).status_code == 200
+    assert office.visitor().client.get("/api/v1/today", headers=basic).status_code == 401
+
+
+def proxied(desk: Desk, client: str = "127.0.0.1") -> Visitor:
+    """A browser whose requests come from this address."""
+    app = desk_app(desk)
+    return Visitor(
+        TestClient(app, base_url="http://localhost", client=(client, 50000), follow_redirects=False)
+    )
+
+
+@pytest.fixture
+def behind(tmp_path: Path) -> Iterator[Office]:
+    """A desk whose settings name a proxy."""
+    opened = open_office(tmp_path, replace(SETTINGS, desk_proxy=True))
+    yield opened
+    opened.desk.close()
+
+
+def test_behind_a_proxy_each_visitor_waits_for_their_own_mistakes(behind: Office) -> None:
+    """Five wrong passwords of one address lock out nobody else; what it claims to be is not heard."""
+    guesser, hr = proxied(behind.desk), proxied(behind.desk)
+    hr.client.headers["x-forwarded-for"] = "192.0.2.8"
+    for n in range(5):
+        guesser.client.headers["x-forwarded-for"] = f"203.0.113.{n}, 192.0.2.66"
+        assert guesser.sign_in(f"nobody{n}").status_code == 401
+
+    assert guesser.sign_in("auditor").status_code == 429
+    assert hr.sign_in("hr").status_code == 200
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named in the settings", "not named"])
+def test_cookies_are_secure_behind_a_proxy_with_tls(
+    named: bool,  # noqa: FBT001  # a parameter of the test
+    tmp_path: Path,
+) -> None:
+    """The browser's line is what counts; a proxy is believed only if the settings say there is one."""
+    office = open_office(tmp_path, replace(SETTINGS, desk_proxy=named))
+    visitor = proxied(office.desk)
+    visitor.client.headers["x-forwarded-proto"] = "https"
+    form = visitor.open("/sign-in").headers["set-cookie"]
+    kept = {"cookie": form.partition(";")[0]}  # the client's own line has no TLS, so it would not send it
+    fields = {"name": "hr", "password": PASSWORD}
+    session = visitor.call("POST", "/api/v1/sign-in", fields, headers=kept)
+    office.desk.close()
+
+    assert ("; secure" in form.lower()) is named
+    assert ("; secure" in session.headers["set-cookie"].lower()) is named
+
+
+def test_only_this_machine_is_believed_to_be_the_proxy(behind: Office) -> None:
+    """Somebody on the network who says whose browser they are is throttled as who they are."""
+    stranger = proxied(behind.desk, "192.0.2.66")
+    for n in range(5):
+        stranger.client.headers["x-forwarded-for"] = f"203.0.113.{n}"
+        stranger.sign_in(f"nobody{n}")
+
+    assert stranger.sign_in("hr").status_code == 429
+
+
+def test_clock_set_far_ahead_empties_no_log(file: DeskFile) -> None:
+    """The next clean-up takes what is a year older than the lines since, not what the clock says."""
+    now = Ticking()
+    log = AuditLog(file, now_s=now)
+    log.note("hr", "looked at a person", about="E1")
+    now.s += 14 * 365 * 86_400
+    for _ in range(TRIM_EVERY):
+        log.note("hr", "looked at a person", about="E2")
+
+    assert file.rows("SELECT about FROM audit WHERE about = 'E1'") == [("E1",)]
+
+
+def test_log_forgets_after_its_time(file: DeskFile) -> None:
+    """What is older than 400 days leaves, what is younger stays."""
+    now = Ticking()
+    log = AuditLog(file, now_s=now)
+    for day in range(TRIM_EVERY):
+        log.note("hr", "looked at a person", about=f"day {day}")
+        now.s += 86_400
+    kept = [entry.about for entry in log.entries(limit=TRIM_EVERY)]
+
+    assert kept[0] == f"day {TRIM_EVERY - 1}"
+    assert kept[-1] == f"day {TRIM_EVERY - 1 - KEPT_S // 86_400}"

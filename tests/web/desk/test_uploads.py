@@ -18,9 +18,11 @@ import pytest
 from tests.device.hostile import HOSTILE, Hostile, flat_png
 from tests.web.desk.office import PNG, Office, Visitor, demo_picture, open_office
 
+from glancein.domain.roster import BadRow
 from glancein.enrolment import Enroller
 from glancein.errors import GlanceinError, InputError, PhotoError, StoreError
 from glancein.web.access import Role
+from glancein.web.desk_file import DeskFile
 from glancein.web.uploads import Bulk, read_bulk, tidy_name
 
 # A browser sends files: no folder, pipe or device, no link that leads nowhere, nothing of gigabytes.
@@ -467,3 +469,96 @@ def test_csv_alone_must_be_a_table() -> None:
     """Something else than a table is refused by its header line."""
     with pytest.raises(InputError):
         read_bulk(io.BytesIO(b"hello\n"), "x.csv", {}, close=lambda: None)
+
+
+def beside(table: str, *photos: str) -> list[str]:
+    """The photo of each row of a CSV that was uploaded with these photos, or why there is none."""
+    chosen = {name: io.BytesIO(PNG) for name in photos}
+    bulk = read_bulk(io.BytesIO(HEAD + table.encode()), "staff.csv", chosen, close=lambda: None)
+    return [row.message if isinstance(row, BadRow) else str(row.photo) for row in bulk.rows]
+
+
+@pytest.mark.parametrize("named", ["photos/x.jpg", "photos\\x.jpg", "./x.jpg", "x.jpg"])
+def test_photo_is_found_without_the_folder_that_a_browser_leaves_out(named: str) -> None:
+    """The list that ``glancein enroll --csv`` takes is taken at the desk too."""
+    assert beside(f"E1,A,{named}\n", "x.jpg") == ["x.jpg"]
+
+
+def test_photo_of_one_folder_is_never_taken_for_that_of_another() -> None:
+    """Two people's photos of one name: without their folders nobody can say whose was uploaded."""
+    refused = beside("E1,A,north/x.jpg\nE2,B,south/x.jpg\nE3,C,y.jpg\n", "x.jpg", "y.jpg")
+    exact = beside("E1,A,x.jpg\nE2,B,south/x.jpg\n", "x.jpg")
+
+    assert ["several folders" in said for said in refused] == [True, True, False]
+    assert exact[0] == "x.jpg"
+    assert "several folders" in exact[1]
+
+
+def consents_of(office: Office, person_id: str) -> int:
+    """How many are recorded."""
+    return len(office.desk.file.rows("SELECT 1 FROM consents WHERE person_id = :id", id=person_id))
+
+
+@pytest.mark.parametrize("fails", ["add", "change_all"])
+def test_nobody_is_enrolled_without_consent_when_the_disk_fails(
+    fails: str, office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever write to the desk's file fails, whoever is enrolled has a consent."""
+    hr = office.someone(Role.HR)
+
+    def fail(*_: object, **__: object) -> None:
+        raise StoreError("the disk is full; free some space")
+
+    files = {"photo": ("a.jpg", demo_picture("collins.jpg"), "image/jpeg")}
+    with monkeypatch.context() as failing:
+        failing.setattr(DeskFile, fails, fail)
+        answer = hr.call("POST", "/api/v1/people", {"id": "E30", "name": "X", **CONSENT}, files=files)
+
+    assert answer.status_code == 503
+    assert consents_of(office, "E30") == len(office.desk.people.people())
+
+
+def test_refused_photo_leaves_no_consent(hr: Visitor, office_of_files: Office) -> None:
+    """Nothing is kept of somebody who was not enrolled."""
+    files = {"photo": ("a.jpg", b"no picture", "image/jpeg")}
+    answer = hr.call("POST", "/api/v1/people", {"id": "E31", "name": "X", **CONSENT}, files=files)
+
+    assert answer.status_code == 422
+    assert consents_of(office_of_files, "E31") == 0
+
+
+def test_list_records_the_consent_of_who_is_enrolled_already(office: Office) -> None:
+    """All have signed: one consent each, also for an unchanged row, and no second one the next time."""
+    hr = office.someone(Role.HR)
+    table = HEAD + b"E40,Eileen,c.jpg\nE41,Nobody,x.jpg\n"
+    listed = zipped(("l.csv", table), ("c.jpg", demo_picture("collins.jpg")), ("x.jpg", b"no picture"))
+
+    def upload() -> list[str]:
+        files = {"list": ("staff.zip", listed)}
+        number = hr.call("POST", "/api/v1/people/bulk", CONSENT, files=files).json()["job"]
+        return [row["status"] for row in finished(hr, number)["rows"]]
+
+    first = upload()
+    office.desk.file.change("DELETE FROM consents")
+    again, once_more = upload(), upload()
+
+    assert first == ["enrolled", "refused"]
+    assert again == once_more == ["unchanged", "refused"]
+    assert (consents_of(office, "E40"), consents_of(office, "E41")) == (1, 0)
+
+
+def test_list_that_cannot_be_noted_is_not_begun(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that went on would read from uploads that are closed with the refusal."""
+    hr = office.someone(Role.HR)
+    listed = zipped(("l.csv", HEAD + b"E50,Eileen,c.jpg\n"), ("c.jpg", demo_picture("collins.jpg")))
+
+    def fail(*_: object, **__: object) -> None:
+        raise StoreError("the disk is full; free some space")
+
+    begun: list[object] = []
+    monkeypatch.setattr(type(office.desk.jobs), "start", lambda *given, **_: begun.append(given))
+    monkeypatch.setattr(type(office.desk.audit), "note", fail)
+    answer = hr.call("POST", "/api/v1/people/bulk", CONSENT, files={"list": ("staff.zip", listed)})
+
+    assert answer.status_code == 503
+    assert begun == []

@@ -191,6 +191,25 @@ def test_not_you_is_recorded_as_a_correction(page: Chrome, kiosk: Stage) -> None
     assert find(page, "#answer-ways").is_displayed()
 
 
+def test_not_you_touched_twice_is_taken_back_once(page: Chrome, kiosk: Stage) -> None:
+    """A hand that touches twice is not told that it was too late for what was just done."""
+    event = check_in_by_face(page, kiosk)
+    page.execute_script(
+        "const first = window.fetch; window.asked = [];"
+        "window.fetch = (...all) => { const one = first(...all); window.asked.push(one); return one; };"
+        "const button = document.getElementById('not-you'); button.click(); button.click();"
+    )
+    until(page, lambda _: events_since(kiosk, event.seq))
+    asked = page.execute_async_script(
+        "const done = arguments[0];"
+        "Promise.all(window.asked).then((all) => setTimeout(() => done(all.map((one) => one.status)), 300));"
+    )
+    until(page, shows("withdrawn"))
+
+    assert asked == [200]
+    assert len(events_since(kiosk, event.seq)) == 1
+
+
 def test_chosen_direction_is_what_is_recorded(chrome: Chrome, tmp_path: Path) -> None:
     """Where the policy asks, a face alone records nothing; the pressed button does, by the face."""
     with stage(tmp_path, replace(SETTINGS, direction="ask")) as kiosk:

@@ -47,7 +47,6 @@ class Desk:
     record: Record
     throttle: Throttle = field(default_factory=Throttle)
     running: Callable[[], dict[str, object]] | None = None
-    is_tls: bool = False
 
     def now(self) -> datetime:
         """Local time of the site."""
@@ -64,9 +63,7 @@ class Desk:
         self.file.close()
 
 
-def open_desk(
-    home: Home, *, running: Callable[[], dict[str, object]] | None = None, is_tls: bool = False
-) -> Desk:
+def open_desk(home: Home, *, running: Callable[[], dict[str, object]] | None = None) -> Desk:
     """The desk on a kiosk's data folder, with connections of its own. Raises StoreError, SettingsError."""
     from glancein.adapters.clock_system import SystemClock  # noqa: PLC0415  # only a running desk needs these
     from glancein.adapters.passes_sqlite import SqlitePasses  # noqa: PLC0415  # as above
@@ -98,5 +95,4 @@ def open_desk(
         hours=hours,
         record=Record(ledger, clock, hours),
         running=running,
-        is_tls=is_tls,
     )

@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, Response
 from glancein import __version__
 from glancein.web.access import Permission
 from glancein.web.language import DEFAULT, languages, preferred, say, words
-from glancein.web.security import FORM_COOKIE, Call, csrf_token, new_secret
+from glancein.web.security import FORM_COOKIE, Call, Refusal, csrf_token, new_secret
 
 PART = "desk"
 LANGUAGE_COOKIE = "glancein_language"
@@ -35,8 +35,7 @@ NAVIGATION: tuple[tuple[str, str, Permission], ...] = (
 class Pages:
     """Renders templates; everything put into a page is escaped."""
 
-    def __init__(self, zone: tzinfo, *, is_tls: bool) -> None:
-        self._is_tls = is_tls
+    def __init__(self, zone: tzinfo) -> None:
         self._templates = Environment(
             loader=FileSystemLoader(TEMPLATES),
             autoescape=True,
@@ -75,7 +74,7 @@ class Pages:
         )
         answer = HTMLResponse(html, status)
         if is_new:
-            answer.set_cookie(FORM_COOKIE, secret, httponly=True, samesite="strict", secure=self._is_tls)
+            answer.set_cookie(FORM_COOKIE, secret, httponly=True, samesite="strict", secure=call.is_tls)
         if call.query("lang") in languages(PART):
             answer.set_cookie(
                 LANGUAGE_COOKIE,
@@ -83,9 +82,13 @@ class Pages:
                 max_age=365 * 86_400,
                 httponly=True,
                 samesite="strict",
-                secure=self._is_tls,
+                secure=call.is_tls,
             )
         return answer
+
+    def refuse(self, call: Call, refusal: Refusal) -> Response:
+        """A page that says why there is no other, with a way on."""
+        return self.show(call, "refused.html", {"why": refusal.document["error"]}, status=refusal.status_code)
 
     def words_for(self, call: Call) -> Mapping[str, str]:
         """The sentences in the caller's language."""

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
+from time import time_ns
 
 from starlette.datastructures import UploadFile
 from starlette.responses import JSONResponse, Response
 
 from glancein.domain import quality
 from glancein.domain.person import Person, PersonRecord, check_person_id
+from glancein.domain.roster import BadRow, RosterRow
 from glancein.enrolment import Enrolled, RowReport, RowStatus
-from glancein.errors import InputError, PhotoError, SettingsError
+from glancein.errors import InputError, PhotoError
 from glancein.types import Finding
+from glancein.web.desk.consent import Consent, Consents, read_own_text
 from glancein.web.desk.desk import Desk
 from glancein.web.desk.page import Pages, explained, language_of
 from glancein.web.language import DEFAULT
@@ -26,17 +27,6 @@ from glancein.web.security import Call, refused
 from glancein.web.uploads import LARGEST_PHOTO, Job, Judged, read_bulk, report_json, work_through
 
 PAGE_ROWS = 100
-LONGEST_CONSENT = 20_000
-
-
-@dataclass(frozen=True, slots=True)
-class Consent:
-    """That somebody agreed: to which text, when, and who recorded it."""
-
-    version: str
-    text: str
-    at: float
-    by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +35,18 @@ class PeopleRoutes:
 
     desk: Desk
     pages: Pages
+    consents: Consents
 
     # Pages
 
     def list_page(self, call: Call) -> Response:
         """Everybody, or those whose name or id holds some words."""
         found = self._search(call.query("q"))
-        consents = {row[0] for row in self.desk.file.rows("SELECT DISTINCT person_id FROM consents")}
         context = {
             "people": found[:PAGE_ROWS],
             "total": len(found),
             "q": call.query("q"),
-            "consents": consents,
+            "consents": self.consents.givers(),
         }
         return self.pages.show(call, "people.html", context)
 
@@ -73,7 +63,7 @@ class PeopleRoutes:
             "ease": None if template is None else template.quality.get("overall"),
             "checks": [] if template is None else measured(dict(template.quality)),
             "history": record.history,
-            "consents": self.consents(person_id),
+            "consents": self.consents.of(person_id),
             "consent": self.consent_text(call),
             "ways": self.desk.passes.ways_of(person_id),
         }
@@ -107,7 +97,7 @@ class PeopleRoutes:
             "quality": dict(active[-1].quality) if active else {},
             "history": [{"at": h.at.isoformat(), "what": h.what, "reason": h.reason} for h in record.history],
             "consents": [
-                {"version": c.version, "at": _iso(c.at), "by": c.by} for c in self.consents(person_id)
+                {"version": c.version, "at": _iso(c.at), "by": c.by} for c in self.consents.of(person_id)
             ],
             "pin": ways.number is not None,
             "passes": ways.passes,
@@ -141,13 +131,14 @@ class PeopleRoutes:
             # Not before it is our turn: a colleague may just have enrolled somebody else under this id.
             if self.desk.people.name_of(person_id) is not None and not call.flag("replace"):
                 raise InputError(f"{person_id} is enrolled already: open that person to take another photo")
-            done = enroller.enrol(
-                _photo_bytes(photo),
-                person_id=person_id,
-                name=call.fields["name"],
-                allow_duplicate=call.fields.get("allow_duplicate", "")[:200],
-            )
-        self._note_consent(done.person_id, consent, by=call.who.name)
+            with self.consents.before(person_id, consent, by=call.who.name) as pledge:
+                done = enroller.enrol(
+                    _photo_bytes(photo),
+                    person_id=person_id,
+                    name=call.fields["name"],
+                    allow_duplicate=call.fields.get("allow_duplicate", "")[:200],
+                )
+                pledge.stands = True
         self.desk.audit.note(call.who.name, "enrolled", about=done.person_id, detail=str(done.outcome))
         return JSONResponse(enrolled_json(done), 201)
 
@@ -158,16 +149,12 @@ class PeopleRoutes:
         photos = {file.filename or "": file.file for file in call.files.get("photos", [])}
         bulk = read_bulk(table.file, table.filename or "list.csv", photos, close=call.close_files)
         who = call.who.name
-
-        def after(report: RowReport) -> None:
-            if report.status in {RowStatus.ENROLLED, RowStatus.RE_ENROLLED}:
-                self._note_consent(report.person_id, consent, by=who)
-                self.desk.audit.note(who, "enrolled", about=report.person_id, detail="by list")
-
-        job = self.desk.jobs.start(
-            lambda: work_through(self.desk.home, bulk, after=after), len(bulk.rows), by=who
-        )
+        one = partial(self._enrol_signed, consent=consent, by=who)
+        # Noted first: once the list is on its way its files are the job's to close.
         self.desk.audit.note(who, "uploaded a list", detail=f"{len(bulk.rows)} rows")
+        job = self.desk.jobs.start(
+            lambda: work_through(self.desk.home, bulk, one=one), len(bulk.rows), by=who
+        )
         return JSONResponse({"job": job.number, "total": job.total}, 202)
 
     def job(self, call: Call) -> Response:
@@ -182,7 +169,7 @@ class PeopleRoutes:
         """Record that somebody agreed to the text as it stands now."""
         person_id = self._record(call.request.path_params["person_id"]).person.person_id
         consent = self._consent_given(call)
-        self._note_consent(person_id, consent, by=call.who.name)
+        self.consents.note(person_id, consent, by=call.who.name)
         self.desk.audit.note(call.who.name, "recorded a consent", about=person_id, detail=consent.version)
         return JSONResponse({"version": consent.version}, 201)
 
@@ -225,7 +212,7 @@ class PeopleRoutes:
         consents = self.desk.file.forget(person_id)
         self.desk.people.remove(person_id)  # PIN and passes go with the row
         receipt = {
-            "receipt": hashlib.sha256(f"{person_id} {time.time_ns()}".encode()).hexdigest()[:16],
+            "receipt": hashlib.sha256(f"{person_id} {time_ns()}".encode()).hexdigest()[:16],
             "id": person_id,
             "at": self.desk.now().isoformat(timespec="seconds"),
             "by": call.who.name,
@@ -248,22 +235,8 @@ class PeopleRoutes:
     def consent_text(self, call: Call) -> Consent:
         """The text that people sign now; its version changes with every letter. Raises SettingsError."""
         path = self.desk.home.settings.consent_text
-        if not path:
-            text = self.pages.words_for(call)["consent_text"]
-        else:
-            try:
-                text = Path(path).read_text(encoding="utf-8")[:LONGEST_CONSENT].strip()
-            except (OSError, UnicodeDecodeError) as err:
-                raise SettingsError(f"consent_text = {path!r} cannot be read as UTF-8 text") from err
+        text = read_own_text(path) if path else self.pages.words_for(call)["consent_text"]
         return Consent(hashlib.sha256(text.encode()).hexdigest()[:12], text, 0.0, "")
-
-    def consents(self, person_id: str) -> list[Consent]:
-        """What somebody agreed to, latest first."""
-        rows = self.desk.file.rows(
-            "SELECT version, text, at, by FROM consents WHERE person_id = :id ORDER BY number DESC",
-            id=person_id,
-        )
-        return [Consent(*row) for row in rows]
 
     def _consent_given(self, call: Call) -> Consent:
         consent = self.consent_text(call)
@@ -274,15 +247,22 @@ class PeopleRoutes:
             raise InputError("the consent's text has changed meanwhile: load the page again")
         return consent
 
-    def _note_consent(self, person_id: str, consent: Consent, *, by: str) -> None:
-        self.desk.file.change(
-            "INSERT INTO consents (person_id, version, text, at, by) VALUES (:id, :version, :text, :at, :by)",
-            id=person_id,
-            version=consent.version,
-            text=consent.text,
-            at=time.time(),
-            by=by,
-        )
+    def _enrol_signed(
+        self, row: RosterRow | BadRow, enrol: Callable[[], RowReport], *, consent: Consent, by: str
+    ) -> RowReport:
+        """One row of a list whose people have all signed, those who are enrolled as it says already too."""
+        if isinstance(row, BadRow):
+            return enrol()
+        has_agreed = any(given.version == consent.version for given in self.consents.of(row.person_id))
+        with self.consents.before(row.person_id, consent, by=by) as pledge:
+            report = enrol()
+            is_new = report.status in {RowStatus.ENROLLED, RowStatus.RE_ENROLLED}
+            pledge.stands = is_new or (report.status is RowStatus.UNCHANGED and not has_agreed)
+        if is_new:
+            self.desk.audit.note(by, "enrolled", about=row.person_id, detail="by list")
+        elif pledge.stands:
+            self.desk.audit.note(by, "recorded a consent", about=row.person_id, detail=consent.version)
+        return report
 
     # Reading
 

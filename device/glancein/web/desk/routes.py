@@ -7,6 +7,7 @@ from starlette.responses import JSONResponse, Response
 from glancein.web.access import Door, Permission
 from glancein.web.desk import openapi
 from glancein.web.desk.attendance import Attendance
+from glancein.web.desk.consent import Consents
 from glancein.web.desk.desk import Desk
 from glancein.web.desk.health import HealthRoutes
 from glancein.web.desk.page import Pages
@@ -29,12 +30,12 @@ _PERSON = Field("id", "only this person", required=False)
 
 def endpoints(desk: Desk) -> list[Endpoint]:
     """Every route of the desk. What is not here is not served."""
-    pages = Pages(desk.zone, is_tls=desk.is_tls)
+    pages = Pages(desk.zone)
     attendance = Attendance(desk, pages)
     desk.live.describe = attendance.message
     table = [
         *_signing(Signing(desk, pages)),
-        *_people(PeopleRoutes(desk, pages)),
+        *_people(PeopleRoutes(desk, pages, Consents(desk.file))),
         *_attendance(attendance),
         *_health(HealthRoutes(desk, pages)),
     ]

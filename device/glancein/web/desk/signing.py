@@ -23,7 +23,7 @@ class Signing:
 
     def sign_in_page(self, call: Call) -> Response:
         """The form; the first-run set-up while there is no account."""
-        if self.desk.accounts.setup_code:
+        if self.desk.accounts.is_new:
             return RedirectResponse("/setup", 303)
         if call.who.is_known:
             return RedirectResponse("/", 303)
@@ -31,7 +31,7 @@ class Signing:
 
     def setup_page(self, call: Call) -> Response:
         """The form for the first account; gone once there is one."""
-        if not self.desk.accounts.setup_code:
+        if not self.desk.accounts.is_new:
             return RedirectResponse("/sign-in", 303)
         return self.pages.show(call, "setup.html")
 
@@ -56,7 +56,7 @@ class Signing:
             max_age=ABSOLUTE_S,
             httponly=True,
             samesite="strict",
-            secure=self.desk.is_tls,
+            secure=call.is_tls,
         )
         return answer
 
@@ -79,7 +79,7 @@ class Signing:
         self.desk.accounts.sign_out(call.who.secret)
         self.desk.audit.note(call.who.name, "signed out")
         answer = JSONResponse({"next": "/sign-in"})
-        answer.delete_cookie(SESSION_COOKIE, httponly=True, samesite="strict", secure=self.desk.is_tls)
+        answer.delete_cookie(SESSION_COOKIE, httponly=True, samesite="strict", secure=call.is_tls)
         return answer
 
     def change_own_password(self, call: Call) -> Response:

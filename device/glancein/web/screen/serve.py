@@ -13,13 +13,13 @@ from glancein.adapters.screen_web import WebScreen
 from glancein.capture import Capture
 from glancein.domain.punches import settle
 from glancein.domain.workdays import pair_up
-from glancein.errors import SettingsError, StoreError
+from glancein.errors import StoreError
 from glancein.kiosk import Kiosk
 from glancein.ports import Screen
 from glancein.settings import Settings
 from glancein.types import Method
 from glancein.web.app import Address, WebServer, guarded_routes, secured
-from glancein.web.language import languages
+from glancein.web.language import check_language
 from glancein.web.screen.lookout import Lookout
 from glancein.web.screen.parts import ScreenParts, condition_of
 from glancein.web.screen.preview import Preview
@@ -33,9 +33,7 @@ NOT_VALID = "This QR code is not valid here."
 
 def make_screen(settings: Settings, stores: Stores, *, beside: Screen | None) -> WebScreen:
     """The screen that a kiosk shows on. Raises SettingsError for a language without words."""
-    if settings.language not in languages(PART):
-        known = ", ".join(languages(PART))
-        raise SettingsError(f"language = {settings.language!r}: the screen has words for {known}")
+    check_language(PART, settings.language)
     longest = timedelta(hours=settings.max_shift_h)
     zone = wiring.time_zone(settings.time_zone)
     return WebScreen(

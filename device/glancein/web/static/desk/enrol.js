@@ -105,6 +105,7 @@ function closeWebcam() {
   byId("camera").hidden = true;
 }
 byId("webcam").addEventListener("click", async () => {
+  closeWebcam(); // a second click must not leave the first stream, and the camera's light, on
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 }, height: { ideal: 720 } } });
     byId("video").srcObject = stream;

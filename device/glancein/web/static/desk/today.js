@@ -69,13 +69,17 @@ function refreshSoon() {
 
 /** Put in what the stream did not bring: a page that slept, or whose line was away, has missed punches. */
 function fill(latest) {
-  const known = new Map([...list.children].map((line) => [line.dataset.event, line]));
-  let above = list.firstElementChild;
-  for (const line of [...latest.children].reverse()) { // the oldest first
-    if (!known.has(line.dataset.event)) { list.insertBefore(line, above); }
-    above = known.get(line.dataset.event) || line;
+  const known = new Set([...list.children].map((line) => line.dataset.event));
+  for (const line of [...latest.children].filter((one) => !known.has(one.dataset.event))) {
+    list.insertBefore(line, [...list.children].find((one) => isOlder(one, line)) ?? null);
   }
   trim();
+}
+
+/** True for a smaller number in the same database, and for one of the database before. */
+function isOlder(one, line) {
+  const [[place, number], [ourPlace, ourNumber]] = [one, line].map((at) => at.dataset.event.split(/\/(?=\d+$)/));
+  return place !== ourPlace || Number(number) < Number(ourNumber);
 }
 
 function trim() {
@@ -86,6 +90,7 @@ function trim() {
 async function refresh() {
   lately = Date.now();
   const answer = await fetch("/", { credentials: "same-origin" });
+  if (answer.status >= 500) { return; } // the database is busy or the service restarts: try again later
   if (!answer.ok || answer.redirected) { location.assign("/sign-in"); return; }
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   document.querySelector(".head h1").replaceWith(fresh.querySelector(".head h1")); // it may be another day

@@ -135,16 +135,25 @@ function today(hours) {
   return say("answer.today", { hours: Math.floor(minutes / 60), minutes: minutes % 60 });
 }
 
-byId("not-you").addEventListener("click", async () => {
-  const done = await ask("/not-you", shown.event);
-  if (!done?.ok) take({ kind: "late" });
+let isAsking = false;
+
+/** What a touch on an answer asks of the kiosk, once: a second touch would be refused and hide what came of the first. */
+async function askOnce(path, fields, otherwise) {
+  if (isAsking) return;
+  isAsking = true;
+  const asked = shown;
+  const done = await ask(path, fields);
+  isAsking = false;
+  if (!done?.ok && shown === asked) take({ kind: otherwise });
+}
+
+byId("not-you").addEventListener("click", () => {
+  if (shown?.kind === "recorded") askOnce("/not-you", shown.event, "late");
 });
 
 for (const way of ["in", "out"]) {
-  byId(`choose-${way}`).addEventListener("click", async () => {
-    if (shown?.kind !== "choice") return;
-    const done = await ask("/direction", { token: shown.token, direction: way });
-    if (!done?.ok && shown?.kind === "choice") take({ kind: "missed" });
+  byId(`choose-${way}`).addEventListener("click", () => {
+    if (shown?.kind === "choice") askOnce("/direction", { token: shown.token, direction: way }, "missed");
   });
 }
 
