@@ -219,6 +219,21 @@ def distill(
         )
 
 
+@app.command()
+def blend(
+    first: Annotated[Path, typer.Argument(help="checkpoint.pt or kept weights that the second began from")],
+    second: Annotated[Path, typer.Argument(help="checkpoint.pt or kept weights of the later run")],
+    out: Annotated[Path, typer.Option(help="file of the blended weights")],
+    share: Annotated[float, typer.Option(help="how far from the first to the second, 0 to 1")] = 0.5,
+) -> None:
+    """Weights between two runs: what the first can still do, with most of what the second learnt."""
+    from glancein_training.blend import blend as write  # noqa: PLC0415  # torch takes seconds
+
+    with errors_in_words():
+        write(first, second, share, out)
+    out_console.print(f"weights {share:g} of the way from {first} to {second} in {out}")
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def export(
     context: typer.Context,

@@ -1,0 +1,82 @@
+"""Weights between two runs: the ends, the middle, and what does not blend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="the laboratory needs torch: pip install .[training]")
+
+import torch
+from typer.testing import CliRunner
+
+from glancein.errors import InputError
+from glancein_training.blend import blend
+from glancein_training.checkpoints import load_network, write_checkpoint
+from glancein_training.cli import app
+from glancein_training.networks import FAMILY, Embedder
+
+NETWORK = "glance-33"
+
+
+def kept(path: Path, *, seed: int, network: str = NETWORK, basis: float = 1.0) -> Path:
+    """Weights of a fresh network, as a run leaves them."""
+    torch.manual_seed(seed)
+    weights = Embedder(FAMILY[network]).state_dict()
+    stored = {"network": network, "images": 10 * seed, "config": {"seed": seed, "data": "somewhere"}}
+    write_checkpoint({**stored, "average": weights, "basis": torch.full((3, 2), basis)}, path)
+    return path
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_every_weight_lies_on_the_line_between(tmp_path: Path, share: float) -> None:
+    """By hand: (1 - share) of the first and share of the second, to the precision of kept weights."""
+    first, second = kept(tmp_path / "a.pt", seed=1), kept(tmp_path / "b.pt", seed=2)
+
+    blend(first, second, share, tmp_path / "out.pt")
+
+    a, b, mixed = (load_network(path).state_dict() for path in (first, second, tmp_path / "out.pt"))
+    for name, weight in mixed.items():
+        by_hand = (1 - share) * a[name].double() + share * b[name].double()
+        torch.testing.assert_close(weight.double(), by_hand, atol=1e-3, rtol=1e-3)
+
+
+def test_record_is_that_of_the_later_run_without_its_folders(tmp_path: Path) -> None:
+    """The card tells the images and settings of the later run, and nothing of its machine."""
+    blend(kept(tmp_path / "a.pt", seed=1), kept(tmp_path / "b.pt", seed=2), 0.5, tmp_path / "out.pt")
+
+    stored = torch.load(tmp_path / "out.pt", weights_only=True)
+    assert (stored["images"], stored["config"]) == (20, {"seed": 2})
+
+
+@pytest.mark.parametrize(
+    ("other", "share", "said"),
+    [
+        ({"network": "glance-113"}, 0.5, "give one network"),
+        ({"basis": 0.0}, 0.5, "other targets"),
+        ({}, 1.5, "outside 0 to 1"),
+        ({}, float("nan"), "outside 0 to 1"),
+    ],
+)
+def test_what_does_not_blend_is_refused_and_nothing_written(
+    tmp_path: Path, other: dict[str, str | float], share: float, said: str
+) -> None:
+    """Another network, another space of targets, or a share off the line."""
+    first, second = kept(tmp_path / "a.pt", seed=1), kept(tmp_path / "b.pt", seed=2, **other)  # type: ignore[arg-type]  # as named
+
+    with pytest.raises(InputError, match=said):
+        blend(first, second, share, tmp_path / "out.pt")
+
+    assert not (tmp_path / "out.pt").exists()
+
+
+def test_command_writes_the_file_and_says_so(tmp_path: Path) -> None:
+    """`glancein-train blend` for scripts."""
+    first, second, out = kept(tmp_path / "a.pt", seed=1), kept(tmp_path / "b.pt", seed=2), tmp_path / "out.pt"
+
+    result = CliRunner().invoke(app, ["blend", str(first), str(second), "--share", "0.3", "--out", str(out)])
+
+    assert result.exit_code == 0, result.output
+    assert out.exists()
+    assert "0.3 of the way" in result.output
