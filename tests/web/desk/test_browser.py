@@ -267,6 +267,26 @@ def test_open_page_catches_up_with_missed_punches_and_the_day(
     assert find(hr, ".head small").text == f"{office.desk.now():%Y-%m-%d}"
 
 
+def test_punch_that_a_refresh_brought_before_its_message_stands_once(hr: Chrome, served: Served) -> None:
+    """The page asks for the list anew while a message is on its way: the message adds no second line."""
+    office = served.office
+    until(hr, lambda page: "on" in (find(page, "#live-state").get_attribute("class") or "").split())
+    until(hr, lambda _: office.desk.live.has_looked)
+    first = office.punch("E1010", Direction.IN)
+    before, expected = (f"{first.kiosk}/{first.epoch}/{seq}" for seq in (first.seq, first.seq + 1))
+    until(hr, lambda page: before in listed(page))
+    hr.execute_script(
+        "const line = document.createElement('li'); line.dataset.event = arguments[0];"
+        "document.getElementById('live').prepend(line)",
+        expected,
+    )
+    again, last = office.punch("E1011", Direction.IN), office.punch("E1012", Direction.IN)
+    until(hr, lambda page: f"{last.kiosk}/{last.epoch}/{last.seq}" in listed(page))
+
+    assert f"{again.kiosk}/{again.epoch}/{again.seq}" == expected
+    assert listed(hr).count(expected) == 1
+
+
 def test_open_page_outlives_a_database_that_is_busy(
     hr: Chrome, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,7 +117,8 @@ source.addEventListener("error", async () => {
 source.addEventListener("punch", (message) => {
   const event = JSON.parse(message.data);
   if (event.kind === "time_fix") { refreshSoon(); return; }
-  list.prepend(item(event));
+  const isKnown = [...list.children].some((line) => line.dataset.event === event.event); // a refresh was first
+  if (!isKnown) { list.prepend(item(event)); }
   trim();
   refreshSoon();
 });
