@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from glancein.errors import InputError
-from glancein_training.checkpoints import halved, read_checkpoint, without_places, write_checkpoint
+from glancein_training.checkpoints import read_checkpoint, write_kept
 
 
 def blend(first: Path, second: Path, share: float, out: Path) -> None:
@@ -34,13 +34,4 @@ def blend(first: Path, second: Path, share: float, out: Path) -> None:
         else later
         for name, later in theirs["average"].items()
     }
-    write_checkpoint(
-        {
-            "network": theirs["network"],
-            "images": theirs["images"],
-            "config": without_places(theirs["config"]),
-            "average": halved(weights),
-            "basis": theirs["basis"].half(),
-        },
-        out,
-    )
+    write_kept(theirs, weights, out)

@@ -46,6 +46,19 @@ def halved(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     }
 
 
+def write_kept(stored: Mapping[str, Any], average: Mapping[str, torch.Tensor], out: Path) -> None:
+    """Write what is worth going on from: these averaged weights as float16 and the target's axes.
+
+    ``stored``: the checkpoint that says network, images, settings and axes.
+    """
+    kept = {
+        "network": stored["network"],
+        "images": stored["images"],
+        "config": without_places(stored["config"]),
+    }
+    write_checkpoint({**kept, "average": halved(average), "basis": stored["basis"].half()}, out)
+
+
 def load_network(path: Path) -> Embedder:
     """The averaged weights of a run, ready to embed. Raises InputError if they do not fit the family."""
     stored = read_checkpoint(path)

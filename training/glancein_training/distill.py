@@ -26,7 +26,7 @@ from glancein.errors import InputError
 from glancein_training import packs
 from glancein_training.augment import Strength
 from glancein_training.averaging import follow
-from glancein_training.checkpoints import halved, read_checkpoint, without_places, write_checkpoint
+from glancein_training.checkpoints import read_checkpoint, write_checkpoint, write_kept
 from glancein_training.configuration import keep_record, with_settings
 from glancein_training.descent import descend, take_up
 from glancein_training.lessons import Batch, Batches, Lessons, prepare, training_identities
@@ -385,12 +385,7 @@ def save(state: State, path: Path, config: Config, basis: packs.Floats) -> None:
 def keep(checkpoint: Path, out: Path) -> None:
     """Write what is worth going on from: the averaged weights as float16 and the target's axes."""
     stored = read_checkpoint(checkpoint)
-    kept = {
-        "network": stored["network"],
-        "images": stored["images"],
-        "config": without_places(stored["config"]),
-    }
-    write_checkpoint({**kept, "average": halved(stored["average"]), "basis": stored["basis"].half()}, out)
+    write_kept(stored, stored["average"], out)
 
 
 def adopt(state: State, weights: Path, *, network: str) -> packs.Floats:

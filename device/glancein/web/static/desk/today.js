@@ -67,10 +67,11 @@ function refreshSoon() {
   waiting = setTimeout(() => { waiting = 0; refresh(); }, lately + 20000 > Date.now() ? pause + Math.random() * 8500 : pause);
 }
 
-/** Put in what the stream did not bring: a page that slept, or whose line was away, has missed punches. */
-function fill(latest) {
+/** Put in the lines that are not there yet, each where it belongs: the stream brings some, a refresh what a page that slept,
+ * or whose line was away, has missed, and either may be first. */
+function put(lines) {
   const known = new Set([...list.children].map((line) => line.dataset.event));
-  for (const line of [...latest.children].filter((one) => !known.has(one.dataset.event))) {
+  for (const line of lines.filter((one) => !known.has(one.dataset.event))) {
     list.insertBefore(line, [...list.children].find((one) => isOlder(one, line)) ?? null);
   }
   trim();
@@ -94,7 +95,7 @@ async function refresh() {
   if (!answer.ok || answer.redirected) { location.assign("/sign-in"); return; }
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   document.querySelector(".head h1").replaceWith(fresh.querySelector(".head h1")); // it may be another day
-  fill(fresh.getElementById("live"));
+  put([...fresh.getElementById("live").children]);
   const body = fresh.querySelector("#today tbody");
   const mine = document.querySelector("#today tbody");
   if (body && mine) { mine.replaceWith(document.adoptNode(body)); } else if (body) { location.reload(); }
@@ -117,9 +118,7 @@ source.addEventListener("error", async () => {
 source.addEventListener("punch", (message) => {
   const event = JSON.parse(message.data);
   if (event.kind === "time_fix") { refreshSoon(); return; }
-  const isKnown = [...list.children].some((line) => line.dataset.event === event.event); // a refresh was first
-  if (!isKnown) { list.prepend(item(event)); }
-  trim();
+  put([item(event)]);
   refreshSoon();
 });
 setInterval(refresh, 60000);
