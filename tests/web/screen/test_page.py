@@ -210,6 +210,24 @@ def test_not_you_touched_twice_is_taken_back_once(page: Chrome, kiosk: Stage) ->
     assert len(events_since(kiosk, event.seq)) == 1
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_not_you_too_late_says_what_it_is_about(page: Chrome, kiosk: Stage, language: str) -> None:
+    """Nothing is taken back: the headline says so and not that nobody was recognised, then what to do."""
+    speak(page, language)
+    said = words("screen", language)
+    event = check_in_by_face(page, kiosk)
+    kiosk.kiosk.punches._recent.clear()  # as after its minute
+
+    find(page, "#not-you").click()
+    until(page, shows("late"))
+    keep(page, f"late-{language}")
+
+    assert text_of(page, "headline") == said["not_you.not_done"] != said["refused.title"]
+    assert text_of(page, "detail") == said["not_you.late"]
+    assert events_since(kiosk, event.seq) == []
+    assert cut_off(page) == []
+
+
 def test_chosen_direction_is_what_is_recorded(chrome: Chrome, tmp_path: Path) -> None:
     """Where the policy asks, a face alone records nothing; the pressed button does, by the face."""
     with stage(tmp_path, replace(SETTINGS, direction="ask")) as kiosk:

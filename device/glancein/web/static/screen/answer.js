@@ -124,7 +124,7 @@ const TEXTS = {
   }),
   withdrawn: () => ({ headline: say("not_you.done"), detail: say("not_you.next") }),
   missed: () => ({ headline: say("choice.missed"), detail: say("choice.missed_detail") }),
-  late: () => ({ headline: say("refused.title"), detail: say("not_you.late") }),
+  late: () => ({ headline: say("not_you.not_done"), detail: say("not_you.late") }),
   not_recorded: () => ({ headline: say("not_recorded.title"), detail: say("not_recorded.detail") }),
   choice: (a) => ({ headline: say("choice.title", { who: a.who }) }),
 };
