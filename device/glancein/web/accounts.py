@@ -89,12 +89,16 @@ class Accounts:
 
     def set_up(self, code: str, name: str, password: str) -> None:
         """Make the first account, an admin, for who can read the setup code. Raises InputError."""
+        self.check_setup_code(code)
+        self.add(name, password, role=Role.ADMIN)
+        self.setup_code = ""
+
+    def check_setup_code(self, code: str) -> None:
+        """Raises InputError unless this is the code, however spaced, and there is no account yet."""
         typed = re.sub(r"[^A-Z0-9]", "", code.upper())
         wanted = self.setup_code.replace("-", "") if self.is_new else ""
         if not wanted or not secrets.compare_digest(typed, wanted):
             raise InputError("this is not the setup code: it stands on the console of the kiosk")
-        self.add(name, password, role=Role.ADMIN)
-        self.setup_code = ""
 
     def change_password(self, name: str, password: str) -> None:
         """Set another password and end every session of the account. Raises InputError."""

@@ -77,6 +77,21 @@ def test_setup_code_cannot_be_guessed_for_long(fresh: Desk) -> None:
     assert fresh.accounts.accounts() == []
 
 
+def test_weak_passwords_do_not_lock_the_set_up(fresh: Desk) -> None:
+    """Whoever has the right code may look for a good password as long as it takes."""
+    visitor = Visitor(TestClient(desk_app(fresh), base_url="http://localhost", follow_redirects=False))
+    visitor.open("/setup")
+    fields = {"name": "boss", "code": fresh.accounts.setup_code}
+    weak = [
+        visitor.call("POST", "/api/v1/setup", fields | {"password": word, "again": word}).status_code
+        for word in ("short", "shorter", "aaaaaaaaaa", "bossbossboss", "1111111111", "boss boss 1")
+    ]
+    good = visitor.call("POST", "/api/v1/setup", fields | {"password": PASSWORD, "again": PASSWORD})
+
+    assert weak == [422] * 6
+    assert good.status_code == 201
+
+
 def test_session_cookie_is_out_of_reach_of_scripts_and_other_sites(office: Office) -> None:
     """HttpOnly and SameSite=Strict; the form's cookie too."""
     visitor = office.visitor()

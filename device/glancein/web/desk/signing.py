@@ -67,10 +67,11 @@ class Signing:
             return refused(429, "too many wrong codes: try again in 15 minutes")
         if call.fields["password"] != call.fields["again"]:
             raise InputError("the two passwords differ")
-        self.desk.throttle.failed(*keys)
-        name = call.fields["name"]
-        self.desk.accounts.set_up(call.fields["code"], name, call.fields["password"])
-        self.desk.throttle.succeeded(*keys)
+        name, code = call.fields["name"], call.fields["code"]
+        self.desk.throttle.failed(*keys)  # counted before it is looked at, as above
+        self.desk.accounts.check_setup_code(code)
+        self.desk.throttle.succeeded(*keys)  # a bad name or password is no guess at the code
+        self.desk.accounts.set_up(code, name, call.fields["password"])
         self.desk.audit.note(name, "set up the desk")
         return JSONResponse({"next": "/sign-in"}, 201)
 
