@@ -149,6 +149,43 @@ def test_enrol_by_upload(hr: Chrome, served: Served) -> None:
     keep(hr, "desk-enrol-duplicate")
 
 
+@pytest.mark.parametrize("beside", ["h1", "#one input[name=name]", "body"])
+def test_photo_dropped_beside_the_zone_leaves_the_page_alone(hr: Chrome, served: Served, beside: str) -> None:
+    """The browser would show the file in the page's place; it is told not to, and the zone works on."""
+    hr.get(f"{served.url}/enrol")
+    is_refused = drop(hr, served.photos / "obama.jpg", beside)
+    assert not find(hr, "#judged").is_displayed()
+    drop(hr, served.photos / "obama.jpg", "#drop")
+    until(hr, lambda page: find(page, "#judged").is_displayed())
+
+    assert is_refused
+    assert hr.current_url == f"{served.url}/enrol"
+
+
+def test_list_may_be_dropped_on_its_field(hr: Chrome, served: Served) -> None:
+    """A browser takes files on such a field by itself, unless the page forbids it."""
+    hr.get(f"{served.url}/enrol")
+    is_refused = drop(hr, served.photos / "obama.jpg", "#list input[name=photos]")
+    until(hr, lambda page: page.execute_script("return document.getElementById('list').photos.files.length"))
+
+    assert not is_refused
+
+
+def drop(chrome: Chrome, file: Path, css: str) -> bool:
+    """Drag a file out of another window and let it go over an element; true if no browser would open it."""
+    where = find(chrome, css)
+    left, top = chrome.execute_script(
+        "window.over = []; window.addEventListener('dragover', (e) => window.over.push(e.defaultPrevented));"
+        "arguments[0].scrollIntoView({block: 'center'}); const box = arguments[0].getBoundingClientRect();"
+        "return [box.x + box.width / 2, box.y + box.height / 2]",
+        where,
+    )
+    what = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        chrome.execute_cdp_cmd("Input.dispatchDragEvent", {"type": kind, "x": left, "y": top, "data": what})
+    return bool(chrome.execute_script("return window.over.length && window.over.every(Boolean)"))
+
+
 def webcam_film(folder: Path) -> Path:
     """A short film of somebody before a webcam, as Chromium's pretended camera takes it."""
     portrait = cv2.imdecode(np.frombuffer(demo_picture("collins.jpg"), np.uint8), cv2.IMREAD_COLOR)

@@ -91,6 +91,15 @@ drop.addEventListener("drop", (event) => {
   const file = event.dataTransfer.files[0];
   if (file) { judge(file); }
 });
+// A file dropped beside the zone would replace this page. Words may still be dragged, and a file onto its own field.
+for (const kind of ["dragover", "drop"]) {
+  document.addEventListener(kind, (event) => {
+    const isOurs = event.defaultPrevented || event.target.type === "file";
+    if (isOurs || !event.dataTransfer.types.includes("Files")) { return; }
+    event.preventDefault();
+    event.dataTransfer.dropEffect = "none";
+  });
+}
 document.addEventListener("paste", (event) => {
   const file = [...event.clipboardData.files].find((one) => one.type.startsWith("image/"));
   if (file) { judge(file); }
