@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,56 +58,57 @@ def loss_interval(
     before: Scored, after: Scored, rate: float, *, rounds: int = 200, seed: int = 0
 ) -> tuple[float, float, float]:
     """Accept rate lost from ``before`` to ``after``, and its 95 % interval over resampled people."""
-    rng = np.random.default_rng(seed)
-    people = len(before.tail.pictures)
-    lost = []
-    for _ in range(rounds):
-        weight = np.bincount(rng.integers(0, people, people), minlength=people).astype(float)
-        lost.append(accept_rate(before, rate, weight) - accept_rate(after, rate, weight))
-    low, high = np.percentile(lost, [2.5, 97.5])
-    return accept_rate(before, rate) - accept_rate(after, rate), float(low), float(high)
+    lost = [
+        accept_rate(before, rate, weight) - accept_rate(after, rate, weight)
+        for weight in _people_drawn(len(before.tail.pictures), rounds, seed)
+    ]
+    return accept_rate(before, rate) - accept_rate(after, rate), *_interval(lost)
 
 
 def accept_interval(scored: Scored, rate: float, *, rounds: int = 200, seed: int = 0) -> tuple[float, float]:
     """95 % interval of the accept rate over resampled people."""
-    rng = np.random.default_rng(seed)
     people = len(scored.tail.pictures)
-    weights = [np.bincount(rng.integers(0, people, people), minlength=people) for _ in range(rounds)]
-    low, high = np.percentile([accept_rate(scored, rate, w.astype(float)) for w in weights], [2.5, 97.5])
-    return float(low), float(high)
+    return _interval([accept_rate(scored, rate, w) for w in _people_drawn(people, rounds, seed)])
 
 
-def interval_of_mean(values: Sequence[float]) -> tuple[float, float]:
-    """95 % interval of the mean of a few independent values, by the normal distribution."""
-    spread = 1.96 * float(np.std(values, ddof=1)) / len(values) ** 0.5
-    return float(np.mean(values)) - spread, float(np.mean(values)) + spread
+def pair_accuracy(
+    vectors: Floats, identity: NDArray[np.int64], *, rounds: int = 200, seed: int = 0
+) -> tuple[float, float, float]:
+    """Accuracy in LFW's manner, and its 95 % interval over resampled people.
+
+    Ten folds of 800 + 800 pairs, each with the threshold from the other nine. The folds show the same people,
+    so their spread says nothing of other people.
+    """
+    pairs = _drawn_pairs(vectors, identity, np.random.default_rng(seed))
+    people = len(np.unique(identity))
+    sampled = [_accuracy(pairs, weight) for weight in _people_drawn(people, rounds, seed)]
+    return _accuracy(pairs, np.ones(people)), *_interval(sampled)
 
 
-def pair_accuracies(vectors: Floats, identity: NDArray[np.int64], *, seed: int = 0) -> list[float]:
-    """Accuracies in LFW's manner: ten folds of 800 + 800 pairs, the threshold from the other nine."""
-    scores, same = _drawn_pairs(vectors, identity, np.random.default_rng(seed))
-    fold = np.arange(len(scores)) % FOLDS
-    return [
-        float(
-            np.mean(
-                (scores[fold == f] > _best_threshold(scores[fold != f], same[fold != f])) == same[fold == f]
-            )
-        )
-        for f in range(FOLDS)
-    ]
-
-
-def one_shot_miss_rates(
+def one_shot_miss_rate(  # noqa: PLR0913  # one measurement, all of it by name
     vectors: Floats,
     identity: NDArray[np.int64],
     *,
     enrolled: int = 400,
     strangers_taken: float = 0.01,
     seeds: Sequence[int] = range(10),
-) -> list[float]:
-    """FNIR at this FPIR: one picture of each enrolled person, all others as probes; one value a draw."""
-    enrolled = min(enrolled, len(np.unique(identity)) // 2)
-    return [_one_draw(vectors, identity, enrolled, strangers_taken, seed) for seed in seeds]
+    rounds: int = 200,
+    seed: int = 0,
+) -> tuple[float, float, float]:
+    """FNIR at this FPIR, mean over one gallery a seed, and its 95 % interval over resampled people.
+
+    One picture of each enrolled person, all others as probes. Each resample takes the next gallery, so that
+    the interval holds the choice of who was looked at and that of who was enrolled.
+    """
+    people = len(np.unique(identity))
+    enrolled = min(enrolled, people // 2)
+    searches = [_search(vectors, identity, enrolled, drawn) for drawn in seeds]
+    missed = [_miss_rate(found, np.ones(people), strangers_taken) for found in searches]
+    sampled = [
+        _miss_rate(searches[k % len(searches)], weight, strangers_taken)
+        for k, weight in enumerate(_people_drawn(people, rounds, seed))
+    ]
+    return float(np.mean(missed)), *_interval(sampled)
 
 
 def search_false_positives(
@@ -145,15 +147,48 @@ def margin_effect(  # noqa: PLR0913  # one measurement, all of it by name
     ) if wrong.any() else 0.0
 
 
-def _one_draw(
-    vectors: Floats, identity: NDArray[np.int64], enrolled: int, strangers_taken: float, seed: int
-) -> float:
+def _people_drawn(people: int, rounds: int, seed: int) -> Iterator[Doubles]:
+    """(people,) how often each person is drawn, for each resample."""
+    rng = np.random.default_rng(seed)
+    for _ in range(rounds):
+        yield np.bincount(rng.integers(0, people, people), minlength=people).astype(np.float64)
+
+
+def _interval(sampled: Sequence[float]) -> tuple[float, float]:
+    """The middle 95 %; resamples of so few people that they say nothing are left out."""
+    told = [value for value in sampled if not math.isnan(value)]
+    low, high = np.percentile(told or [math.nan], [2.5, 97.5])
+    return float(low), float(high)
+
+
+@dataclass(frozen=True, slots=True)
+class _Searches:
+    """What every probe found in one gallery: people by number, the best score, whether it is their own."""
+
+    person: Indices  # (m,) of enrolled people's probes
+    best_cos: Floats  # (m,)
+    right: NDArray[np.bool_]  # (m,)
+    stranger: Indices  # (s,) person of the others' probes
+    stranger_cos: Floats  # (s,)
+
+
+def _search(vectors: Floats, identity: NDArray[np.int64], enrolled: int, seed: int) -> _Searches:
     gallery, probes, known = _enrol(vectors, identity, enrolled, np.random.default_rng(seed))
     scores = vectors[probes] @ vectors[gallery].T
-    threshold = np.quantile(scores[~known].max(1), 1 - strangers_taken)
-    best = scores[known].argmax(1)
-    right = identity[gallery][best] == identity[probes[known]]
-    return float(1 - np.mean(right & (scores[known].max(1) > threshold)))
+    _, person = np.unique(identity, return_inverse=True)
+    right = person[gallery][scores[known].argmax(1)] == person[probes[known]]
+    best = scores.max(1)
+    return _Searches(person[probes[known]], best[known], right, person[probes[~known]], best[~known])
+
+
+def _miss_rate(searches: _Searches, weight: Doubles, strangers_taken: float) -> float:
+    """FNIR when each person counts ``weight`` times; not a number if nobody of either kind does."""
+    strangers = np.repeat(searches.stranger_cos, weight[searches.stranger].astype(np.int64))
+    counts = weight[searches.person]
+    if len(strangers) == 0 or not counts.any():
+        return math.nan
+    threshold = np.quantile(strangers, 1 - strangers_taken)
+    return float(1 - np.average(searches.right & (searches.best_cos > threshold), weights=counts))
 
 
 def _enrol(
@@ -169,9 +204,17 @@ def _enrol(
     return gallery, probes, np.isin(identity[probes], names)
 
 
-def _drawn_pairs(
-    vectors: Floats, identity: NDArray[np.int64], rng: np.random.Generator
-) -> tuple[Doubles, NDArray[np.bool_]]:
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """Drawn pairs, scores rising; people by number, the same twice in a genuine pair."""
+
+    score_cos: Doubles  # (m,)
+    first: Indices  # (m,)
+    second: Indices  # (m,)
+    fold: Indices  # (m,)
+
+
+def _drawn_pairs(vectors: Floats, identity: NDArray[np.int64], rng: np.random.Generator) -> _Pairs:
     count = FOLDS * PAIRS_PER_FOLD
     order = np.argsort(identity, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(identity[order]) != 0])
@@ -184,12 +227,33 @@ def _drawn_pairs(
     left = rng.integers(0, len(vectors), 4 * count)
     right = rng.integers(0, len(vectors), 4 * count)
     apart = np.flatnonzero(identity[left] != identity[right])[:count]
-    rows = np.concatenate([genuine[0], left[apart]]), np.concatenate([genuine[1], right[apart]])
-    scores = np.einsum("ij,ij->i", vectors[rows[0]], vectors[rows[1]]).astype(np.float64)
-    return scores, np.arange(2 * count) < count
+    one, other = np.concatenate([genuine[0], left[apart]]), np.concatenate([genuine[1], right[apart]])
+    scores = np.einsum("ij,ij->i", vectors[one], vectors[other]).astype(np.float64)
+    _, person = np.unique(identity, return_inverse=True)
+    rising = np.argsort(scores)
+    fold = np.arange(len(scores)) % FOLDS
+    return _Pairs(scores[rising], person[one[rising]], person[other[rising]], fold[rising])
 
 
-def _best_threshold(scores: Doubles, same: NDArray[np.bool_]) -> float:
-    order = np.argsort(scores)
-    right = np.cumsum(~same[order]) + same.sum() - np.cumsum(same[order])
-    return float(scores[order][int(np.argmax(right))])
+def _accuracy(pairs: _Pairs, weight: Doubles) -> float:
+    """Mean over the folds when each person counts ``weight`` times; both kinds of pairs count the same."""
+    same = pairs.first == pairs.second
+    counts = np.where(same, weight[pairs.first], weight[pairs.first] * weight[pairs.second])
+    genuine, impostor = np.where(same, counts, 0), np.where(same, 0, counts)
+    shares = []
+    for number in range(FOLDS):
+        inside = pairs.fold == number
+        if not genuine[inside].any() or not impostor[inside].any():
+            return math.nan
+        limit = _best_threshold(pairs.score_cos[~inside], genuine[~inside], impostor[~inside])
+        over = pairs.score_cos[inside] > limit
+        accepted, taken = (np.average(over, weights=kind[inside]) for kind in (genuine, impostor))
+        shares.append((accepted + 1 - taken) / 2)
+    return float(np.mean(shares))
+
+
+def _best_threshold(scores: Doubles, genuine: Doubles, impostor: Doubles) -> float:
+    """The score that, as a strict lower limit, makes fewest errors. Scores rise; how often each counts."""
+    rejected, missed = np.cumsum(impostor), np.cumsum(genuine)
+    right = rejected * missed[-1] + (missed[-1] - missed) * rejected[-1]
+    return float(scores[int(np.argmax(right))])

@@ -13,10 +13,9 @@ from glancein_convert.figures import (
     Scored,
     accept_interval,
     accept_rate,
-    interval_of_mean,
     loss_interval,
-    one_shot_miss_rates,
-    pair_accuracies,
+    one_shot_miss_rate,
+    pair_accuracy,
     score,
 )
 from glancein_convert.vectors import Vectors
@@ -77,16 +76,17 @@ def compare(
 
 
 def _figures(rows: Floats, scored: Scored, identity: NDArray[np.int64]) -> dict[str, Any]:
-    accuracies, misses = pair_accuracies(rows, identity), one_shot_miss_rates(rows, identity)
+    accuracy, *accuracy_ends = pair_accuracy(rows, identity)
+    missed, *missed_ends = one_shot_miss_rate(rows, identity)
     intervals = {
         **{f"accept_rate_percent_at_{rate:g}": accept_interval(scored, rate) for rate in RATES},
-        "pair_accuracy_percent": interval_of_mean(accuracies),
-        "one_shot_400_miss_rate_percent_at_1_percent": interval_of_mean(misses),
+        "pair_accuracy_percent": accuracy_ends,
+        "one_shot_400_miss_rate_percent_at_1_percent": missed_ends,
     }
     return {
         "accept_rate_percent": {f"{rate:g}": _percent(accept_rate(scored, rate)) for rate in RATES},
-        "pair_accuracy_percent": _percent(float(np.mean(accuracies))),
-        "one_shot_400_miss_rate_percent_at_1_percent": _percent(float(np.mean(misses))),
+        "pair_accuracy_percent": _percent(accuracy),
+        "one_shot_400_miss_rate_percent_at_1_percent": _percent(missed),
         "intervals_95": {name: [_percent(end) for end in ends] for name, ends in intervals.items()},
         "genuine_mean_cos": _round(scored.genuine.mean()),
         "impostor_cos_at_1e-3": _round(scored.tail.scores[int(1e-3 * _pairs(scored))]),

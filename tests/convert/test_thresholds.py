@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
+from typing import Protocol
 
 import numpy as np
 import pytest
@@ -13,12 +15,20 @@ from glancein_convert.errors import ConversionError
 from glancein_convert.figures import (
     accept_rate,
     margin_effect,
-    one_shot_miss_rates,
-    pair_accuracies,
+    one_shot_miss_rate,
+    pair_accuracy,
     score,
     search_false_positives,
 )
 from glancein_convert.thresholds import Doubles, Indices
+
+
+class Figure(Protocol):
+    """A figure with its interval."""
+
+    def __call__(
+        self, vectors: Floats, identity: Indices, *, rounds: int = 200
+    ) -> tuple[float, float, float]: ...
 
 
 def people(count: int, pictures: int, *, spread: float, seed: int = 0) -> tuple[Floats, Indices]:
@@ -149,10 +159,45 @@ def test_figures_tell_good_vectors_from_bad_ones() -> None:
     good, identity = people(60, 3, spread=0.05)
     bad, _ = people(180, 1, spread=0.0, seed=5)
 
-    assert np.mean(pair_accuracies(good, identity)) > 0.99
-    assert max(one_shot_miss_rates(good, identity, enrolled=20, seeds=range(3))) < 0.02
-    assert np.mean(pair_accuracies(bad, identity)) == pytest.approx(0.5, abs=0.05)
-    assert min(one_shot_miss_rates(bad, identity, enrolled=20, seeds=range(3))) > 0.8
+    accuracies = [pair_accuracy(vectors, identity, rounds=2)[0] for vectors in (good, bad)]
+    missed = [one_shot_miss_rate(v, identity, enrolled=20, seeds=range(3), rounds=2)[0] for v in (good, bad)]
+    assert accuracies[0] > 0.99
+    assert accuracies[1] == pytest.approx(0.5, abs=0.05)
+    assert missed[0] < 0.02
+    assert missed[1] > 0.8
+
+
+@pytest.mark.parametrize("figure", [pair_accuracy, one_shot_miss_rate])
+def test_interval_holds_the_figure_and_is_wider_for_few_people(figure: Figure) -> None:
+    """Sixteen times the people: a quarter as wide, though as many pairs and galleries are drawn."""
+    few, many = (figure(*people(count, 8, spread=1.1)) for count in (40, 640))
+
+    assert few[1] <= few[0] <= few[2]
+    assert many[1] <= many[0] <= many[2]
+    assert few[2] - few[1] > 2.5 * (many[2] - many[1])
+
+
+@pytest.mark.parametrize(
+    ("figure", "once"),
+    [(pair_accuracy, pair_accuracy), (one_shot_miss_rate, partial(one_shot_miss_rate, seeds=[0]))],
+)
+def test_interval_is_as_wide_as_the_figure_varies_with_other_people(figure: Figure, once: Figure) -> None:
+    """Sixty people each time, all of them others, and enrolled once as at a kiosk: what it foretells."""
+    sets = [people(60, 8, spread=1.1, seed=seed) for seed in range(30)]
+
+    varied = np.std([once(vectors, identity, rounds=1)[0] for vectors, identity in sets])
+    ends = [figure(vectors, identity, rounds=80)[1:] for vectors, identity in sets[:5]]
+
+    assert 0.7 < np.median(np.diff(ends)) / (2 * 1.96 * varied) < 1.5
+
+
+def test_interval_of_a_handful_of_people_is_of_resamples_that_tell_something() -> None:
+    """One that draws nobody but one person, or no stranger, has no figure."""
+    vectors, identity = people(4, 6, spread=0.6)
+
+    for figure in (pair_accuracy, one_shot_miss_rate):
+        value, low, high = figure(vectors, identity, rounds=50)
+        assert 0 <= low <= value <= high <= 1
 
 
 def test_searches_of_strangers_are_counted_as_the_rate_of_one_comparison_foretells() -> None:
