@@ -4,7 +4,11 @@
 set -eu
 RUN=${RUN:-runs/embedder}
 DATA=${DATA:-../shared/data}
-distill() { python -m glancein_training.distill "$RUN" --set "data=$DATA" --set network=glance-158 --set optimiser=adamw "$@"; }
+. training/runs/heavy.sh
+# $HEAVY is several words.
+distill() {
+    python -m glancein_training.distill "$RUN" --set "data=$DATA" --set network=glance-158 --set optimiser=adamw $HEAVY "$@"
+}
 
 distill --set batch=128 --minutes 12
 distill --set train_px=80 --minutes 60

@@ -8,6 +8,7 @@ DATA=${2:-../shared/data}
 PYTHON=${PYTHON:-python}
 CACHE=${CACHE:-$HOME/.cache/glancein}
 export PYTHONPATH=device:training:convert OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
+. training/runs/heavy.sh
 train() { "$PYTHON" -m glancein_training.cli "$@" --cache "$CACHE"; }
 
 # From nothing, 64 px, AdamW with a rate that falls from the first step: every run sees the same pictures.
@@ -34,7 +35,8 @@ done
 
 train train "$RUNS/triplet" --set "data=$DATA/faces" --set network=glance-33-64px --set train_px=64 --set threads=1 \
     --set "start=$RUNS/identity-0.0/checkpoint.pt" --set loss=triplet --set mining=semi-hard --set rate=0.0003 \
-    --set warm_up_steps=10 --set steps=80 --set note_every_steps=40 --set average_decay=0.95
+    --set warm_up_steps=10 --set steps=80 --set note_every_steps=40 --set average_decay=0.95 \
+    $HEAVY
 
 fit() {
     out=$1
