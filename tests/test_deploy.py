@@ -89,9 +89,11 @@ def test_installer_leaves_nothing_in_the_checkout(tmp_path: Path) -> None:
 
 
 def test_example_settings_are_settings() -> None:
-    """Every line of kiosk.env.example is a setting with an allowed value."""
-    lines = (DEPLOY / "kiosk.env.example").read_text(encoding="utf-8").splitlines()
+    """Every line of kiosk.env.example is a setting with an allowed value, those to be taken up too."""
+    text = (DEPLOY / "kiosk.env.example").read_text(encoding="utf-8")
+    lines = text.replace("\n#GLANCEIN_", "\nGLANCEIN_").splitlines()
     values = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    assert f"{settings.PREFIX}DESK_PORT" in values
 
     settings.build({name.removeprefix(settings.PREFIX).lower(): value for name, value in values.items()})
 

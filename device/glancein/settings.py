@@ -109,6 +109,10 @@ class Settings:
     work_start: str = _setting("09:00", "time of day at which people are expected")
     late_after_min: float = _setting(5.0, "minutes after that which are not yet late", low=0.0, high=720.0)
     work_days: str = _setting("mon,tue,wed,thu,fri", "days on which people are expected")
+    desk_port: int = _setting(
+        0, "port of the HR desk in the kiosk's own service; 0: no desk there", low=0, high=65_535
+    )
+    desk_host: str = _setting("127.0.0.1", "address of that desk; 0.0.0.0 lets the network in")
     desk_hosts: str = _setting(
         "", "names, separated by commas, under which the HR desk may be reached", check=_check_hosts
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -539,6 +540,21 @@ def test_result_when_its_place_is_full(home: Path, unbuffered: str) -> None:
     assert done.stderr == (
         "glancein: the result cannot be written: No space left on device; send it elsewhere\n"
     )
+
+
+@pytest.mark.usefixtures("home")
+def test_kiosk_serves_the_desk_where_the_settings_say(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service has its environment and no command line; a port that is taken is told from there too."""
+    monkeypatch.setenv("GLANCEIN_DESK_HOST", "127.0.0.2")
+    with socket.create_server(("127.0.0.2", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("GLANCEIN_DESK_PORT", str(port))
+        code, told = complaint(capsys, "kiosk", "--camera", f"{PICTURES}/", "--port", "0")
+
+    assert code == 2
+    assert f"cannot listen on 127.0.0.2 port {port}" in told
 
 
 def test_kiosk_names_no_option_of_another_command_when_its_desk_is_open(

@@ -45,11 +45,17 @@ def kiosk(
         typer.Option(min=0, max=65535, help="Port of that page, 0 for a free one; the settings' by default."),
     ] = None,
     desk_port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="Serve the HR desk too, on this port.")
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Serve the HR desk too, on this port, 0 for a free one; the settings' by default.",
+        ),
     ] = None,
     desk_host: Annotated[
-        str, typer.Option(help="Address of the desk; 0.0.0.0 lets the network in.")
-    ] = "127.0.0.1",
+        str | None,
+        typer.Option(help="Address of the desk; 0.0.0.0 lets the network in; the settings' by default."),
+    ] = None,
     fps: Annotated[float, typer.Option(min=0.1, max=1000, help="Pictures a second from a folder.")] = 10.0,
     data: DataFolder = None,
     as_json: Annotated[
@@ -88,8 +94,10 @@ def kiosk(
             where = web_port if web_port is not None else home.settings.web_port
             url, _ = stack.enter_context(serving(home, door, page, eye, port=where))
             print(f"the screen is at {url}", file=sys.stderr)
-        if desk_port is not None:
-            stack.enter_context(_desk_beside(home, door, desk_host, desk_port))
+        # As a setting 0 is no desk, as an option a free port.
+        own_desk = (home.settings.desk_port or None) if desk_port is None else desk_port
+        if own_desk is not None:
+            stack.enter_context(_desk_beside(home, door, desk_host or home.settings.desk_host, own_desk))
         print(
             f"kiosk {home.settings.site}/{home.settings.kiosk}: events go to {feedway.broker_url}",
             file=sys.stderr,

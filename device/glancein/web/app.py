@@ -210,6 +210,6 @@ def _listen(address: Address) -> socket.socket:
     except (OSError, OverflowError) as err:
         listener.close()
         raise SettingsError(
-            f"cannot listen on {address.host} port {address.port} ({err}): choose another with --port"
+            f"cannot listen on {address.host} port {address.port} ({err}): choose another port"
         ) from err
     return listener
