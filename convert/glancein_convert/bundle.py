@@ -56,6 +56,7 @@ PLACES = frozenset({"data", "landmarks", "start", "old"})  # settings that name 
 # Over the threshold and still this near the second best: nobody is named. See docs/models/embedder.md.
 MARGIN_COS = 0.05
 LICENCE = "Code and form: Apache-2.0. Weights: research use only, because of their training images."
+OWN_LICENCE = "Code and form: Apache-2.0. Weights: their maker's, as far as the training photos allow."
 DATA_NOTE = (
     "Distilled from open-model-zoo face-reidentification-retail-0095 (Apache-2.0) and an InsightFace "
     "MobileFaceNet (non-commercial) on CelebA and UTKFace crops (non-commercial research). "
@@ -127,6 +128,8 @@ def export_embedder(request: Request, *, say: Say = print) -> ModelCard:
         model_path.read_bytes(),
         network,
         figures=figures,
+        licence=licence(trained.config),
+        data_note=data_note(trained.config),
         training_command=request.training_command or training_command(trained.config, trained.images),
         files=files,
         matching=Matching(judged.points, COHORT_FILE, MARGIN_COS),
@@ -292,6 +295,28 @@ def training_command(config: Mapping[str, object], images: int) -> str:
         case {"begin": _, "old_weight": _}:
             return f"glancein-train harmonic RUN {told} # of a network of {images} images"
     return f"python -m glancein_training.distill RUN {told} # {images} images, from training/runs/embedder.sh"
+
+
+def data_note(config: Mapping[str, object]) -> str:
+    """What the weights learned from, as far as the settings of their run tell."""
+    begun = "random weights"
+    if config.get("start"):
+        begun = "the weights of another network, whose training images and terms count as well"
+    match config:
+        case {"loss": loss}:
+            whose = "its maker's own photos" if config.get("landmarks") else "a pack of labelled crops"
+            return f"Trained from identities alone (loss {loss}) on {whose}, beginning with {begun}."
+        case {"begin": _, "old_weight": _}:
+            return f"Fitted to an older network's vectors of a pack of crops, beginning with {begun}."
+    return DATA_NOTE
+
+
+def licence(config: Mapping[str, object]) -> str:
+    """The card's licence: research only, but for what was trained on own photos and nothing else."""
+    match config:
+        case {"loss": _, "landmarks": landmarks} if landmarks and not config.get("start"):
+            return OWN_LICENCE
+    return LICENCE
 
 
 def _flat(config: Mapping[str, object], inside: str = "") -> Iterator[tuple[str, object]]:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from glancein.adapters.tflite_runtime import Network
     from glancein_training.networks import Embedder
 
+OWN = train.Config(data="/home/me/photos", landmarks="/home/me/faces.npz")
+
 
 def test_training_command_gives_the_settings_back_through_a_shell() -> None:
     """Lists and the disturbances included; what follows the # is for people."""
@@ -57,6 +59,34 @@ def test_training_command_is_of_the_program_that_trained(
     fields = {field.name for field in dataclasses.fields(config)}
     assert {word.partition("=")[0].partition(".")[0] for word in words[4::2]} == fields - bundle.PLACES
     assert with_settings(type(config)(), words[4::2]) == replace(config, data=type(config)().data)
+
+
+@pytest.mark.parametrize(
+    ("config", "said", "unsaid"),
+    [
+        (Config(), ["Distilled from", "CelebA"], "random weights"),
+        (OWN, ["identities alone (loss triplet) on its maker's own photos", "random weights"], "Distilled"),
+        (replace(OWN, start="first.pt"), ["own photos", "another network, whose training"], "random weights"),
+        (train.Config(), ["on a pack of labelled crops"], "own photos"),
+        (harmonic.Config(start="new.pt"), ["older network's vectors", "another network, whose"], "Distilled"),
+    ],
+)
+def test_data_note_says_what_was_done(
+    config: Config | train.Config | harmonic.Config, said: list[str], unsaid: str
+) -> None:
+    """Only a distillation had teachers, and only own photos are one's own."""
+    note = bundle.data_note(asdict(config))
+
+    assert all(words in note for words in said)
+    assert unsaid not in note
+
+
+def test_only_a_network_of_own_photos_alone_is_its_makers() -> None:
+    """Whatever else it began with or saw has terms of its own."""
+    others = (Config(), train.Config(), replace(OWN, start="first.pt"), harmonic.Config())
+
+    assert "their maker's" in bundle.licence(asdict(OWN))
+    assert {bundle.licence(asdict(config)) for config in others} == {bundle.LICENCE}
 
 
 @pytest.fixture
