@@ -24,7 +24,7 @@ main() {
 Installed. Next:
   sudo nano $settings                       camera, broker, names of site and kiosk
   sudo -u glancein GLANCEIN_DATA=/var/lib/glancein $prefix/bin/glancein enroll badge.jpg --id E1024 --name "…"
-  sudo -u glancein env GLANCEIN_DATA=/var/lib/glancein \$(sudo grep ^GLANCEIN_ $settings) $prefix/bin/glancein doctor
+  sudo systemd-run --quiet --pipe --wait --uid=glancein --gid=glancein --property="SupplementaryGroups=video plugdev" --property=EnvironmentFile=-$settings --setenv=GLANCEIN_DATA=/var/lib/glancein $prefix/bin/glancein doctor
   sudo systemctl restart glancein-kiosk && journalctl -fu glancein-kiosk
 TEXT
 }

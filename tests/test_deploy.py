@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -98,6 +99,45 @@ def test_example_settings_are_settings() -> None:
     settings.build({name.removeprefix(settings.PREFIX).lower(): value for name, value in values.items()})
 
     assert all(name.startswith(settings.PREFIX) for name in values)
+
+
+def test_doctor_of_the_guide_sees_what_the_service_sees() -> None:
+    """One reader of the settings, so that a value may hold spaces; the same account and groups."""
+    unit = (DEPLOY / "systemd/glancein-kiosk.service").read_text(encoding="utf-8")
+    said = dict(line.split("=", 1) for line in unit.splitlines() if re.match(r"[A-Z]\w+=", line))
+    words = shlex.split(doctor_of("raspberry-pi.md"))
+
+    assert words[:2] == ["sudo", "systemd-run"]
+    assert words[-2:] == [said["ExecStart"].split()[0], "doctor"]
+    assert set(words[2:-2]) == {
+        "--quiet",
+        "--pipe",
+        "--wait",
+        f"--uid={said['User']}",
+        f"--gid={said['Group']}",
+        f"--property=SupplementaryGroups={said['SupplementaryGroups']}",
+        f"--property=EnvironmentFile={said['EnvironmentFile']}",
+        f"--setenv={said['Environment']}",
+    }
+
+
+def test_doctor_is_called_alike_wherever_it_is_read() -> None:
+    """One line to copy: in both guides and at the end of the installation."""
+    script = (DEPLOY / "install-pi.sh").read_text(encoding="utf-8")
+    variables, told = script.split("main() {")[0], script.split("cat <<TEXT\n")[1].split("\nTEXT")[0]
+    ending = f"{variables}\ncat <<TEXT\n{told}\nTEXT\n"
+    done = subprocess.run(["/usr/bin/env", "bash", "-c", ending], capture_output=True, text=True, check=True)
+
+    line = doctor_of("raspberry-pi.md")
+    assert doctor_of("broker.md") == line
+    assert line in [told.strip() for told in done.stdout.splitlines()]
+
+
+def doctor_of(guide: str) -> str:
+    """The command line of a guide that runs the doctor on an installed kiosk."""
+    text = (DEPLOY.parent / "docs" / guide).read_text(encoding="utf-8")
+    (line,) = re.findall(r"^ {4,}(sudo .* doctor)$", text, re.MULTILINE)
+    return str(line)
 
 
 def free_port() -> int:
