@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from glancein.adapters.image_child import decode
 from glancein.errors import InputError
 from glancein_training.cli import app
 from glancein_training.configuration import with_settings
@@ -279,6 +280,30 @@ def test_photo_that_a_phone_stored_lying_is_cut_upright(tmp_path: Path) -> None:
     found = cut(tmp_path, "lying.png", points)
 
     np.testing.assert_array_equal(found, cut(tmp_path, "upright.png", points))
+
+
+def half_clear(mode: str) -> Image.Image:
+    """Noise whose upper half is transparent, with other noise under it; for "I;16" all of it grey."""
+    rng = np.random.default_rng(0)
+    if mode == "I;16":
+        return Image.fromarray(rng.integers(0, 65536, (160, 120), np.uint16))
+    picture = Image.fromarray(rng.integers(0, 256, (160, 120, 4), np.uint8))
+    alpha = np.full((160, 120), 255, np.uint8)
+    alpha[:80] = 0
+    picture.putalpha(Image.fromarray(alpha))
+    return picture.quantize() if mode == "P" else picture.convert(mode)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "I;16"])
+def test_photo_is_cut_in_the_colours_that_the_kiosk_sees(tmp_path: Path, mode: str) -> None:
+    """Transparent parts are white, not what an editor left under them; 16-bit grey is not burnt out."""
+    half_clear(mode).save(tmp_path / "odd.png")
+    decode((tmp_path / "odd.png").read_bytes()).save(tmp_path / "plain.png")
+    points = np.array([[40, 70], [80, 70], [60, 95], [45, 115], [75, 115]], np.float32)
+
+    found = cut(tmp_path, "odd.png", points)
+
+    np.testing.assert_array_equal(found, cut(tmp_path, "plain.png", points))
 
 
 @pytest.mark.parametrize("content", [b"PK\x03\x04 cut short", b"", b"path,found"])

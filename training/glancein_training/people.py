@@ -76,7 +76,19 @@ def cut(images: Path, path: str, points: Floats) -> Pixels:
     try:
         with Image.open(file) as image:
             # `glancein embed` turns a picture upright by its EXIF first: the landmarks are of that one.
-            pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+            pixels = np.asarray(as_rgb(ImageOps.exif_transpose(image)))
         return crop(pixels, points, out_px=STORED_PX).pixels
     except (OSError, UnidentifiedImageError, ValueError) as err:
         raise InputError(f"cannot use {file}: {err}") from err
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """The colours that the kiosk sees: transparent parts on white paper, 16-bit grey in its whole range."""
+    if image.mode.startswith("I") or image.mode == "F":  # Pillow's own conversion clips at 255
+        return image.convert("I").point(lambda level: level * (1 / 257) + 0.5).convert("L").convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    clear = image.convert("RGBA")
+    paper = Image.new("RGB", clear.size, "white")
+    paper.paste(clear, mask=clear.getchannel("A"))
+    return paper
