@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -158,6 +159,24 @@ def test_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> Non
     for one, other in ((again.network, whole.network), (again.average, whole.average)):
         for name, tensor in one.state_dict().items():
             assert torch.equal(tensor, other.state_dict()[name]), name
+
+
+def test_finished_run_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Started again, it says that it is finished; no batch, no line of the curve, no new settings."""
+    stream = Looks(([dotted()], []), NO_CROPS, Choice(), batch=SMALL.batch)
+    monkeypatch.setattr(landmarks, "prepare", lambda *_: (stream, [dotted()]))
+    state = trained(build(SMALL), range(0, 8, 4))
+    state.decay_from = 0
+    save(state, tmp_path / "checkpoint.pt", SMALL)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+
+    landmarks.train(replace(SMALL, decay_looks=8), tmp_path, tmp_path / "cache", decay=True)
+
+    assert "is finished, after 8 looks" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
 
 
 def test_measured_error_is_zero_for_a_network_that_votes_for_the_truth(

@@ -15,7 +15,7 @@ import torch
 
 from glancein.errors import InputError
 from glancein_training.finder import data, evaluate
-from glancein_training.finder.train import Config, Scenes, State, adopt, build, main, restore, save, step
+from glancein_training.finder.train import Config, Scenes, State, adopt, build, main, restore, run, save, step
 from glancein_training.finder.weights import keep
 from glancein_training.schedule import share_of_rate
 
@@ -52,6 +52,23 @@ def test_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> Non
     assert again.scenes == whole.scenes == 8
     for name, tensor in again.network.state_dict().items():
         assert torch.equal(tensor, whole.network.state_dict()[name]), name
+
+
+def test_finished_run_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Started again, it says that it is finished; no batch, no line of the curve, no new settings."""
+    monkeypatch.setattr(data, "load", lambda *_: [picture()])
+    state = trained(build(SMALL), range(0, 4, 2))
+    state.decay_from = 0
+    save(state, tmp_path / "checkpoint.pt", SMALL)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+
+    run(replace(SMALL, decay_scenes=4), tmp_path, minutes=1.0, decay_after=0.0, workers=0)
+
+    assert "is finished, after 4 scenes" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
 
 
 def test_fresh_run_can_begin_with_kept_weights(tmp_path: Path) -> None:

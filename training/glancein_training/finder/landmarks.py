@@ -197,14 +197,20 @@ def train(
     decay: bool = False,
     start_from: Path | None = None,
 ) -> None:
-    """Train until the decay is over or the time is up; a checkpoint in ``out`` is continued."""
-    looks, held_back = prepare(config, cache)
+    """Train until the decay is over or the time is up; a checkpoint in ``out`` is continued.
+
+    One whose decay is over stays as it is.
+    """
     state, checkpoint = build(config), out / "checkpoint.pt"
-    out.mkdir(parents=True, exist_ok=True)
     if checkpoint.exists():
         restore(state, checkpoint)
     elif start_from is not None:
         adopt(state, start_from)
+    if is_over(state, config):
+        print(f"{out} is finished, after {state.looks} looks; go on with --start-from in a fresh folder")
+        return
+    looks, held_back = prepare(config, cache)
+    out.mkdir(parents=True, exist_ok=True)
     if decay and state.decay_from is None:
         state.decay_from = state.looks
     (out / "config.json").write_text(json.dumps(asdict(config), indent=1), encoding="utf-8")
@@ -213,14 +219,18 @@ def train(
     for batch in stream(looks, state.looks):
         sums += step(state, batch, config)
         seen += config.batch
-        over = state.decay_from is not None and state.looks - state.decay_from >= config.decay_looks
-        over = over or time.monotonic() - started >= 60 * minutes
+        over = is_over(state, config) or time.monotonic() - started >= 60 * minutes
         if seen >= NOTE_LOOKS or over:
             note(out, state, held_back, sums * config.batch / seen, seen / (time.monotonic() - noted))
             save(state, checkpoint, config)
             noted, seen, sums = time.monotonic(), 0, np.zeros(2)
         if over:
             break
+
+
+def is_over(state: State, config: Config) -> bool:
+    """True when the decay has reached its end."""
+    return state.decay_from is not None and state.looks - state.decay_from >= config.decay_looks
 
 
 def prepare(config: Config, cache: Path) -> tuple[Looks, list[Source]]:

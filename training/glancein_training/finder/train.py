@@ -164,13 +164,19 @@ def run(
     workers: int,
     start_from: Path | None = None,
 ) -> None:
-    """Train until the decay is over or the time is up; a checkpoint in ``out`` is continued."""
+    """Train until the decay is over or the time is up; a checkpoint in ``out`` is continued.
+
+    One whose decay is over stays as it is.
+    """
     state = build(config)
     checkpoint = out / "checkpoint.pt"
     if checkpoint.exists():
         restore(state, checkpoint)
     elif start_from is not None:
         adopt(state, start_from)
+    if is_over(state, config):
+        print(f"{out} is finished, after {state.scenes} scenes; go on with --start-from in a fresh folder")
+        return
     pictures = data.load(Path(config.data), "train")
     held_back = data.load(Path(config.data), "val")
     out.mkdir(parents=True, exist_ok=True)
@@ -184,7 +190,7 @@ def run(
         pixels, targets = next(stream)
         sums += step(state, pixels, targets, config)
         seen += config.batch
-        over = state.decay_from is not None and state.scenes - state.decay_from >= config.decay_scenes
+        over = is_over(state, config)
         if seen >= 6_400 or over:
             note(out, held_back, state, sums * config.batch / seen, seen / (time.monotonic() - noted))
             save(state, checkpoint, config)
@@ -192,6 +198,11 @@ def run(
         if over:
             break
     save(state, checkpoint, config)
+
+
+def is_over(state: State, config: Config) -> bool:
+    """True when the decay has reached its end."""
+    return state.decay_from is not None and state.scenes - state.decay_from >= config.decay_scenes
 
 
 def step(state: State, pixels: Tensor, targets: tuple[Target, ...], config: Config) -> Losses:
