@@ -71,4 +71,19 @@ _VERSION_1 = (
     """,
 )
 
-DESK = Schema(0x676C6E64, (_VERSION_1,))  # "glnd"
+# A line is there before the change it tells of; how that ended is filled in once.
+_VERSION_2 = (
+    """
+    ALTER TABLE audit ADD COLUMN outcome TEXT NOT NULL DEFAULT 'done'
+        CHECK (outcome IN ('begun', 'done', 'failed'))
+    """,
+    "DROP TRIGGER audit_is_append_only",
+    """
+    CREATE TRIGGER audit_is_append_only BEFORE UPDATE ON audit
+    WHEN OLD.outcome <> 'begun' OR NEW.outcome = 'begun' OR OLD.number <> NEW.number OR OLD.at <> NEW.at
+        OR OLD.who <> NEW.who OR OLD.did <> NEW.did OR OLD.about <> NEW.about
+    BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END
+    """,
+)
+
+DESK = Schema(0x676C6E64, (_VERSION_1, _VERSION_2))  # "glnd"

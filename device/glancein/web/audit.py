@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 
+from glancein.errors import StoreError
 from glancein.web.desk_file import DeskFile
 
+_log = logging.getLogger(__name__)
 KEPT_S = 400 * 86_400  # a little over a year, so that a yearly audit sees all of it
 TRIM_EVERY = 500
 # What the time from one line to the next counts for, at most: a clock set far ahead ages nothing by years.
@@ -25,9 +30,25 @@ _TRIM = """
 """
 
 
+class Outcome(StrEnum):
+    """How the change ended that a line tells of."""
+
+    BEGUN = "begun"  # the desk was ended meanwhile: whether it was done is not known
+    DONE = "done"
+    FAILED = "failed"  # an error came; of a change in several steps the first may be done
+
+
+@dataclass(slots=True)
+class Change:
+    """A change that is under way. What the block sets here is written down with its end."""
+
+    detail: str
+    outcome: Outcome = Outcome.DONE
+
+
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One line: when, who, what they did, to whom or what, and how."""
+    """One line: when, who, what they did, to whom or what, how, and how that ended."""
 
     number: int
     at: float
@@ -35,10 +56,11 @@ class AuditEntry:
     did: str
     about: str
     detail: str
+    outcome: Outcome
 
 
 class AuditLog:
-    """Append-only: rows are never changed, and leave only by age."""
+    """Append-only: rows are never changed but for the end of what they tell of, and leave only by age."""
 
     def __init__(self, file: DeskFile, *, now_s: Callable[[], float] = time.time) -> None:
         self._file = file
@@ -46,26 +68,62 @@ class AuditLog:
         self._since_trim = 0
 
     def note(self, who: str, did: str, *, about: str = "", detail: str = "") -> None:
-        """Write one line. Raises StoreError: what cannot be noted is not done."""
-        self._file.change(
-            "INSERT INTO audit (at, who, did, about, detail) VALUES (:at, :who, :did, :about, :detail)",
+        """Write a line about what changes nothing. Raises StoreError: what cannot be noted is not shown."""
+        self._add(who, did, about, detail, Outcome.DONE)
+
+    @contextmanager
+    def noting(self, who: str, did: str, *, about: str = "", detail: str = "") -> Iterator[Change]:
+        """Write a line before the block changes something, and after it how that ended.
+
+        Raises StoreError before the block runs: what cannot be noted is not done.
+        """
+        number, change = self._add(who, did, about, detail, Outcome.BEGUN), Change(detail)
+        try:
+            yield change
+        except BaseException:
+            change.outcome = Outcome.FAILED
+            raise
+        finally:
+            self._end(number, change)
+
+    def entries(self, *, before: int | None = None, limit: int = 100) -> list[AuditEntry]:
+        """The latest lines, newest first; ``before`` continues below a number."""
+        rows = self._file.rows(
+            "SELECT number, at, who, did, about, detail, outcome FROM audit "
+            "WHERE :before IS NULL OR number < :before ORDER BY number DESC LIMIT :limit",
+            before=before,
+            limit=limit,
+        )
+        return [
+            AuditEntry(number, at, who, did, about, detail, Outcome(outcome))
+            for number, at, who, did, about, detail, outcome in rows
+        ]
+
+    def _add(self, who: str, did: str, about: str, detail: str, outcome: Outcome) -> int:
+        number = self._file.add(
+            "INSERT INTO audit (at, who, did, about, detail, outcome) "
+            "VALUES (:at, :who, :did, :about, :detail, :outcome)",
             at=self._now_s(),
             who=who[:128],
             did=did,
             about=about[:200],
             detail=detail[:500],
+            outcome=outcome,
         )
         self._since_trim += 1
         if self._since_trim >= TRIM_EVERY:
             self._since_trim = 0
             self._file.change(_TRIM, now=self._now_s(), longest=LONGEST_GAP_S, kept=KEPT_S)
+        return number
 
-    def entries(self, *, before: int | None = None, limit: int = 100) -> list[AuditEntry]:
-        """The latest lines, newest first; ``before`` continues below a number."""
-        rows = self._file.rows(
-            "SELECT number, at, who, did, about, detail FROM audit "
-            "WHERE :before IS NULL OR number < :before ORDER BY number DESC LIMIT :limit",
-            before=before,
-            limit=limit,
-        )
-        return [AuditEntry(*row) for row in rows]
+    def _end(self, number: int, change: Change) -> None:
+        """What was done stays done when its end cannot be written: the line is there."""
+        try:
+            self._file.change(
+                "UPDATE audit SET outcome = :outcome, detail = :detail WHERE number = :number",
+                outcome=change.outcome,
+                detail=change.detail[:500],
+                number=number,
+            )
+        except StoreError as err:
+            _log.warning("how line %d of the audit log ended is not written there: %s", number, err)

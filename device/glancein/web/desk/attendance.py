@@ -127,8 +127,9 @@ class Attendance:
             moment=self.desk.clock.now(),
             method=Method.MANUAL,
         )
-        event = self.desk.ledger.record(correction)
-        self.desk.audit.note(call.who.name, "corrected", about=fields["event"], detail=fields["becomes"])
+        about, becomes = fields["event"], fields["becomes"]
+        with self.desk.audit.noting(call.who.name, "corrected", about=about, detail=becomes):
+            event = self.desk.ledger.record(correction)
         return JSONResponse({"event": event_name(event.id)}, 201)
 
     def add_punch(self, call: Call) -> Response:
@@ -152,11 +153,11 @@ class Attendance:
             method=Method.MANUAL,
             reason="manual",
         )
-        event = self.desk.ledger.note(
-            noted, lambda name: Correction(name, OtherTime(wall), reason=reason, by=_by(call), moment=now)
-        )
         detail = f"{fields['direction']} {wall:%Y-%m-%d %H:%M}"
-        self.desk.audit.note(call.who.name, "noted a punch", about=person_id, detail=detail)
+        with self.desk.audit.noting(call.who.name, "noted a punch", about=person_id, detail=detail):
+            event = self.desk.ledger.note(
+                noted, lambda name: Correction(name, OtherTime(wall), reason=reason, by=_by(call), moment=now)
+            )
         return JSONResponse({"event": event_name(event.id)}, 201)
 
     def export(self, call: Call) -> Response:

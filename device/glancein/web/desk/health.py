@@ -136,7 +136,15 @@ class HealthRoutes:
         """The audit log, newest first; ``before`` continues below a number."""
         entries = self.desk.audit.entries(before=_number(call.query("before")), limit=200)
         rows = [
-            {"number": e.number, "at": e.at, "who": e.who, "did": e.did, "about": e.about, "detail": e.detail}
+            {
+                "number": e.number,
+                "at": e.at,
+                "who": e.who,
+                "did": e.did,
+                "about": e.about,
+                "detail": e.detail,
+                "outcome": e.outcome.value,
+            }
             for e in entries
         ]
         return JSONResponse({"entries": rows})

@@ -19,6 +19,7 @@ from glancein.domain.roster import BadRow, RosterRow
 from glancein.enrolment import Enrolled, RowReport, RowStatus
 from glancein.errors import InputError, PhotoError
 from glancein.types import Finding
+from glancein.web.audit import Outcome
 from glancein.web.desk.consent import Consent, Consents, read_own_text
 from glancein.web.desk.desk import Desk
 from glancein.web.desk.page import Pages, explained, language_of
@@ -131,7 +132,10 @@ class PeopleRoutes:
             # Not before it is our turn: a colleague may just have enrolled somebody else under this id.
             if self.desk.people.name_of(person_id) is not None and not call.flag("replace"):
                 raise InputError(f"{person_id} is enrolled already: open that person to take another photo")
-            with self.consents.before(person_id, consent, by=call.who.name) as pledge:
+            with (
+                self.desk.audit.noting(call.who.name, "enrolled", about=person_id) as line,
+                self.consents.before(person_id, consent, by=call.who.name) as pledge,
+            ):
                 done = enroller.enrol(
                     _photo_bytes(photo),
                     person_id=person_id,
@@ -139,7 +143,7 @@ class PeopleRoutes:
                     allow_duplicate=call.fields.get("allow_duplicate", "")[:200],
                 )
                 pledge.stands = True
-        self.desk.audit.note(call.who.name, "enrolled", about=done.person_id, detail=str(done.outcome))
+                line.detail = str(done.outcome)
         return JSONResponse(enrolled_json(done), 201)
 
     def bulk(self, call: Call) -> Response:
@@ -169,38 +173,40 @@ class PeopleRoutes:
         """Record that somebody agreed to the text as it stands now."""
         person_id = self._record(call.request.path_params["person_id"]).person.person_id
         consent = self._consent_given(call)
-        self.consents.note(person_id, consent, by=call.who.name)
-        self.desk.audit.note(call.who.name, "recorded a consent", about=person_id, detail=consent.version)
+        by, version = call.who.name, consent.version
+        with self.desk.audit.noting(by, "recorded a consent", about=person_id, detail=version):
+            self.consents.note(person_id, consent, by=by)
         return JSONResponse({"version": consent.version}, 201)
 
     def set_pin(self, call: Call) -> Response:
         """Give somebody a PIN as another way in."""
         person_id = self._record(call.request.path_params["person_id"]).person.person_id
-        number = self.desk.passes.set_pin(
-            person_id, call.fields["pin"], at=datetime.now(UTC), number=call.fields.get("number") or None
-        )
-        self.desk.audit.note(call.who.name, "set a PIN", about=person_id)
+        with self.desk.audit.noting(call.who.name, "set a PIN", about=person_id):
+            number = self.desk.passes.set_pin(
+                person_id, call.fields["pin"], at=datetime.now(UTC), number=call.fields.get("number") or None
+            )
         return JSONResponse({"number": number}, 201)
 
     def clear_pin(self, call: Call) -> Response:
         """Take somebody's PIN away."""
         person_id = self._record(call.request.path_params["person_id"]).person.person_id
-        cleared = self.desk.passes.clear_pin(person_id)
-        self.desk.audit.note(call.who.name, "took a PIN away", about=person_id)
+        with self.desk.audit.noting(call.who.name, "took a PIN away", about=person_id):
+            cleared = self.desk.passes.clear_pin(person_id)
         return JSONResponse({"cleared": cleared})
 
     def issue_pass(self, call: Call) -> Response:
         """A new QR pass; the answer holds its text and picture, this once."""
         person_id = self._record(call.request.path_params["person_id"]).person.person_id
-        text = self.desk.passes.issue(person_id, at=datetime.now(UTC))
-        self.desk.audit.note(call.who.name, "issued a pass", about=person_id)
+        with self.desk.audit.noting(call.who.name, "issued a pass", about=person_id):
+            text = self.desk.passes.issue(person_id, at=datetime.now(UTC))
         return JSONResponse({"text": text, "png": _data_address(qr_png(text))}, 201)
 
     def revoke_passes(self, call: Call) -> Response:
         """Make every pass of somebody worthless."""
         person_id = self._record(call.request.path_params["person_id"]).person.person_id
-        count = self.desk.passes.revoke(person_id, at=datetime.now(UTC))
-        self.desk.audit.note(call.who.name, "revoked passes", about=person_id, detail=str(count))
+        with self.desk.audit.noting(call.who.name, "revoked passes", about=person_id) as line:
+            count = self.desk.passes.revoke(person_id, at=datetime.now(UTC))
+            line.detail = str(count)
         return JSONResponse({"revoked": count})
 
     def erase(self, call: Call) -> Response:
@@ -208,11 +214,13 @@ class PeopleRoutes:
         record = self._record(call.request.path_params["person_id"])
         person_id = record.person.person_id
         ways = self.desk.passes.ways_of(person_id)
-        # The desk's own rows first: as long as the person is there, what was cut short can be done again.
-        consents = self.desk.file.forget(person_id)
-        self.desk.people.remove(person_id)  # PIN and passes go with the row
+        number = hashlib.sha256(f"{person_id} {time_ns()}".encode()).hexdigest()[:16]
+        with self.desk.audit.noting(call.who.name, "erased a person", about=person_id, detail=number):
+            # The desk's own rows first: as long as the person is there, what was cut short can be done again.
+            consents = self.desk.file.forget(person_id)
+            self.desk.people.remove(person_id)  # PIN and passes go with the row
         receipt = {
-            "receipt": hashlib.sha256(f"{person_id} {time_ns()}".encode()).hexdigest()[:16],
+            "receipt": number,
             "id": person_id,
             "at": self.desk.now().isoformat(timespec="seconds"),
             "by": call.who.name,
@@ -225,9 +233,6 @@ class PeopleRoutes:
             },
             "kept": "punches under the id, as the time record; they hold no biometrics and no name",
         }
-        self.desk.audit.note(
-            call.who.name, "erased a person", about=person_id, detail=str(receipt["receipt"])
-        )
         return JSONResponse(receipt)
 
     # Consent
@@ -254,14 +259,18 @@ class PeopleRoutes:
         if isinstance(row, BadRow):
             return enrol()
         has_agreed = any(given.version == consent.version for given in self.consents.of(row.person_id))
-        with self.consents.before(row.person_id, consent, by=by) as pledge:
+        with (
+            self.desk.audit.noting(by, "enrolled", about=row.person_id, detail="by list") as line,
+            self.consents.before(row.person_id, consent, by=by) as pledge,
+        ):
             report = enrol()
             is_new = report.status in {RowStatus.ENROLLED, RowStatus.RE_ENROLLED}
             pledge.stands = is_new or (report.status is RowStatus.UNCHANGED and not has_agreed)
-        if is_new:
-            self.desk.audit.note(by, "enrolled", about=row.person_id, detail="by list")
-        elif pledge.stands:
-            self.desk.audit.note(by, "recorded a consent", about=row.person_id, detail=consent.version)
+            line.detail = f"by list: {report.status}"
+            if pledge.stands and not is_new:
+                line.detail += f", consent {consent.version}"
+            if report.status is RowStatus.REFUSED:
+                line.outcome = Outcome.FAILED
         return report
 
     # Reading

@@ -71,14 +71,14 @@ class Signing:
         self.desk.throttle.failed(*keys)  # counted before it is looked at, as above
         self.desk.accounts.check_setup_code(code)
         self.desk.throttle.succeeded(*keys)  # a bad name or password is no guess at the code
-        self.desk.accounts.set_up(code, name, call.fields["password"])
-        self.desk.audit.note(name, "set up the desk")
+        with self.desk.audit.noting(name, "set up the desk"):
+            self.desk.accounts.set_up(code, name, call.fields["password"])
         return JSONResponse({"next": "/sign-in"}, 201)
 
     def sign_out(self, call: Call) -> Response:
         """End this session."""
-        self.desk.accounts.sign_out(call.who.secret)
-        self.desk.audit.note(call.who.name, "signed out")
+        with self.desk.audit.noting(call.who.name, "signed out"):
+            self.desk.accounts.sign_out(call.who.secret)
         answer = JSONResponse({"next": "/sign-in"})
         answer.delete_cookie(SESSION_COOKIE, httponly=True, samesite="strict", secure=call.is_tls)
         return answer
@@ -93,8 +93,8 @@ class Signing:
         if secret is None:
             return refused(403, "the old password is wrong")
         self.desk.throttle.succeeded(*keys)
-        self.desk.accounts.change_password(call.who.name, call.fields["password"])
-        self.desk.audit.note(call.who.name, "changed own password")
+        with self.desk.audit.noting(call.who.name, "changed own password"):
+            self.desk.accounts.change_password(call.who.name, call.fields["password"])
         return JSONResponse({"next": "/sign-in"})
 
     def me_page(self, call: Call) -> Response:
@@ -126,15 +126,16 @@ class Signing:
             role = Role(call.fields["role"])
         except ValueError:
             raise InputError(f"a role is one of {', '.join(Role)}") from None
-        self.desk.accounts.add(call.fields["name"], call.fields["password"], role=role)
-        self.desk.audit.note(call.who.name, "made an account", about=call.fields["name"], detail=role.value)
-        return JSONResponse({"name": call.fields["name"], "role": role.value}, 201)
+        name = call.fields["name"]
+        with self.desk.audit.noting(call.who.name, "made an account", about=name, detail=role.value):
+            self.desk.accounts.add(name, call.fields["password"], role=role)
+        return JSONResponse({"name": name, "role": role.value}, 201)
 
     def remove_account(self, call: Call) -> Response:
         """Take an account and its sessions away."""
         name = call.request.path_params["name"]
-        self.desk.accounts.remove(name)
-        self.desk.audit.note(call.who.name, "removed an account", about=name)
+        with self.desk.audit.noting(call.who.name, "removed an account", about=name):
+            self.desk.accounts.remove(name)
         return JSONResponse({"removed": name})
 
     def tokens(self, _: Call) -> Response:
@@ -159,17 +160,16 @@ class Signing:
             scopes = frozenset(Permission(word) for word in call.fields["scopes"].replace(",", " ").split())
         except ValueError:
             raise InputError(f"a scope is one of {', '.join(Permission)}") from None
-        raw = self.desk.accounts.make_token(call.fields["name"], scopes, by=call.who.name)
-        self.desk.audit.note(
-            call.who.name, "made a token", about=call.fields["name"], detail=" ".join(sorted(scopes))
-        )
+        name, opens = call.fields["name"], " ".join(sorted(scopes))
+        with self.desk.audit.noting(call.who.name, "made a token", about=name, detail=opens):
+            raw = self.desk.accounts.make_token(name, scopes, by=call.who.name)
         return JSONResponse({"token": raw, "scopes": sorted(scopes)}, 201)
 
     def revoke_token(self, call: Call) -> Response:
         """Make a token worthless."""
         number = call.request.path_params["number"]
-        self.desk.accounts.revoke_token(number)
-        self.desk.audit.note(call.who.name, "revoked a token", about=str(number))
+        with self.desk.audit.noting(call.who.name, "revoked a token", about=str(number)):
+            self.desk.accounts.revoke_token(number)
         return JSONResponse({"revoked": number})
 
     def _keys(self, call: Call) -> tuple[str, str]:
