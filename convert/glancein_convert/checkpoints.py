@@ -11,8 +11,8 @@ from torch import nn
 
 from glancein.domain.align import CROP_PX
 from glancein_convert.errors import ConversionError
-from glancein_training.checkpoints import read_checkpoint
-from glancein_training.networks import Embedder, shape_named
+from glancein_training.checkpoints import network_in, read_checkpoint
+from glancein_training.networks import Embedder
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,24 +28,17 @@ class Checkpoint:
 def load_embedder(path: Path) -> Checkpoint:
     """The averaged weights of a checkpoint.
 
-    Raises InputError if it cannot be read, ConversionError if its weights are not those of an embedder that
-    kiosks can use.
+    Raises InputError if it cannot be read or is of no embedder, ConversionError if kiosks cannot use it.
     """
     stored = read_checkpoint(path)
-    name = str(stored["network"])
-    network = Embedder(shape_named(name))
-    try:
-        network.load_state_dict(stored["average"])
-    except (KeyError, RuntimeError, TypeError, AttributeError) as err:
-        raise ConversionError(
-            f"{path} is no checkpoint of an embedder: its weights do not fit {name}"
-        ) from err
+    network = network_in(stored, path)
     if network.shape.input_px != CROP_PX:
         raise ConversionError(
             f"{path} looks at {network.shape.input_px} px, but kiosks cut crops of {CROP_PX} px"
         )
     refuse_diverged(network, path)
-    return Checkpoint(network.eval(), name, int(stored.get("images", 0)), dict(stored.get("config", {})))
+    name = str(stored["network"])
+    return Checkpoint(network, name, int(stored.get("images", 0)), dict(stored.get("config", {})))
 
 
 def refuse_diverged(network: nn.Module, path: Path) -> None:

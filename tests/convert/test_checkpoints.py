@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import torch
 from glancein.errors import InputError
 from glancein_convert.checkpoints import load_embedder
 from glancein_convert.errors import ConversionError
+from glancein_training.checkpoints import load_network
 from glancein_training.networks import Embedder, shape_named
 
 
@@ -53,6 +55,20 @@ def test_file_that_is_no_checkpoint_is_refused_in_one_line(tmp_path: Path, conte
 
     with pytest.raises(InputError) as caught:
         load_embedder(tmp_path / "c.pt")
+
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("average", [[], {"stem": torch.zeros(2)}, {"stem": 3}])
+@pytest.mark.parametrize("load", [load_embedder, load_network])
+def test_weights_of_something_else_are_refused_in_one_line(
+    tmp_path: Path, load: Callable[[Path], object], average: object
+) -> None:
+    """In the laboratory as in conversion."""
+    torch.save({"network": "glance-33", "average": average}, tmp_path / "c.pt")
+
+    with pytest.raises(InputError, match="its weights do not fit glance-33") as caught:
+        load(tmp_path / "c.pt")
 
     assert "\n" not in str(caught.value)
 

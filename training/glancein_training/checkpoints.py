@@ -61,11 +61,15 @@ def write_kept(stored: Mapping[str, Any], average: Mapping[str, torch.Tensor], o
 
 def load_network(path: Path) -> Embedder:
     """The averaged weights of a run, ready to embed. Raises InputError if they do not fit the family."""
-    stored = read_checkpoint(path)
-    network = Embedder(shape_named(str(stored["network"])))
+    return network_in(read_checkpoint(path), path)
+
+
+def network_in(stored: Mapping[str, Any], path: Path) -> Embedder:
+    """The averaged weights in a checkpoint that was read from ``path``, as ``load_network`` gives them."""
+    name = str(stored["network"])
+    network = Embedder(shape_named(name))
     try:
         network.load_state_dict(stored["average"])
-    except (KeyError, RuntimeError) as err:
-        raise InputError(f"the weights in {path} do not fit {stored['network']}: {err}") from err
-    network.eval()
-    return network
+    except (KeyError, RuntimeError, TypeError, AttributeError) as err:
+        raise InputError(f"{path} is no checkpoint of an embedder: its weights do not fit {name}") from err
+    return network.eval()
