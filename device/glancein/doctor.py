@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -58,13 +58,16 @@ Step = tuple[str, Callable[[], Iterator[Check]]]  # what it is about, and what l
 def examine(
     home: Home, *, camera: str | None = None, broker: str | None = None, with_camera: bool = True
 ) -> Iterator[Check]:
-    """Every check in turn; none of them stops the others. A camera that a kiosk holds open is left out."""
+    """Every check in turn; none of them stops the others.
+
+    The settings' camera is left to a kiosk that runs on this folder, which is asked about it.
+    """
     url = broker or home.settings.broker
     steps: list[Step] = [
         ("settings", lambda: _settings(home)),
         ("models", lambda: _models(home)),
         ("database", lambda: _database(home)),
-        ("camera", lambda: _camera(camera or home.settings.camera)),
+        ("camera", lambda: _camera(camera) if camera else _own_camera(home)),
         ("broker", lambda: _broker(url)),
         ("certificate", lambda: _certificate(url)),
         *_machine(home.folder),
@@ -168,6 +171,22 @@ def _database(home: Home) -> Iterator[Check]:
             f"{len(stale)} made by another model ({few})",
             "enrol these photos again",
         )
+
+
+def _own_camera(home: Home) -> Iterator[Check]:
+    kiosk = wiring.running_kiosk(home)
+    yield from _camera(home.settings.camera) if kiosk is None else _camera_of(kiosk)
+
+
+def _camera_of(kiosk: Mapping[str, object]) -> Iterator[Check]:
+    """What a running kiosk says of its camera, which it holds open."""
+    if not kiosk:
+        yield Check("camera", State.BROKEN, "the running kiosk does not answer", "restart the kiosk")
+    elif problem := kiosk.get("camera"):
+        yield Check("camera", State.BROKEN, str(problem), "plug it in, or choose one with --camera")
+    else:
+        said = f"the running kiosk has looked at {kiosk.get('frames')} pictures"
+        yield Check("camera", State.WELL, said)
 
 
 def _camera(word: str) -> Iterator[Check]:

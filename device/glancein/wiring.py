@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from glancein.adapters.embedder_tflite import TfliteEmbedder
     from glancein.adapters.finder_tflite import TfliteFaceFinder
     from glancein.adapters.image_gate import PictureGate
+    from glancein.adapters.kiosk_socket import KioskSocket
     from glancein.adapters.ledger_sqlite import SqliteLedger
     from glancein.adapters.model_store import ModelStore
     from glancein.adapters.passes_sqlite import SqlitePasses
@@ -179,6 +180,20 @@ def open_ledger(home: Home, *, rescue: bool = False) -> SqliteLedger:
     return SqliteLedger(
         home.database, site=chosen.site, kiosk=chosen.kiosk, names=chosen.names_in_feed, rescue=rescue
     )
+
+
+def running_kiosk(home: Home) -> dict[str, object] | None:
+    """What the kiosk on this folder says of itself; None without one, empty if it does not answer."""
+    from glancein.adapters.kiosk_socket import ask_kiosk  # noqa: PLC0415  # only who asks needs it
+
+    return ask_kiosk(home.folder)
+
+
+def tell_beside(home: Home, tell: Callable[[], Mapping[str, object]]) -> KioskSocket:
+    """Says what ``tell`` gives to programs that ask for the running kiosk."""
+    from glancein.adapters.kiosk_socket import KioskSocket  # noqa: PLC0415  # only a kiosk needs it
+
+    return KioskSocket(home.folder, tell)
 
 
 def open_camera(word: str, *, realtime: bool = True, fps: float = 10.0) -> Capture:

@@ -557,6 +557,19 @@ def test_kiosk_serves_the_desk_where_the_settings_say(
     assert f"cannot listen on 127.0.0.2 port {port}" in told
 
 
+def test_kiosk_tells_programs_beside_it_how_it_is(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as it runs, from before it takes the camera."""
+    told: list[dict[str, object] | None] = []
+    monkeypatch.setattr(
+        "glancein.kiosk.Kiosk.run", lambda *_: told.append(wiring.running_kiosk(wiring.open_home(home)))
+    )
+    code = cli.main(["kiosk", "--camera", f"{PICTURES}/", "--port", "0"])
+
+    assert code == 0
+    assert told == [{"frames": 0, "recorded": 0, "not_recorded": 0, "enrolled": 0, "camera": ""}]
+    assert wiring.running_kiosk(wiring.open_home(home)) is None
+
+
 def test_kiosk_names_no_option_of_another_command_when_its_desk_is_open(
     home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

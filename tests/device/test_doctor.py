@@ -13,8 +13,9 @@ from tests.device.brokers import Mosquitto, free_port
 from tests.device.punches import check_in, moment
 
 from glancein import doctor, wiring
+from glancein.capture import Capture
 from glancein.doctor import Check, State
-from glancein.errors import SettingsError
+from glancein.errors import CameraError, SettingsError
 from glancein.settings import build
 
 
@@ -51,6 +52,34 @@ def web_server() -> Iterator[str]:
     listening.shutdown(socket.SHUT_RDWR)
     listening.close()
     thread.join()
+
+
+@pytest.mark.parametrize(
+    ("kiosk", "state", "said"),
+    [
+        ({"frames": 7, "camera": ""}, State.WELL, "looked at 7 pictures"),
+        ({"frames": 7, "camera": "usb:0 was unplugged"}, State.BROKEN, "usb:0 was unplugged"),
+        ({}, State.BROKEN, "does not answer"),
+    ],
+)
+def test_camera_is_left_to_a_running_kiosk(
+    home: wiring.Home,
+    monkeypatch: pytest.MonkeyPatch,
+    kiosk: dict[str, object],
+    state: State,
+    said: str,
+) -> None:
+    """It is asked how its camera is; opening it again would fail, or take it away."""
+
+    def take(word: str) -> Capture:
+        raise CameraError(f"{word} was taken from the kiosk")
+
+    monkeypatch.setattr(wiring, "open_camera", take)
+    with closing(wiring.tell_beside(home, lambda: kiosk)):
+        told = {check.what: check for check in doctor.examine(home)}["camera"]
+
+    assert told.state is state
+    assert said in told.said
 
 
 def test_settings_are_the_first_line(home: wiring.Home) -> None:

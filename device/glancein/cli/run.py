@@ -94,6 +94,7 @@ def kiosk(
             where = web_port if web_port is not None else home.settings.web_port
             url, _ = stack.enter_context(serving(home, door, page, eye, port=where))
             print(f"the screen is at {url}", file=sys.stderr)
+        stack.enter_context(contextlib.closing(wiring.tell_beside(home, lambda: _state_of(door))))
         # As a setting 0 is no desk, as an option a free port.
         own_desk = (home.settings.desk_port or None) if desk_port is None else desk_port
         if own_desk is not None:
@@ -139,20 +140,22 @@ def _desk_beside(home: wiring.Home, door: Kiosk, host: str, port: int) -> Iterat
     from glancein.cli.desk import desk_address, tell  # noqa: PLC0415  # as above
     from glancein.web.desk.build import serving_desk  # noqa: PLC0415  # loads the web server
 
-    def running() -> dict[str, object]:
-        health = door.health
-        return {
-            "frames": health.frames,
-            "recorded": health.recorded,
-            "not_recorded": health.not_recorded,
-            "enrolled": health.enrolled,
-            "camera": health.camera_problem or "",
-        }
-
     address = desk_address(host, port)
-    with serving_desk(home, address, running=running) as (server, opened):
+    with serving_desk(home, address, running=lambda: _state_of(door)) as (server, opened):
         tell(server, opened, address, safer="serve them with glancein desk --certificate … --key …")
         yield
+
+
+def _state_of(door: Kiosk) -> dict[str, object]:
+    """What the kiosk tells of itself; ``camera`` is what is wrong with it."""
+    health = door.health
+    return {
+        "frames": health.frames,
+        "recorded": health.recorded,
+        "not_recorded": health.not_recorded,
+        "enrolled": health.enrolled,
+        "camera": health.camera_problem or "",
+    }
 
 
 def _make_page(home: wiring.Home, stores: wiring.Stores, beside: Screen) -> WebScreen:

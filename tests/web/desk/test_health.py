@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 from tests.web.desk.office import Office
 
-from glancein import doctor
+from glancein import doctor, wiring
+from glancein.capture import Capture
 from glancein.doctor import Check
+from glancein.errors import CameraError
 from glancein.web.access import Role
 
 
@@ -51,3 +54,25 @@ def test_threshold_explorer_reads_the_gallery_twice_and_not_for_each_point(
     office.someone(Role.HR).client.get("/health")
 
     assert len(looks) == 2
+
+
+def test_health_beside_a_running_kiosk_is_the_kiosks_own(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A desk of its own on the kiosk's folder asks the kiosk, and leaves the camera alone."""
+
+    def take(word: str) -> Capture:
+        raise CameraError(f"{word} was taken from the kiosk")
+
+    monkeypatch.setattr(wiring, "open_camera", take)
+    state = {"frames": 4711, "camera": "the lens is covered"}
+    hr = office.someone(Role.HR)
+    with closing(wiring.tell_beside(office.desk.home, lambda: state)):
+        told = hr.client.get("/api/v1/health").json()
+        page = hr.client.get("/health").text
+    alone = hr.client.get("/api/v1/health").json()
+
+    assert told["kiosk"] == state
+    assert [c["said"] for c in told["checks"] if c["what"] == "camera"] == ["the lens is covered"]
+    assert "4711" in page
+    assert alone["kiosk"] is None

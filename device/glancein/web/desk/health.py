@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from starlette.responses import JSONResponse, Response
 
-from glancein import doctor
+from glancein import doctor, wiring
 from glancein.domain import tries
 from glancein.domain.calibrate import false_match_rate, search_rate, threshold_at
 from glancein.domain.gallery import gather
@@ -66,7 +66,7 @@ class HealthRoutes:
             problem = str(err)
         context = {
             "checks": self.checks(),
-            "running": self.desk.running() if self.desk.running else None,
+            "running": self._running(),
             "refusals": tries.refusals(attempts),
             "strugglers": tries.strugglers(attempts),
             "names": names,
@@ -88,7 +88,7 @@ class HealthRoutes:
         return JSONResponse(
             {
                 "checks": rows,
-                "kiosk": self.desk.running() if self.desk.running else None,
+                "kiosk": self._running(),
                 "backlog": self.desk.ledger.position().backlog,
                 "risk": self._risk(),
             }
@@ -152,7 +152,7 @@ class HealthRoutes:
     def checks(self) -> list[doctor.Check]:
         """What ``glancein doctor`` says, at most some seconds old.
 
-        The camera is left to a kiosk in this process, which holds it open.
+        The camera is left to a kiosk that runs, in this process or beside it, which holds it open.
         """
         with self.kept.lock:
             if time.monotonic() - self.kept.at_s > CHECKS_KEPT_S:
@@ -160,6 +160,10 @@ class HealthRoutes:
                 self.kept.checks = list(doctor.examine(self.desk.home, with_camera=not has_kiosk))
                 self.kept.at_s = time.monotonic()
             return list(self.kept.checks)
+
+    def _running(self) -> dict[str, object] | None:
+        """What the kiosk in this process, or the one beside it on the folder, says of itself."""
+        return self.desk.running() if self.desk.running else wiring.running_kiosk(self.desk.home)
 
     def _attempts(self) -> list[tries.Attempt]:
         oldest = self.desk.now().timestamp() - WEEK.total_seconds()
@@ -190,7 +194,6 @@ class HealthRoutes:
         return wanted
 
     def _card(self) -> ModelCard:
-        from glancein import wiring  # noqa: PLC0415  # beside its only use
         from glancein.model_card import read_card  # noqa: PLC0415  # as above
 
         return read_card(wiring.model_store(self.desk.home, "embedder").folder())
