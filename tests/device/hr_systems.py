@@ -294,4 +294,8 @@ def _holds(row: dict[str, Json], term: list[Json]) -> bool:
             return bool(row[name] == value)
         case "<=":
             return bool(row[name] and row[name] <= value)
+        case ">=":
+            return bool(row[name] and row[name] >= value)
+        case "in":
+            return row[name] in value
     raise AssertionError(operator)

@@ -685,6 +685,52 @@ def test_odoo_does_not_close_yesterdays_attendance_with_todays_check_out(
     assert times(odoo) == [(11, "12:00", "18:00"), (11, "12:00", "13:00")]
 
 
+def opened_by_hand(odoo: OdooServer, at: str) -> None:
+    """HR closes yesterday's attendance, which was forgotten, and opens today's instead of trying again."""
+    odoo.attendances[1]["check_out"] = "2026-03-02 18:00:00"
+    odoo.attendances[2] = {"employee_id": 11, "check_in": f"2026-03-03 {at}", "check_out": False}
+
+
+@pytest.mark.parametrize(
+    "at", ["12:00:00", "12:00:13", "12:20:00"], ids=["the minute", "the second", "later"]
+)
+def test_odoo_check_out_closes_what_hr_opened_for_the_refused_check_in(
+    desk: Desk, odoo: OdooServer, at: str
+) -> None:
+    """A person typed it, to the minute of the punch or later; yesterday's stays as they closed it."""
+    desk.say(punch("A", 0), punch("A", 86_413))
+    assert to_odoo(desk, odoo) == Round(done=1, refused=1)
+
+    opened_by_hand(odoo, at)
+    desk.say(punch("A", 90_000, OUT))
+
+    assert to_odoo(desk, odoo) == Round(done=1)
+    assert times(odoo) == [(11, "12:00", "18:00"), (11, at[:5], "13:00")]
+
+
+def test_odoo_takes_both_again_after_hr_opened_one_by_hand(desk: Desk, odoo: OdooServer) -> None:
+    """The check-in is there already, typed to the minute; the check-out closes it."""
+    desk.say(punch("A", 0), punch("A", 86_413), punch("A", 90_000, OUT))
+    assert to_odoo(desk, odoo) == Round(done=1, refused=2)
+
+    opened_by_hand(odoo, "12:00:00")
+    desk.store.again("there", None)
+
+    assert to_odoo(desk, odoo) == Round(done=2)
+    assert times(odoo) == [(11, "12:00", "18:00"), (11, "12:00", "13:00")]
+
+
+def test_odoo_check_out_leaves_what_began_before_its_refused_check_in(desk: Desk, odoo: OdooServer) -> None:
+    """Forgotten this morning or opened by hand too early: nobody's hours are made up."""
+    desk.say(punch("A", 0), punch("A", 86_413))
+    to_odoo(desk, odoo)
+    opened_by_hand(odoo, "11:59:00")
+    desk.say(punch("A", 90_000, OUT))
+
+    assert to_odoo(desk, odoo) == Round(refused=1)
+    assert times(odoo)[1] == (11, "11:59", False)
+
+
 def test_odoo_refuses_attendances_that_overlap(desk: Desk, odoo: OdooServer) -> None:
     """HR entered the day by hand before the kiosk's events came."""
     odoo.attendances[1] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC
+from datetime import UTC, datetime
 
 from glancein.connect.http_link import HttpLink, Site, may_have_done_it, plain, words_of
 from glancein.domain.delivery import Answer, Done, Later, Parcel, Punch, Refused, answer_without_punch
@@ -85,30 +85,33 @@ class Odoo:
             what = "no employee" if not employees else "more than one employee"
             return Refused(f"{self._link}: {what} with {self._login.employee_field} {punch.person_id!r}")
         employee = int(employees[0]["id"])
-        at = f"{punch.time.astimezone(UTC):%Y-%m-%d %H:%M:%S}"  # Odoo keeps UTC without an offset
         if punch.direction is Direction.IN:
-            return self._open(employee, at)
-        return self._close_open_one(employee, at, in_refused=parcel.in_refused)
+            return self._open(employee, punch.time)
+        return self._close_open_one(employee, _utc(punch.time), refused_in=parcel.refused_in)
 
-    def _open(self, employee: int, at: str) -> Answer:
-        found = self._search([["employee_id", "=", employee], ["check_in", "=", at]])
+    def _open(self, employee: int, time: datetime) -> Answer:
+        at = _utc(time)
+        found = self._search([["employee_id", "=", employee], ["check_in", "in", [at, _minute(time)]]])
         if found is not None:
             return Done(f"hr.attendance {found}", "it was there already")
         made = self._model("hr.attendance", "create", [{"employee_id": employee, "check_in": at}])
         return Done(f"hr.attendance {made}")
 
-    def _close_open_one(self, employee: int, at: str, *, in_refused: bool) -> Answer:
+    def _close_open_one(self, employee: int, at: str, *, refused_in: datetime | None) -> Answer:
         found = self._search([["employee_id", "=", employee], ["check_out", "=", at]])
         if found is not None:
             return Done(f"hr.attendance {found}", "it was there already")
-        if in_refused:  # the one that is open is of an earlier day, whose check-out was forgotten
+        is_open: list[list[object]] = [["employee_id", "=", employee], ["check_out", "=", False]]
+        is_open.append(["check_in", "<=", at])
+        if refused_in is not None:
+            # An older one is of an earlier day, its check-out forgotten; this one was put in by hand instead.
+            is_open.append(["check_in", ">=", _minute(refused_in)])
+        still_open = self._search(is_open)
+        if still_open is None and refused_in is not None:
             return Refused(
                 f"{self._link}: the check-in before this check-out was refused; put that right there, then "
                 "try both again"
             )
-        still_open = self._search(
-            [["employee_id", "=", employee], ["check_out", "=", False], ["check_in", "<=", at]]
-        )
         if still_open is None:
             return Refused(
                 f"{self._link}: there is no open attendance to check out of at {at} UTC; add the check-in "
@@ -154,3 +157,13 @@ class Odoo:
             words = plain(str(said.get("message") or "no reason given"))
             raise OdooError(str(said.get("name") or "").rpartition(".")[2], words)
         return found.get("result")
+
+
+def _utc(time: datetime) -> str:
+    """As Odoo keeps it: UTC without an offset, to the second."""
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def _minute(time: datetime) -> str:
+    """The full minute, which is what people type."""
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:00}"

@@ -53,7 +53,7 @@ class Parcel:
     called the batch that this event belongs to, if it was under way already. ``as_of``: corrections up to
     that number are in ``punch``. ``came_late`` is a correction of a check-in that was handed over without it;
     a check-in has ``changed_since`` if it was corrected after an attempt that may have got through.
-    ``in_refused``: a check-out whose check-in was refused.
+    ``refused_in``: when the check-in of this check-out was, if that was refused.
     """
 
     number: int
@@ -66,7 +66,7 @@ class Parcel:
     as_of: int = 0
     came_late: bool = False
     changed_since: bool = False
-    in_refused: bool = False
+    refused_in: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ FIX = "UPDATE events SET fixed_time = :fixed_time, fixed_utc = :fixed_utc WHERE 
 RELEASE = "UPDATE deliveries SET retry_at = 0 WHERE number = :number AND state = 'pending'"
 
 AFTER = """
-SELECT e.number, e.payload, e.lane, 0, NULL, p.person_id, p.direction, p.time, p.time_is, 0, 0, 0, 0
+SELECT e.number, e.payload, e.lane, 0, NULL, p.person_id, p.direction, p.time, p.time_is, 0, 0, 0, NULL
 FROM events e LEFT JOIN punches p ON p.number = e.number
 WHERE e.number > :number ORDER BY e.number LIMIT :most
 """
@@ -77,7 +77,8 @@ SELECT e.number, e.payload, e.lane, d.attempts, d.label, p.person_id, p.directio
         AND c.of_kiosk = e.kiosk AND c.of_epoch = e.epoch AND c.of_seq = e.seq
     ),
     (
-        SELECT count(*) FROM deliveries r JOIN events i ON i.number = r.number
+        SELECT max(COALESCE(q.time, i.time)) FROM deliveries r JOIN events i ON i.number = r.number
+        LEFT JOIN punches q ON q.number = r.number
         WHERE p.direction = 'out' AND r.connector = d.connector AND r.state = 'refused'
         AND r.number < d.number AND r.lane = d.lane AND i.kind = 'check_in' AND i.direction = 'in'
         AND NOT EXISTS (

@@ -295,8 +295,8 @@ class FeedTables:
 
 
 def _parcel(row: Row) -> Parcel:
-    number, payload, lane, attempts, label, person_id, direction, time, time_is, as_of, *flags = row
-    came_late, changed_since, in_refused = (flag != 0 for flag in flags)
+    number, payload, lane, attempts, label, person_id, direction, time, time_is, as_of, *rest = row
+    came_late, changed_since, refused_in = rest
     punch = None
     if person_id is not None:
         moment = datetime.fromisoformat(_text(time))
@@ -311,9 +311,9 @@ def _parcel(row: Row) -> Parcel:
         attempts=_whole(attempts),
         label=None if label is None else _text(label),
         as_of=_whole(as_of),
-        came_late=came_late,
-        changed_since=changed_since,
-        in_refused=in_refused,
+        came_late=came_late != 0,
+        changed_since=changed_since != 0,
+        refused_in=None if refused_in is None else datetime.fromisoformat(_text(refused_in)),
     )
 
 
