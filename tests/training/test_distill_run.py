@@ -75,6 +75,22 @@ def assert_equal(one: object, other: object) -> None:
             assert one == other
 
 
+def test_finished_run_stays_as_it_is(
+    noise_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Started again, it says that it is finished; no batch, no line of the curve, no new record."""
+    config = a_config(noise_data, stable_images=16, decay_images=16)
+    out = tmp_path / "run"
+    run(config, out, tmp_path / "cache", compiled=False)  # 21 pictures an epoch, its last batch five
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    capsys.readouterr()
+
+    run(config, out, tmp_path / "cache", compiled=False)
+
+    assert "is finished, after 37 images" in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
 def test_resumed_run_equals_an_uninterrupted_one(noise_data: Path, tmp_path: Path) -> None:
     """Weights, average, optimiser and random numbers are the same bit for bit, across the end of an epoch."""
     config = a_config(noise_data)

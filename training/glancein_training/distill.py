@@ -225,10 +225,10 @@ def run(
 ) -> None:
     """Train until the decay is over, the time is up or ``stop_at_images`` were seen, and leave a checkpoint.
 
-    A checkpoint in ``out`` is continued step for step; without one, ``start_from`` gives the first weights
-    (training/weights/embedder.pt). ``compiled`` False does without a C++ compiler and is slower in float32.
-    Under ``torchrun`` each process takes ``batch`` pictures a step. Raises InputError if the data or the
-    checkpoint does not fit the configuration.
+    A checkpoint in ``out`` is continued step for step, or stays as it is if its decay is over; without one,
+    ``start_from`` gives the first weights (training/weights/embedder.pt). ``compiled`` False does without a
+    C++ compiler and is slower in float32. Under ``torchrun`` each process takes ``batch`` pictures a step.
+    Raises InputError if the data or the checkpoint does not fit the configuration.
     """
     torch.set_num_threads(config.threads)
     cv2.setNumThreads(1)  # the workers': one picture at a time
@@ -237,11 +237,11 @@ def run(
     state = build(config, len(training_identities(crops[0])), place)
     checkpoint = out / "checkpoint.pt"
     out.mkdir(parents=True, exist_ok=True)
-    basis = None
-    if checkpoint.exists():
-        basis = restore(state, checkpoint, network=config.network)
-    elif start_from is not None:
-        basis = adopt(state, start_from, network=config.network)
+    basis = first_weights(state, checkpoint, start_from, network=config.network)
+    if is_over(state, config):
+        say_finished(out, state, place)
+        leave()
+        return
     fresh_head = not checkpoint.exists()
     lessons, basis = prepare(crops, basis, state.student.shape.embedding, to_people=config.to_people)
     if config.identity_weight and fresh_head:
@@ -277,8 +277,7 @@ def run(
             speed = seen / (time.monotonic() - noted)
             told = f"images, cosine loss {losses[0]:.3f}, {speed:.0f} images/s"
             progress.update(task, completed=state.images, told=told)
-            end = end_of(state, config)
-            over = end is not None and state.images >= end
+            over = is_over(state, config)
             if place.rank == 0 and (seen >= config.note_every_images or over):
                 note(out, crops[0], state, losses=sums * at_once / seen, speed=speed)
                 save(state, checkpoint, config, basis)
@@ -294,6 +293,12 @@ def end_of(state: State, config: Config) -> int | None:
     """After how many pictures the decay is over; None while nobody knows when it begins."""
     begins = config.stable_images if state.decay_from is None else state.decay_from
     return None if begins >= ENDLESS else begins + config.decay_images
+
+
+def is_over(state: State, config: Config) -> bool:
+    """True when the decay has reached its end."""
+    end = end_of(state, config)
+    return end is not None and state.images >= end
 
 
 def reached(state: State, stop_at_images: int | None) -> bool:
@@ -386,6 +391,21 @@ def keep(checkpoint: Path, out: Path) -> None:
     """Write what is worth going on from: the averaged weights as float16 and the target's axes."""
     stored = read_checkpoint(checkpoint)
     write_kept(stored, stored["average"], out)
+
+
+def first_weights(
+    state: State, checkpoint: Path, start_from: Path | None, *, network: str
+) -> packs.Floats | None:
+    """Take up a run's checkpoint, or else kept weights, if there are such; returns the target's axes."""
+    if checkpoint.exists():
+        return restore(state, checkpoint, network=network)
+    return None if start_from is None else adopt(state, start_from, network=network)
+
+
+def say_finished(out: Path, state: State, place: Place) -> None:
+    """That there is nothing to go on with, once for all processes."""
+    if place.rank == 0:
+        print(f"{out} is finished, after {state.images} images; go on with --start-from in a fresh folder")
 
 
 def adopt(state: State, weights: Path, *, network: str) -> packs.Floats:

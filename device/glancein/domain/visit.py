@@ -1,8 +1,8 @@
 """Several frames of one person -> one verdict: a fold over frozen state, with the time passed in.
 
 A visit begins with a face and ends when no face was seen for ``gone_s``. Each frame is a vote. A person is
-accepted when at least ``agree_n`` frames of the last ``window_s`` say so and they outnumber all frames that
-say otherwise: unknown and ambiguous ones count once, those that name someone else twice. A tie is nobody.
+accepted when at least ``agree_n`` frames of the last ``window_s`` say so and they outweigh all frames that
+say otherwise: unknown and ambiguous ones count half, those that name someone else twice. A tie is nobody.
 Frames that were merely bad pictures (blurred, dark) count for nobody and against nobody. Each visit says a
 person's name once, and says no once.
 """
@@ -18,6 +18,10 @@ Verdict = Accepted | Rejected
 
 # These say "this face is not that person"; every other refusal only says that the picture was bad.
 AGAINST = frozenset({Reason.UNKNOWN, Reason.AMBIGUOUS, Reason.EMPTY_GALLERY, Reason.NO_AGREEMENT})
+
+# Limits are set so that a stranger hardly ever passes one look; people fail one often. So a frame that knows
+# nobody speaks more softly than one that knows somebody (docs/experiments-lab.md, "Votes at the door").
+NOBODY_WEIGHT = 0.5
 
 # Frames that flicker between two colleagues have a majority of one at times; that is not agreement.
 OTHER_NAME_WEIGHT = 2
@@ -122,7 +126,7 @@ def _winner(visit: Visit, rules: VisitRules) -> Accepted | None:
         return None
     person_id, agreeing = names.most_common(1)[0]
     nobody = sum(_names_nobody(vote.decision) for vote in visit.votes)
-    against = OTHER_NAME_WEIGHT * (sum(names.values()) - agreeing) + nobody
+    against = OTHER_NAME_WEIGHT * (sum(names.values()) - agreeing) + NOBODY_WEIGHT * nobody
     if agreeing < rules.agree_n or agreeing <= against:
         return None
     return max(

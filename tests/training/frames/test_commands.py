@@ -12,11 +12,14 @@ pytest.importorskip("torch", reason="the laboratory needs torch: pip install .[t
 pytest.importorskip("matplotlib", reason="the laboratory needs matplotlib: pip install .[training]")
 
 import torch
+from numpy.random import Generator
 from typer.testing import CliRunner
 
 from glancein_training.cli import app
+from glancein_training.frames import visits as door
 from glancein_training.frames.visits import Plan, Study, simulate
 from glancein_training.networks import FAMILY, Embedder
+from glancein_training.packs import Pixels
 
 WEIGHTS = Path(__file__).resolve().parents[3] / "training" / "weights"
 PLAN = {
@@ -136,3 +139,22 @@ def test_simulate_gives_the_same_visits_again(
     assert not set(map(tuple, first["fit"].template.tolist())) & set(
         map(tuple, first["report"].template.tolist())
     )
+
+
+@pytest.mark.parametrize("stills", [0, 1], ids=["any", "one"])
+def test_visit_shows_as_many_pictures_as_the_plan_says(
+    noise_data: Path, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stills: int
+) -> None:
+    """All of the person's other pictures, or one of them for all frames of the visit."""
+    shown: list[int] = []
+    look = door._Door.visit
+
+    def counted(at: door._Door, pixels: Pixels, rows: door.Ints, rng: Generator) -> tuple[object, ...]:
+        shown.append(len(set(rows.tolist())))
+        return look(at, pixels, rows, rng)
+
+    monkeypatch.setattr(door._Door, "visit", counted)
+    plan = Plan(**PLAN, stills=stills)  # type: ignore[arg-type]  # numbers of two kinds
+    simulate(Study(noise_data / "faces", tiny_weights, WEIGHTS / "landmarks.pt", tmp_path, plan))
+
+    assert (set(shown) == {1}) == (stills == 1)

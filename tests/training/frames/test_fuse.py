@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="the laboratory needs torch: pip install .[training]")
 
+from glancein.domain.decide import decide
+from glancein.domain.visit import Visit, VisitRules, add
+from glancein.types import Accepted, Candidate, Limits, Reason, Rejected
 from glancein_training.frames import fuse
+from glancein_training.frames.spoil import Bools, Floats
 from glancein_training.frames.visits import Visits
 
-PEOPLE, VISITS, FRAMES, NUMBERS = 6, 12, 3, 8
+PEOPLE, VISITS, FRAMES, NUMBERS = 6, 12, 9, 8
 
 
 def some_visits(*, noise: float = 0.5) -> Visits:
@@ -61,16 +67,48 @@ def test_weights_of_equal_scores_are_equal_and_steepness_picks_the_best() -> Non
 
 
 def test_scores_by_vote_counts_frames_that_put_the_person_first() -> None:
-    """The limit that so many frames have all passed, one visit and one person at a time."""
+    """The limit that so many frames have all passed; who is not enrolled is nobody's first."""
     visits = some_visits(noise=1.0)
+    enrolled = np.array([0, 2, 3, 5])
 
-    scores = fuse.scores_by_vote(visits, 2)
+    scores = fuse.scores_by_vote(visits, 2, enrolled)
 
     for v in range(VISITS):
         cosines = visits.unit()[v] @ visits.template.T
         for p in range(PEOPLE):
-            own = sorted((float(row[p]) for row in cosines if row.argmax() == p), reverse=True)
+            first = [enrolled[row[enrolled].argmax()] == p for row in cosines]
+            own = sorted(
+                (float(row[p]) for row, is_p in zip(cosines, first, strict=True) if is_p), reverse=True
+            )
             assert scores[v, p] == pytest.approx(own[1] if len(own) >= 2 else -1.0, abs=1e-6)
+
+
+def test_scores_at_the_door_are_the_limits_at_which_the_kiosk_says_the_name() -> None:
+    """Against the kiosk's own fold over the same frames, one person enrolled, just under and just over."""
+    visits = some_visits(noise=1.0)
+    rng = np.random.default_rng(3)
+    visits = replace(visits, passes=rng.random(visits.passes.shape) < 0.8)
+    cosines = visits.unit() @ visits.template.T
+
+    scores = fuse.scores_at_the_door(visits, 2)
+
+    assert (scores > -1).any()
+    for v, p in np.ndindex(*scores.shape):
+        highest = float(scores[v, p])
+        for limit, said in ((highest - 1e-4, highest > -1), (highest + 1e-4, False)):
+            assert _is_named(cosines[v, :, p], visits.passes[v], limit) == said
+
+
+def _is_named(cosines: Floats, passes: Bools, limit: float) -> bool:
+    """Whether the kiosk's visit accepts somebody whose frames have these cosines."""
+    rules = VisitRules(agree_n=2, window_s=100.0, patience_s=100.0, gone_s=100.0)
+    visit = Visit()
+    for number, (cos, good) in enumerate(zip(cosines, passes, strict=True)):
+        decision = decide([Candidate("ada", float(cos))], Limits(float(limit), 0.0))
+        visit, verdict = add(visit, decision if good else Rejected(Reason.BLURRED), number, rules)
+        if isinstance(verdict, Accepted):
+            return True
+    return False
 
 
 def test_search_finds_own_best_other_and_strangers_best() -> None:

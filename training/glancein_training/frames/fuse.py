@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from glancein.domain.visit import NOBODY_WEIGHT
 from glancein_training.evaluate.bootstrap import Estimate, estimate, person_weights
 from glancein_training.evaluate.identification import Searches, limit_at, miss_rate
 from glancein_training.frames.spoil import Bools, Floats
@@ -42,15 +43,33 @@ def weights_of(scores: Floats, steepness: float) -> Floats:
     return np.asarray(np.exp(level - level.max(axis=1, keepdims=True)), np.float32)
 
 
-def scores_by_vote(visits: Visits, agree_n: int) -> Floats:
-    """(v, p) today's rule as a score: the highest limit that ``agree_n`` frames with this person first pass.
+def scores_by_vote(visits: Visits, agree_n: int, enrolled: Ints) -> Floats:
+    """(v, p) a vote as a score: the highest limit that ``agree_n`` frames with this person first pass.
 
-    -1 where so many frames do not.
+    First among the ``enrolled``; -1 where so many frames do not.
     """
     cosines = np.einsum("vkd,pd->vkp", visits.unit(), visits.template)
-    best = cosines.argmax(axis=2)
+    best = enrolled[cosines[:, :, enrolled].argmax(axis=2)]
     votes = np.where(np.arange(cosines.shape[2]) == best[:, :, None], cosines, -1.0)
     return np.asarray(np.sort(votes, axis=1)[:, -agree_n], np.float32)
+
+
+def scores_at_the_door(visits: Visits, agree_n: int, *, nobody_weight: float = NOBODY_WEIGHT) -> Floats:
+    """(v, p) the kiosk's rule (``glancein.domain.visit``) as a score: the highest limit at which it accepts.
+
+    Frame by frame: so many good frames have passed the limit by then, and they outweigh those that have not,
+    which count ``nobody_weight`` each. -1 with fewer good frames. Other names, which count twice against,
+    are left out.
+    """
+    cosines = np.einsum("vkd,pd->vkp", visits.unit(), visits.template)
+    scores = np.full((len(cosines), cosines.shape[2]), -1.0, np.float32)
+    for row, seen, good in zip(scores, cosines, visits.passes, strict=True):
+        looks = seen[good]
+        for count in range(agree_n, len(looks) + 1):
+            outweighing = int(count * nobody_weight / (1 + nobody_weight)) + 1
+            needed = max(agree_n, outweighing)
+            np.maximum(row, np.sort(looks[:count], axis=0)[-needed], out=row)
+    return scores
 
 
 def whatever_gallery(scores: Floats) -> InGallery:

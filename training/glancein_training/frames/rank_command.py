@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 
+from glancein.domain.visit import NOBODY_WEIGHT
 from glancein_training.frames import fuse, rank
 from glancein_training.frames.spoil import Floats
 from glancein_training.frames.visits import Progress, Study, Visits, simulate
 
 CHOSEN_AT = 0.1  # the FPIR at which steepness is chosen: a tenth of few strangers is still several
-AGREE_N = 3  # frames that must agree today, of some thirty that a kiosk sees
+AGREE_N = 3  # frames that must agree at the door, and outweigh those that do not
 Scores = dict[str, tuple[Floats, Floats]]  # name -> those to choose on, those to report on
 
 
@@ -54,6 +56,9 @@ def _judge(scores: Scores, choose: Visits, report: Visits, *, resamples: int) ->
         "plain mean": fuse.weighted(report, plain),
         "plain mean of what passes": fuse.weighted(report, fuse.without_refused(plain, report.passes)),
         "raw sum": fuse.weighted(report, rank.norms(report)),
+        "raw sum of what passes": fuse.weighted(
+            report, fuse.without_refused(rank.norms(report), report.passes)
+        ),
     }
     steepness: dict[str, float] = {}
     for name, (chosen, reported) in scores.items():
@@ -62,10 +67,14 @@ def _judge(scores: Scores, choose: Visits, report: Visits, *, resamples: int) ->
         )
         looks[name] = fuse.weighted(report, fuse.weights_of(reported, steepness[name]))
     cosines = {name: look @ report.template.T for name, look in looks.items()}
-    for agree_n in range(1, min(AGREE_N, report.overall.shape[1]) + 1):
-        cosines[f"votes: {agree_n} must agree"] = fuse.scores_by_vote(report, agree_n)
+    for weight in (NOBODY_WEIGHT, 1.0, 0.0):
+        cosines[f"votes as at the door, nobody's weight {weight:g}"] = fuse.scores_at_the_door(
+            report, AGREE_N, nobody_weight=weight
+        )
     people = len(report.template)
     named = {name: fuse.whatever_gallery(matrix) for name, matrix in cosines.items()}
+    for agree_n in range(1, min(AGREE_N, report.overall.shape[1]) + 1):
+        named[f"votes: {agree_n} must agree"] = partial(fuse.scores_by_vote, report, agree_n)
     judged = fuse.judge(named, report.person, people=people, enrolled=people // 2, resamples=resamples)
     return [
         Row(

@@ -49,6 +49,7 @@ class Plan:
     report_people: int = 400  # of the development split: figures come from them
     report_visits: int = 2
     frames: int = 4
+    stills: int = 0  # pictures of the person that the frames of one visit are made of; 0: all there are
     chance: float = 0.15  # of each defect in each frame
     seed: int = 1
 
@@ -115,7 +116,8 @@ def simulate(study: Study, progress: Progress | None = None) -> dict[str, Visits
             rng = np.random.default_rng([study.plan.seed, number])
             columns = []
             for rows in part.pictures:
-                columns.append(door.visit(crops.pixels, rows, rng))
+                shown = rng.permutation(rows)[: study.plan.stills] if study.plan.stills else rows
+                columns.append(door.visit(crops.pixels, shown, rng))
                 if progress is not None:
                     progress(done + len(columns), total)
             template = np.asarray(embed(door.network, crops.pixels[part.badges]).numpy(), np.float32)
