@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 
 import pytest
+import typer
 from rich.console import Console
 
-from glancein_training.terminal import bar
+from glancein.errors import InputError
+from glancein_training.terminal import bar, errors_in_words
 
 
 def test_bar_shows_what_is_told_and_how_far_it_is() -> None:
@@ -34,3 +36,14 @@ def test_bar_is_silent_without_a_terminal_and_in_other_processes(
 
     assert isinstance(screen.file, io.StringIO)
     assert screen.file.getvalue() == ""
+
+
+def test_error_is_one_line_however_long(capsys: pytest.CaptureFixture[str]) -> None:
+    """Into a pipe of 80 columns too: who reads a log finds the whole of it in one line."""
+    words = "a checkpoint in a folder of a long name " * 5
+
+    with pytest.raises(typer.Exit) as ended, errors_in_words():
+        raise InputError(words.strip())
+
+    assert ended.value.exit_code == InputError.exit_code
+    assert capsys.readouterr().err == f"glancein-train: {words.strip()}\n"

@@ -40,8 +40,13 @@ def errors_in_words() -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as err:
-        error_console.print(f"glancein-train: there is no {err.filename}", highlight=False, markup=False)
+        _say_error(f"there is no {err.filename}")
         raise typer.Exit(InputError.exit_code) from None
     except GlanceinError as err:
-        error_console.print(f"glancein-train: {err}", highlight=False, markup=False)
+        _say_error(str(err))
         raise typer.Exit(err.exit_code) from None
+
+
+def _say_error(words: str) -> None:
+    """One line however long, so that a log keeps it whole."""
+    error_console.print(f"glancein-train: {words}", highlight=False, markup=False, soft_wrap=True)
