@@ -15,7 +15,7 @@ from glancein.errors import InputError
 from glancein_training.blend import blend
 from glancein_training.checkpoints import load_network, write_checkpoint
 from glancein_training.cli import app
-from glancein_training.networks import FAMILY, Embedder
+from glancein_training.networks import FAMILY, Embedder, EmbedderShape
 
 NETWORK = "glance-33"
 
@@ -34,7 +34,7 @@ def test_every_weight_lies_on_the_line_between(tmp_path: Path, share: float) -> 
     """By hand: (1 - share) of the first and share of the second, to the precision of kept weights."""
     first, second = kept(tmp_path / "a.pt", seed=1), kept(tmp_path / "b.pt", seed=2)
 
-    blend(first, second, share, tmp_path / "out.pt")
+    blend(first, second, [share], tmp_path / "out.pt")
 
     a, b, mixed = (load_network(path).state_dict() for path in (first, second, tmp_path / "out.pt"))
     for name, weight in mixed.items():
@@ -42,31 +42,49 @@ def test_every_weight_lies_on_the_line_between(tmp_path: Path, share: float) -> 
         torch.testing.assert_close(weight.double(), by_hand, atol=1e-3, rtol=1e-3)
 
 
+def test_each_part_has_its_own_share(tmp_path: Path) -> None:
+    """The stem goes with the first stage, the reduction with the last layer."""
+    first, second = kept(tmp_path / "a.pt", seed=1), kept(tmp_path / "b.pt", seed=2)
+    shares = [0.0, 1.0, 0.5, 0.25]
+
+    blend(first, second, shares, tmp_path / "out.pt")
+
+    a, b, mixed = (load_network(path).state_dict() for path in (first, second, tmp_path / "out.pt"))
+    shape = FAMILY[NETWORK]
+    assert isinstance(shape, EmbedderShape)
+    layers = [0] + [part for part, blocks in enumerate(shape.blocks) for _ in range(1 + blocks)] + [3]
+    for name, weight in mixed.items():
+        share = shares[layers[int(name.split(".")[1])] if name.startswith("body") else 3]
+        by_hand = (1 - share) * a[name].double() + share * b[name].double()
+        torch.testing.assert_close(weight.double(), by_hand, atol=1e-3, rtol=1e-3)
+
+
 def test_record_is_that_of_the_later_run_without_its_folders(tmp_path: Path) -> None:
     """The card tells the images and settings of the later run, and nothing of its machine."""
-    blend(kept(tmp_path / "a.pt", seed=1), kept(tmp_path / "b.pt", seed=2), 0.5, tmp_path / "out.pt")
+    blend(kept(tmp_path / "a.pt", seed=1), kept(tmp_path / "b.pt", seed=2), [0.5], tmp_path / "out.pt")
 
     stored = torch.load(tmp_path / "out.pt", weights_only=True)
     assert (stored["images"], stored["config"]) == (20, {"seed": 2})
 
 
 @pytest.mark.parametrize(
-    ("other", "share", "said"),
+    ("other", "shares", "said"),
     [
-        ({"network": "glance-113"}, 0.5, "give one network"),
-        ({"basis": 0.0}, 0.5, "other targets"),
-        ({}, 1.5, "outside 0 to 1"),
-        ({}, float("nan"), "outside 0 to 1"),
+        ({"network": "glance-113"}, [0.5], "give one network"),
+        ({"basis": 0.0}, [0.5], "other targets"),
+        ({}, [1.5], "outside 0 to 1"),
+        ({}, [0.5, 0.5, float("nan"), 0.5], "outside 0 to 1"),
+        ({}, [0.5, 0.5], "one share for all of glance-33, or 4"),
     ],
 )
 def test_what_does_not_blend_is_refused_and_nothing_written(
-    tmp_path: Path, other: dict[str, str | float], share: float, said: str
+    tmp_path: Path, other: dict[str, str | float], shares: list[float], said: str
 ) -> None:
     """Another network, another space of targets, or a share off the line."""
     first, second = kept(tmp_path / "a.pt", seed=1), kept(tmp_path / "b.pt", seed=2, **other)  # type: ignore[arg-type]  # as named
 
     with pytest.raises(InputError, match=said):
-        blend(first, second, share, tmp_path / "out.pt")
+        blend(first, second, shares, tmp_path / "out.pt")
 
     assert not (tmp_path / "out.pt").exists()
 

@@ -224,14 +224,22 @@ def blend(
     first: Annotated[Path, typer.Argument(help="checkpoint.pt or kept weights that the second began from")],
     second: Annotated[Path, typer.Argument(help="checkpoint.pt or kept weights of the later run")],
     out: Annotated[Path, typer.Option(help="file of the blended weights")],
-    share: Annotated[float, typer.Option(help="how far from the first to the second, 0 to 1")] = 0.5,
+    share: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="how far from the first to the second, 0 to 1, default 0.5; four times for each part of the "
+            "network: until 28 px, at 14 px, at 7 px, and the rest"
+        ),
+    ] = None,
 ) -> None:
     """Weights between two runs: what the first can still do, with most of what the second learnt."""
     from glancein_training.blend import blend as write  # noqa: PLC0415  # torch takes seconds
 
+    shares = share or [0.5]
     with errors_in_words():
-        write(first, second, share, out)
-    out_console.print(f"weights {share:g} of the way from {first} to {second} in {out}")
+        write(first, second, shares, out)
+    told = ", ".join(f"{part:g}" for part in shares)
+    out_console.print(f"weights {told} of the way from {first} to {second} in {out}")
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -110,11 +110,7 @@ i2 --set augment.low_resolution=0.04 --set augment.jpeg=0.04 --set augment.print
 keep "$RUN-i2/checkpoint.pt" "$RUN/ninth.pt"
 i2 --set augment.low_resolution=0.1 --set augment.jpeg=0.06 --set augment.print_and_scan=0.38
 
-# What ships lies between the two: i2 alone misses one of the fifty scanned badges.
-python -m glancein_training.cli blend "$RUN/eighth.pt" "$RUN-i2/checkpoint.pt" --share 0.35 --out training/weights/embedder.pt
-
-# Where the next run had better begin: from the middle of i2 on few badges, then run n1. It gains two points on the blend above and
-# misses the same scanned badge as i2, so it does not ship.
+# From the middle of i2 on few badges, then run n1, where the next run had better begin.
 few() {
     OUT=$1 START=$2
     shift 2
@@ -126,3 +122,7 @@ few "$RUN-middle" "$RUN/ninth.pt" --set seed=81 --set warm_up_images=5000 --set 
     --set rate=2e-3 --set decay_images=51200 --decay
 few "$RUN-n1" "$RUN-middle/checkpoint.pt" --set seed=91 --set average_decay=0.995 --set rate=5e-3 --set decay_images=900000 --decay
 keep "$RUN-n1/checkpoint.pt" training/weights/embedder-next.pt
+
+# What ships lies between i1 and n1: n1 alone misses one of the fifty scanned badges, as i2 does.
+python -m glancein_training.cli blend "$RUN/eighth.pt" training/weights/embedder-next.pt --share 0.4 --share 0.8 --share 0.3 --share 0.8 \
+    --out training/weights/embedder.pt
