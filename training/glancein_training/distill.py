@@ -42,7 +42,7 @@ from glancein_training.networks import (
 )
 from glancein_training.processes import ALONE, Place, first_says, join, leave, share_gradients
 from glancein_training.schedule import share_of_rate
-from glancein_training.terminal import bar
+from glancein_training.terminal import bar, say_finished
 
 CURVE_COLUMNS = [
     *(
@@ -239,7 +239,8 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     basis = first_weights(state, checkpoint, start_from, network=config.network)
     if is_over(state, config):
-        say_finished(out, state, place)
+        if place.rank == 0:
+            say_finished(out, f"{state.images} images")
         leave()
         return
     fresh_head = not checkpoint.exists()
@@ -400,12 +401,6 @@ def first_weights(
     if checkpoint.exists():
         return restore(state, checkpoint, network=network)
     return None if start_from is None else adopt(state, start_from, network=network)
-
-
-def say_finished(out: Path, state: State, place: Place) -> None:
-    """That there is nothing to go on with, once for all processes."""
-    if place.rank == 0:
-        print(f"{out} is finished, after {state.images} images; go on with --start-from in a fresh folder")
 
 
 def adopt(state: State, weights: Path, *, network: str) -> packs.Floats:

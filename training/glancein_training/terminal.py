@@ -34,6 +34,11 @@ def bar(*, shown: bool, console: Console = out_console) -> Progress:
     return Progress(*columns, console=console, disable=not (shown and console.is_terminal))
 
 
+def say_finished(out: Path, seen: str) -> None:
+    """That a run's decay is over, after so many pictures of its kind, and that nothing was changed."""
+    print(f"{out} is finished, after {seen}; go on with --start-from in a fresh folder")
+
+
 @contextmanager
 def errors_in_words() -> Iterator[None]:
     """Ours and missing files as one line and an exit code, without a traceback."""

@@ -49,6 +49,7 @@ from glancein_training.finder.network import Bottleneck
 from glancein_training.muon import Muon
 from glancein_training.networks import Residual, convolution, to_network_floats
 from glancein_training.schedule import share_of_rate
+from glancein_training.terminal import say_finished
 
 Losses = NDArray[np.float64]  # (2,) of the points and of the face
 
@@ -207,7 +208,7 @@ def train(
     elif start_from is not None:
         adopt(state, start_from)
     if is_over(state, config):
-        print(f"{out} is finished, after {state.looks} looks; go on with --start-from in a fresh folder")
+        say_finished(out, f"{state.looks} looks")
         return
     looks, held_back = prepare(config, cache)
     out.mkdir(parents=True, exist_ok=True)

@@ -34,6 +34,7 @@ from glancein_training.finder.targets import Target, Weights, loss, make_target
 from glancein_training.muon import Muon
 from glancein_training.networks import to_network_floats
 from glancein_training.schedule import share_of_rate
+from glancein_training.terminal import say_finished
 
 Losses = NDArray[np.float64]  # (3,) of score, box, landmarks
 
@@ -175,7 +176,7 @@ def run(
     elif start_from is not None:
         adopt(state, start_from)
     if is_over(state, config):
-        print(f"{out} is finished, after {state.scenes} scenes; go on with --start-from in a fresh folder")
+        say_finished(out, f"{state.scenes} scenes")
         return
     pictures = data.load(Path(config.data), "train")
     held_back = data.load(Path(config.data), "val")
