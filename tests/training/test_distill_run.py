@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("torch", reason="the laboratory needs torch: pip install .[training]")
 
 import torch
+import torch.nn.functional as F  # noqa: N812  # the name every torch user knows
 from typer.testing import CliRunner
 
 from glancein.errors import InputError
@@ -29,10 +30,12 @@ from glancein_training.distill import (
     place_centres,
     rate_at,
     run,
+    step,
+    student_vectors,
 )
-from glancein_training.lessons import prepare, training_identities
+from glancein_training.lessons import Batch, prepare, training_identities
 from glancein_training.losses.margin import MarginSoftmax
-from glancein_training.networks import FAMILY, EmbedderShape
+from glancein_training.networks import FAMILY, EmbedderShape, to_network_floats
 
 pytestmark = pytest.mark.usefixtures("tiny_network")
 
@@ -328,3 +331,38 @@ def test_held_layers_stay_as_they_are(noise_data: Path, tmp_path: Path) -> None:
     assert all(torch.equal(before[name], after[name]) for name in stem)
     assert not torch.equal(before["body.1.0.weight"], after["body.1.0.weight"])
     assert after["body.1.0.weight"].isfinite().all()
+
+
+def test_both_sides_are_added_as_the_kiosk_adds_them(noise_data: Path) -> None:
+    """At rest each vector is the sum of two unit vectors, of the crop and of its mirror image."""
+    config = a_config(noise_data, both_sides=True)
+    network = build(config, 3).student.eval()
+    pictures = to_network_floats(torch.randint(0, 256, (4, 3, 112, 112)).float())
+
+    with torch.no_grad():
+        summed = student_vectors(network, config, pictures)
+        crop, mirror = network(pictures), network(torch.flip(pictures, [3]))
+
+    for row in range(4):
+        expected = crop[row] / crop[row].norm() + mirror[row] / mirror[row].norm()
+        assert torch.allclose(summed[row], expected, atol=1e-5)
+
+
+def test_both_sides_learn_the_same_from_a_mirrored_batch(noise_data: Path) -> None:
+    """The loss of both sides does not ask which of them was stored; that of one side does."""
+    torch.manual_seed(5)
+    pictures = torch.randint(0, 256, (6, 3, 112, 112)).float()
+    target = F.normalize(torch.randn(6, 8))
+    label = torch.full((6,), packs.NO_IDENTITY)
+    batch = Batch(6, pictures, target, label, target)
+    mirrored = batch._replace(pictures=pictures.flip(3))
+
+    def cosine_loss(lesson: Batch, *, both_sides: bool) -> float:
+        config = a_config(noise_data, identity_weight=0.0, both_sides=both_sides)
+        state = build(config, 3)
+        return float(step(state, state.student, config, lesson)[0])
+
+    both = cosine_loss(batch, both_sides=True)
+    assert cosine_loss(mirrored, both_sides=True) == pytest.approx(both, abs=1e-5)
+    one = cosine_loss(batch, both_sides=False)
+    assert cosine_loss(mirrored, both_sides=False) != pytest.approx(one, abs=1e-5)

@@ -86,6 +86,7 @@ class Config:
     identity_scale: float = 32.0
     identity_margin: float = 0.2
     average_decay: float = 0.999
+    both_sides: bool = False  # the loss is of crop and mirror image summed, as the kiosk looks: half the pace
     held_layers: int = 0  # the first so many of the body learn no more: a sixth faster with the stem alone
     note_every_images: int = 25_600  # a line of the curve, and a checkpoint
     seed: int = 1
@@ -320,6 +321,18 @@ def place_centres(head: MarginSoftmax, lessons: Lessons) -> None:
         head.centres.copy_(torch.where(sums.any(1, keepdim=True), F.normalize(sums), head.centres))
 
 
+def student_vectors(forward: Forward, config: Config, pictures: Tensor) -> Tensor:
+    """The student's vectors (n, d), any length, of network floats (n, 3, px, px), one or both sides."""
+    looks = torch.cat([pictures, pictures.flip(3)]) if config.both_sides else pictures
+    with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
+        vectors = forward(looks.contiguous(memory_format=torch.channels_last))
+    vectors = vectors.float()
+    if not config.both_sides:
+        return vectors
+    crops, mirrors = F.normalize(vectors).chunk(2)
+    return crops + mirrors
+
+
 def step(state: State, forward: Forward, config: Config, batch: Batch) -> NDArray[np.float64]:
     """One update of student, head and running average; returns its four losses."""
     if state.decay_from is None and state.images >= config.stable_images:
@@ -328,10 +341,7 @@ def step(state: State, forward: Forward, config: Config, batch: Batch) -> NDArra
     state.student.train()
     for layer in list(state.student.body.children())[: config.held_layers]:
         layer.eval()
-    pictures = to_network_floats(batch.pictures).contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
-        vectors = forward(pictures)
-    vectors = vectors.float()
+    vectors = student_vectors(forward, config, to_network_floats(batch.pictures))
     cosine = cosine_distillation(vectors, batch.target, hard_power=config.hard_power)
     relation = relational_distillation(vectors, batch.target)
     identity = state.head(vectors, batch.label) if config.identity_weight else torch.zeros(())
