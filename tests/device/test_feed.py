@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 from tests.contract.fake_broker import URL, FakeBroker
 from tests.device.brokers import Mosquitto, free_port
-from tests.device.punches import EPOCH, chain, check_in, event
+from tests.device.punches import EPOCH, NOON, chain, check_in, correction_of, event
 
 from glancein.adapters.feed_mqtt import Feed, FeedRules
 from glancein.adapters.feed_store import COLUMNS, LinesFeedStore, SqliteFeedStore, csv_store, jsonl_store
@@ -30,10 +31,23 @@ from glancein.ports import FeedStore
 from glancein.storage.database import open_database
 from glancein.storage.feed_schema import FEED
 from glancein.storage.schema import Schema
-from glancein.types import Arrival, Event, Head, StreamKey, StreamTrouble, TroubleKind
+from glancein.types import (
+    Arrival,
+    Becomes,
+    Direction,
+    Event,
+    Head,
+    OtherDirection,
+    OtherPerson,
+    OtherTime,
+    StreamKey,
+    StreamTrouble,
+    TroubleKind,
+    Voided,
+)
 
 KEY = StreamKey("door", EPOCH)
-COLUMN_NAMES = ",".join(COLUMNS).encode() + b"\r\n"
+COLUMN_NAMES = codecs.BOM_UTF8 + ",".join(COLUMNS).encode() + b"\r\n"
 ONCE = FeedRules(follow=False, idle_s=0.1, consumer="hr")
 
 
@@ -665,10 +679,35 @@ def test_csv_opens_in_a_spreadsheet_without_running_anything(tmp_path: Path) -> 
     listen(Script([sent]), store, replace(sent, name='@Zoë, "the" 김'))
     store.close()
 
-    (row,) = csv.DictReader(path.read_text(encoding="utf-8").splitlines())
+    (row,) = csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines())
     assert row["person_id"] == "'=HYPERLINK(1)"
     assert row["name"] == '\'@Zoë, "the" 김'
     assert (row["seq"], row["direction"], row["time_utc"]) == ("1", "in", "2026-03-02T12:00:00+00:00")
+
+
+@pytest.mark.parametrize(
+    ("becomes", "column", "value"),
+    [
+        (Voided(), "void", ""),
+        (OtherTime(NOON), "time", "2026-03-02T12:00:00+00:00"),
+        (OtherDirection(Direction.OUT), "direction", "out"),
+        (OtherPerson("E2"), "person_id", "E2"),
+    ],
+    ids=["void", "time", "direction", "person"],
+)
+def test_csv_says_what_a_correction_changes(
+    tmp_path: Path, becomes: Becomes, column: str, value: str
+) -> None:
+    """Which check-in, which column, the new value, and who said so; a check-in leaves these empty."""
+    punch, path = event(), tmp_path / "feed.csv"
+    correction = event(2, wire.event_hash(punch), punch=correction_of(punch, becomes))
+    with closing(csv_store(path)) as store:
+        store.commit([arrival(punch), arrival(correction)], [])
+
+    first, second = csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines())
+    told = ("corrects", "becomes", "value", "by")
+    assert [first[name] for name in told] == [""] * 4
+    assert [second[name] for name in told] == [f"door/{punch.epoch}/1", column, value, "hr.lee"]
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.3, 1.0])
@@ -779,7 +818,7 @@ def test_file_that_was_moved_away_is_begun_anew(tmp_path: Path, kept: int) -> No
     csv_store(path).close()
 
     assert path.read_bytes() == whole
-    assert [row["seq"] for row in csv.DictReader(whole.decode().splitlines())] == ["3"]
+    assert [row["seq"] for row in csv.DictReader(whole.decode("utf-8-sig").splitlines())] == ["3"]
 
 
 def test_disk_that_takes_a_part_of_a_write_gets_the_rest(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
 import fcntl
@@ -16,17 +17,19 @@ from sqlite_utils import Database
 
 from glancein.domain import wire
 from glancein.domain.delivery import BUSY
+from glancein.domain.event_body import change_fields
 from glancein.domain.spreadsheet import harmless
 from glancein.domain.strict_json import parse_object
 from glancein.errors import FeedError, InputError
 from glancein.storage.database import open_database, storage_errors, transaction
 from glancein.storage.feed_schema import FEED
 from glancein.storage.feed_tables import FeedTables, Row, Values
-from glancein.types import Arrival, Head, StreamKey, StreamTrouble
+from glancein.types import Arrival, Correction, Head, StreamKey, StreamTrouble
 
 COLUMNS = (
     "kiosk", "epoch", "seq", "site", "person_id", "name", "direction", "time", "time_utc", "clock",
     "score", "threshold", "model_sha256", "method", "reason", "chained", "hash", "kind",
+    "corrects", "becomes", "value", "by",
 )  # fmt: skip
 LONGEST_LINE = 64 * 1024  # of the first line so much is looked at; no packet is larger
 UNUSABLE = "the feed's database cannot be read or written"
@@ -235,9 +238,12 @@ class JsonLines:
 
 
 class CsvLines:
-    """Comma-separated with a header line (RFC 4180); no cell begins like a formula."""
+    """Comma-separated with a header line (RFC 4180); no cell begins like a formula.
 
-    header = ",".join(COLUMNS).encode() + b"\r\n"
+    UTF-8 with the mark that spreadsheets look for.
+    """
+
+    header = codecs.BOM_UTF8 + ",".join(COLUMNS).encode() + b"\r\n"
 
     def is_ours(self, first_line: bytes) -> bool:
         """True if the line is the header."""
@@ -246,8 +252,23 @@ class CsvLines:
     def line(self, row: Mapping[str, object]) -> bytes:
         """The line of a row of ``events``, with its line end."""
         text = io.StringIO()
-        csv.writer(text).writerow([harmless(row[column]) for column in COLUMNS])
+        cells = {**row, **_correction(str(row["payload"]))}
+        csv.writer(text).writerow([harmless(cells.get(column)) for column in COLUMNS])
         return text.getvalue().encode()
+
+
+def _correction(payload: str) -> dict[str, object]:
+    """Which check-in a correction is about, the column that changes, and its new value; nothing for others."""
+    body = wire.decode_event(payload.encode()).body
+    if not isinstance(body, Correction):
+        return {}
+    ((column, value),) = change_fields(body.becomes).items()
+    return {
+        "corrects": f"{body.of.kiosk}/{body.of.epoch}/{body.of.seq}",
+        "becomes": column,
+        "value": None if column == "void" else value,
+        "by": body.by,
+    }
 
 
 def jsonl_store(path: Path) -> LinesFeedStore:

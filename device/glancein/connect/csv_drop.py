@@ -10,7 +10,7 @@ from datetime import UTC
 from pathlib import Path
 
 from glancein.domain.delivery import Answer, Done, Later, Parcel
-from glancein.domain.event_body import fields_of, kind_of
+from glancein.domain.event_body import change_fields, kind_of
 from glancein.domain.spreadsheet import harmless
 from glancein.errors import SettingsError
 from glancein.types import Correction
@@ -97,8 +97,7 @@ def row_of(parcel: Parcel) -> dict[str, object] | None:
 
 def _correction(correction: Correction) -> dict[str, object]:
     """What an earlier row becomes: ``becomes`` names the column that changes, or says void."""
-    becomes = fields_of(correction)["becomes"]
-    ((column, value),) = becomes.items() if isinstance(becomes, dict) else (("", ""),)
+    ((column, value),) = change_fields(correction.becomes).items()
     of = correction.of
     cells: dict[str, object] = {
         "corrects": f"{of.kiosk}/{of.epoch}/{of.seq}",

@@ -136,7 +136,7 @@ def _own_fields(body: Body) -> dict[str, object]:
         case Correction():
             return {
                 "of": {"kiosk": body.of.kiosk, "epoch": body.of.epoch, "seq": body.of.seq},
-                "becomes": _change_fields(body.becomes),
+                "becomes": change_fields(body.becomes),
                 "reason": body.reason,
                 "by": body.by,
                 "method": body.method,
@@ -147,7 +147,8 @@ def _own_fields(body: Body) -> dict[str, object]:
             assert_never(other)
 
 
-def _change_fields(becomes: Becomes) -> dict[str, object]:
+def change_fields(becomes: Becomes) -> dict[str, object]:
+    """What a correction changes: one field of the check-in and its new value, or void."""
     match becomes:
         case Voided():
             return {"void": True}
