@@ -3,6 +3,7 @@
 GlanceinError
  +-- InputError            what a person gave us cannot be used          exit code 2
  |    +-- PhotoError       a picture cannot be read or enrolled (carries a reason code)
+ |    +-- AmbiguousTime    a local time that came twice (carries both offsets)
  |    +-- SettingsError    an unknown or impossible setting
  +-- StoreError            the database cannot be read or written        exit code 3
  |    +-- NotRecorded      a check-in could not be committed: it must not be shown as done
@@ -33,6 +34,14 @@ class PhotoError(InputError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class AmbiguousTime(InputError):  # noqa: N818  # what it is, not that it is an error
+    """A local time that came twice, as clocks were set back; ``offsets`` from UTC tell the two apart."""
+
+    def __init__(self, time: str, offsets: tuple[str, str]) -> None:
+        super().__init__(f"{time} came twice, as clocks were set back: say whether at {' or '.join(offsets)}")
+        self.offsets = offsets
 
 
 class SettingsError(InputError):

@@ -87,6 +87,36 @@ def test_late_counts_from_the_start_once_the_grace_is_over(came: datetime, late:
     assert work.late_by == timedelta(minutes=late)
 
 
+def test_nobody_knows_how_late_who_forgot_to_check_in_was() -> None:
+    """Out at 12 without an in, back at 13: the return from lunch is no arrival."""
+    made = [punch("out", at(12)), punch("in", at(13)), punch("out", at(17))]
+
+    work = workdays(pair_up(made, longest=HOURS.longest), HOURS, at(18))[MONDAY.date()]
+
+    assert work.late_by == timedelta(0)
+    assert len(work.forgotten) == 1
+
+
+@pytest.mark.parametrize(
+    ("punches", "now", "forgotten"),
+    [
+        ([punch("in", at(8))], at(12), []),
+        ([punch("in", at(8))], at(8, day=1), [0]),
+        ([punch("in", at(8)), punch("in", at(9))], at(12), [0]),
+        ([punch("out", at(8)), punch("in", at(9))], at(12), [0]),
+        ([punch("in", at(8)), punch("out", at(9))], at(12), []),
+    ],
+    ids=["still in", "a day later", "in twice", "out first", "whole"],
+)
+def test_only_the_last_stay_may_be_going_on(
+    punches: list[Punch], now: datetime, forgotten: list[int]
+) -> None:
+    """Which stays of the day miss an end that will not come."""
+    work = workdays(pair_up(punches, longest=HOURS.longest), HOURS, now)[MONDAY.date()]
+
+    assert work.forgotten == tuple(work.pairs[number] for number in forgotten)
+
+
 @pytest.mark.parametrize(
     ("punches", "now", "presence"),
     [

@@ -258,7 +258,7 @@ class CsvLines:
 
 
 def _correction(payload: str) -> dict[str, object]:
-    """Which check-in a correction is about, the column that changes, and its new value; nothing for others."""
+    """Which check-in a correction is about, what changes in it, and who said so; nothing for others."""
     body = wire.decode_event(payload.encode()).body
     if not isinstance(body, Correction):
         return {}

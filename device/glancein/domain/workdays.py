@@ -63,7 +63,7 @@ class Workday:
 
     day: date
     pairs: tuple[Pair, ...]
-    open_ends: int  # stays without an in or an out that cannot be still going on
+    forgotten: tuple[Pair, ...] = ()  # those of the stays whose in or out is missing and will not come
     late_by: timedelta = timedelta(0)
 
     @property
@@ -130,29 +130,37 @@ def pair_up(punches: Iterable[Punch], *, longest: timedelta) -> list[Pair]:
 
 
 def workdays(pairs: Sequence[Pair], hours: Hours, now: datetime) -> dict[date, Workday]:
-    """The days on which somebody was there."""
+    """The days on which somebody was there, from all their stays in order of time."""
     by_day: dict[date, list[Pair]] = {}
     for pair in pairs:
         by_day.setdefault(pair.begins().astimezone(hours.zone).date(), []).append(pair)
+    going_on = stay_going_on(pairs, now, longest=hours.longest)
     return {
         day: Workday(
             day,
             tuple(stays),
-            sum(_is_open_end(stay, now, hours.longest) for stay in stays),
+            tuple(stay for stay in stays if None in (stay.came, stay.left) and stay is not going_on),
             _late_by(day, stays, hours),
         )
         for day, stays in by_day.items()
     }
 
 
+def stay_going_on(pairs: Sequence[Pair], now: datetime, *, longest: timedelta) -> Pair | None:
+    """The stay that somebody is in now: the last one, if it has no out and is not too long ago."""
+    last = pairs[-1] if pairs else None
+    if last is None or last.came is None or last.left is not None or now - last.came.wall > longest:
+        return None
+    return last
+
+
 def standing(person_id: str, pairs: Sequence[Pair], hours: Hours, now: datetime) -> Standing:
     """Where a person is now, from their stays of today and of the night before."""
     today = now.astimezone(hours.zone).date()
-    mine = workdays(pairs, hours, now).get(today, Workday(today, (), 0))
-    last = pairs[-1] if pairs else None
-    came = last.came if last is not None and last.left is None else None
-    if came is not None and now - came.wall <= hours.longest:
-        return Standing(person_id, Presence.IN, came.wall, mine)
+    mine = workdays(pairs, hours, now).get(today, Workday(today, ()))
+    going_on = stay_going_on(pairs, now, longest=hours.longest)
+    if going_on is not None:
+        return Standing(person_id, Presence.IN, going_on.begins(), mine)
     if mine.pairs:
         return Standing(person_id, Presence.OUT, _latest(mine.pairs[-1]), mine)
     late_from = hours.late_from(today)
@@ -165,16 +173,9 @@ def _latest(pair: Pair) -> datetime:
     return pair.left.wall if pair.left is not None else pair.begins()
 
 
-def _is_open_end(pair: Pair, now: datetime, longest: timedelta) -> bool:
-    if pair.came is not None and pair.left is None:
-        return now - pair.came.wall > longest
-    return pair.came is None
-
-
 def _late_by(day: date, stays: Sequence[Pair], hours: Hours) -> timedelta:
-    """How long after the start of work somebody came, zero within the grace or on a day off."""
-    late_from = hours.late_from(day)
-    first = min((stay.came.wall for stay in stays if stay.came is not None), default=None)
-    if late_from is None or first is None or first <= late_from:
+    """How long after the start of work somebody came; zero within the grace, on a day off, or if unknown."""
+    late_from, first = hours.late_from(day), stays[0].came
+    if late_from is None or first is None or first.wall <= late_from:
         return timedelta(0)
-    return first - (late_from - hours.grace)
+    return first.wall - (late_from - hours.grace)

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from glancein.errors import GlanceinError, InputError, PhotoError
+from glancein.errors import AmbiguousTime, GlanceinError, InputError, PhotoError
 from glancein.web.access import Door, Permission, Who
 
 SESSION_COOKIE, FORM_COOKIE = "glancein_session", "glancein_form"
@@ -245,6 +245,8 @@ def told(error: GlanceinError, status: int = 0) -> Refusal:
     document = {"error": str(error)}
     if isinstance(error, PhotoError):
         document["reason"] = str(error.reason)
+    if isinstance(error, AmbiguousTime):
+        document["offsets"] = " ".join(error.offsets)
     return Refusal(document, status or (422 if isinstance(error, InputError) else 503))
 
 

@@ -134,6 +134,58 @@ def test_forgotten_punch_is_noted_with_its_time_and_reason(office: Office) -> No
     assert sheet["worked_s"] == 9 * 3600
 
 
+def test_time_that_came_twice_is_asked_about_and_then_taken(tmp_path: Path) -> None:
+    """The night the clocks were set back: noted at +01:00, then moved five minutes, not an hour and five."""
+    office = open_office(tmp_path, replace(SETTINGS, time_zone="Europe/Berlin"))
+    office.person("E1", "Ada")
+    office.punch_at("E1", Direction.IN, datetime(2026, 10, 24, 22, tzinfo=office.desk.zone))
+    hr = office.someone(Role.HR)
+    fields = {"id": "E1", "direction": "out", "reason": "forgot", "time": "2026-10-25T02:40"}
+    asked = hr.call("POST", "/api/v1/events", fields)
+    noted = hr.call("POST", "/api/v1/events", fields | {"offset": "+01:00"})
+    moved = {"event": noted.json()["event"], "becomes": "time", "value": "2026-10-25T02:45", "reason": "typo"}
+    asked_again = hr.call("POST", "/api/v1/corrections", moved)
+    done = hr.call("POST", "/api/v1/corrections", moved | {"offset": "+01:00"})
+    sheet = hr.client.get("/api/v1/people/E1/days?from=2026-10-24&to=2026-10-25").json()
+    office.desk.close()
+
+    assert (asked.status_code, asked.json()["offsets"]) == (422, "+02:00 +01:00")
+    assert asked_again.status_code == 422
+    assert (noted.status_code, done.status_code) == (201, 201)
+    assert sheet["worked_s"] == (5 * 60 + 45) * 60
+
+
+def test_leavers_forgotten_punch_may_still_be_noted(office: Office) -> None:
+    """Erased people have a time record; an empty month of it is an empty month."""
+    office.person("E1", "Ada")
+    office.punch_at("E1", Direction.IN, yesterday(office, 9))
+    office.desk.people.remove("E1")
+    hr = office.someone(Role.HR)
+    fields = {"direction": "out", "reason": "forgot", "time": f"{yesterday(office, 17):%Y-%m-%dT%H:%M}"}
+    noted = hr.call("POST", "/api/v1/events", {"id": "E1", **fields})
+    nobody = hr.call("POST", "/api/v1/events", {"id": "E9", **fields})
+
+    assert noted.status_code == 201
+    assert (nobody.status_code, nobody.json()["error"]) == (422, "nobody is enrolled as E9")
+    assert hr.client.get("/month?id=E1&month=2020-01").status_code == 200
+    assert hr.client.get("/api/v1/people/E1/days?month=2020-01").json()["days"] == []
+    assert hr.client.get("/api/v1/people/E9/days?month=2020-01").status_code == 422
+
+
+def test_who_is_in_now_has_forgotten_nothing(office: Office) -> None:
+    """Not in the export, not on the page; the stay before it without an out is forgotten."""
+    office.person("E1", "Ada")
+    for ago in (3, 2):
+        office.punch("E1", Direction.IN, ago=timedelta(minutes=ago))
+    client = office.someone(Role.HR).client
+    days = {office.desk.now().date(), (office.desk.now() - timedelta(minutes=3)).date()}
+    export = client.get(f"/api/v1/export.csv?id=E1&from={min(days)}&to={max(days)}").text
+    page = client.get(f"/month?id=E1&month={max(days):%Y-%m}").text
+
+    assert [row["forgotten"] for row in csv.DictReader(io.StringIO(export))] == ["x", ""]
+    assert page.count("still in") == 1
+
+
 def test_punch_whose_correction_is_not_recorded_is_not_noted(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:

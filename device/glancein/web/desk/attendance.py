@@ -10,6 +10,7 @@ from datetime import date, datetime, timedelta
 
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from glancein.domain.local_time import local_moment
 from glancein.domain.person import check_person_id
 from glancein.domain.workdays import Presence
 from glancein.errors import InputError
@@ -31,6 +32,7 @@ from glancein.web.desk.desk import Desk
 from glancein.web.desk.page import Pages
 from glancein.web.desk.record import (
     Json,
+    Sheet,
     event_id,
     event_json,
     event_name,
@@ -87,7 +89,7 @@ class Attendance:
         if not person_id:
             context["sheets"] = self.desk.record.sheets(names, first, end)
             return self.pages.show(call, "month.html", context)
-        sheet = self.desk.record.sheet(person_id, names.get(person_id), first, end)
+        sheet = self._sheet(person_id, (first, end))
         context["sheet"] = sheet
         context["calendar"] = [first + timedelta(days=n) for n in range((end - first).days)]
         context["by_day"] = {day.day: day for day in sheet.days}
@@ -103,7 +105,7 @@ class Attendance:
         """One person's days with pairs of in and out, and every correction."""
         first, end = self._span(call)
         person_id = call.request.path_params["person_id"]
-        sheet = self.desk.record.sheet(person_id, self.desk.people.name_of(person_id), first, end)
+        sheet = self._sheet(person_id, (first, end))
         self._note_look(call, "looked at days", person_id, (first, end))
         return JSONResponse(sheet_json(sheet, first, end))
 
@@ -138,10 +140,8 @@ class Attendance:
         When it is noted and when it was are two things: the second is said by a correction, with the reason.
         """
         fields = call.fields
-        person_id = self._enrolled(fields["id"])
-        now, wall = self.desk.clock.now(), self._time(fields["time"])
-        if wall > now.wall:
-            raise InputError("this time is still to come")
+        person_id, _ = self._in_the_record(fields["id"])
+        now, wall = self.desk.clock.now(), self._time(fields, "time")
         reason = tables.one_line(fields["reason"], "the reason")
         noted = CheckIn(
             person_id=person_id,
@@ -164,11 +164,10 @@ class Attendance:
         """The days of everybody, or of one person, as CSV or XLSX; no cell is a formula."""
         first, end = self._span(call)
         person_id, kind = call.query("id"), call.request.path_params["kind"]
-        names = self._names()
         if person_id:
-            sheets = [self.desk.record.sheet(person_id, names.get(person_id), first, end)]
+            sheets = [self._sheet(person_id, (first, end))]
         else:
-            sheets = self.desk.record.sheets(names, first, end)
+            sheets = self.desk.record.sheets(self._names(), first, end)
         rows = tables.day_rows(sheets, self.pages.words_for(call), zone=self.desk.zone)
         if kind not in tables.KINDS:
             raise InputError("a table is export.csv or export.xlsx")
@@ -220,6 +219,17 @@ class Attendance:
     def _note_look(self, call: Call, did: str, about: str, span: tuple[date, date]) -> None:
         self.desk.audit.note(call.who.name, did, about=about, detail=f"from {span[0]} to before {span[1]}")
 
+    def _sheet(self, person_id: str, span: tuple[date, date]) -> Sheet:
+        return self.desk.record.sheet(*self._in_the_record(person_id), *span)
+
+    def _in_the_record(self, text: str) -> tuple[str, str]:
+        """Id and name of who is enrolled, or of a leaver who has punches, without a name. Raises InputError."""
+        person_id = check_person_id(text)
+        name = self.desk.people.name_of(person_id)
+        if name is None and not self.desk.ledger.latest_of(person_id, 1):
+            raise InputError(f"nobody is enrolled as {person_id}")
+        return person_id, name or ""
+
     def _enrolled(self, text: str) -> str:
         person_id = check_person_id(text)
         if self.desk.people.name_of(person_id) is None:
@@ -256,15 +266,17 @@ class Attendance:
         for day in (first - timedelta(days=3), end + timedelta(days=3)):
             self.desk.record.midnight(day).timestamp()
 
-    def _time(self, text: str) -> datetime:
-        """A moment as a browser's field gives it: local unless it carries an offset. Raises InputError."""
+    def _time(self, fields: Mapping[str, str], name: str) -> datetime:
+        """The moment of a browser's field, with the offset that may stand beside it. Raises InputError."""
+        text = fields.get(name, "").strip()
+        offset = fields.get("offset", "").strip()
+        moment = local_moment(f"{text}{offset}", self.desk.zone)
         try:
-            moment = datetime.fromisoformat(text.strip())
-            if moment.tzinfo is None:
-                moment = moment.replace(tzinfo=self.desk.zone)
             self._check_calendar(moment.date(), moment.date())
         except (ValueError, OverflowError):
             raise InputError(f"{text[:40]!r} is not a time such as 2026-11-30T17:30") from None
+        if moment > self.desk.now():
+            raise InputError("this time is still to come")
         return moment
 
     def _becomes(self, fields: Mapping[str, str]) -> Becomes:
@@ -275,10 +287,7 @@ class Attendance:
             case "direction":
                 return OtherDirection(_direction(value))
             case "time":
-                wall = self._time(value)
-                if wall > self.desk.now():
-                    raise InputError("this time is still to come")
-                return OtherTime(wall)
+                return OtherTime(self._time(fields, "value"))
             case "person":
                 return OtherPerson(self._enrolled(value))
         raise InputError("becomes is one of void, direction, time, person")

@@ -58,6 +58,10 @@ def document(table: Sequence[Endpoint]) -> Json:
                             "type": "string",
                             "description": "a photo's reason, as in docs/reasons.md",
                         },
+                        "offsets": {
+                            "type": "string",
+                            "description": "of a time that came twice: both offsets from UTC, earlier first",
+                        },
                     },
                 }
             },

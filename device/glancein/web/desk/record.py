@@ -43,9 +43,9 @@ class Sheet:
         return sum((day.worked for day in self.days), timedelta(0))
 
     @property
-    def open_ends(self) -> int:
+    def forgotten(self) -> int:
         """Stays whose in or out was forgotten."""
-        return sum(day.open_ends for day in self.days)
+        return sum(len(day.forgotten) for day in self.days)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +82,10 @@ class Record:
         )
         return [sheet for sheet in everybody if sheet.person_id in names or sheet.days or sheet.voided]
 
-    def sheet(self, person_id: str, name: str | None, first: date, end: date) -> Sheet:
-        """One person's sheet. Raises InputError for who is neither enrolled nor was there."""
+    def sheet(self, person_id: str, name: str, first: date, end: date) -> Sheet:
+        """One person's sheet, empty for who was not there."""
         punches = self._by_person(first, end).get(person_id, [])
-        if name is None and not punches:
-            raise InputError(f"nobody is enrolled as {person_id[:64]}")
-        return self._sheet(person_id, name or "", punches, (first, end))
+        return self._sheet(person_id, name, punches, (first, end))
 
     def punches(self, first: date, end: date) -> list[Punch]:
         """Every check-in of a span as it stands now."""
@@ -206,7 +204,7 @@ def standing_json(person: Standing, name: str) -> Json:
         "since": None if person.since is None else person.since.isoformat(),
         "late_by_s": int(person.today.late_by.total_seconds()),
         "worked_s": int(person.today.worked.total_seconds()),
-        "forgotten": person.today.open_ends,
+        "forgotten": len(person.today.forgotten),
     }
 
 
@@ -228,7 +226,7 @@ def _day_json(day: Workday) -> Json:
         "day": str(day.day),
         "worked_s": int(day.worked.total_seconds()),
         "late_by_s": int(day.late_by.total_seconds()),
-        "forgotten": day.open_ends,
+        "forgotten": len(day.forgotten),
         "pairs": [_pair_json(pair) for pair in day.pairs],
     }
 

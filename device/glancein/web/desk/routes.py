@@ -206,9 +206,10 @@ def _people(people: PeopleRoutes) -> list[Endpoint]:
 
 
 def _attendance(attendance: Attendance) -> list[Endpoint]:
-    event, why = (
+    event, why, offset = (
         Field("event", "the check-in's name: kiosk/epoch/number"),
         Field("reason", "why, in one line"),
+        Field("offset", "which of two, such as +01:00, of a time that came twice", required=False),
     )
     return [
         _page("/", attendance.today_page, P.ATTENDANCE_READ, "Who is in, late or missing; the live list."),
@@ -248,6 +249,7 @@ def _attendance(attendance: Attendance) -> list[Endpoint]:
                 event,
                 Field("becomes", "void, direction, time or person"),
                 Field("value", "in or out, a time, or a person's id", required=False),
+                offset,
                 why,
             ),
         ),
@@ -261,6 +263,7 @@ def _attendance(attendance: Attendance) -> list[Endpoint]:
                 Field("id", "the person's id"),
                 Field("direction", "in or out"),
                 Field("time", "such as 2026-11-30T17:30"),
+                offset,
                 why,
             ),
         ),

@@ -38,7 +38,7 @@ def day_rows(sheets: Iterable[Sheet], said: Mapping[str, str], *, zone: tzinfo) 
                     _clock(pair.left, zone),
                     round(pair.worked.total_seconds() / 3600, 2),
                     round(day.late_by.total_seconds() / 60) if number == 0 else 0,
-                    "" if len(ends) == 2 else "x",
+                    "x" if pair in day.forgotten else "",
                     "x" if any(punch.corrections for punch in ends) else "",
                 )
 

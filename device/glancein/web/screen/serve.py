@@ -12,7 +12,7 @@ from glancein.adapters.ledger_sqlite import SqliteLedger
 from glancein.adapters.screen_web import WebScreen
 from glancein.capture import Capture
 from glancein.domain.punches import settle
-from glancein.domain.workdays import pair_up
+from glancein.domain.workdays import pair_up, stay_going_on
 from glancein.errors import StoreError
 from glancein.kiosk import Kiosk
 from glancein.ports import Screen
@@ -92,8 +92,10 @@ def hours_today(ledger: SqliteLedger, person_id: str, at: datetime, *, longest: 
         return None
     midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
     worked = timedelta(0)
-    for stay in pair_up((p for p in settle(events) if p.person_id == person_id), longest=longest):
-        if stay.came is None or (stay.left is None and at - stay.came.wall > longest):
+    stays = pair_up((p for p in settle(events) if p.person_id == person_id), longest=longest)
+    going_on = stay_going_on(stays, at, longest=longest)
+    for stay in stays:
+        if stay.came is None or (stay.left is None and stay is not going_on):
             continue
         left = stay.left.wall if stay.left is not None else at
         worked += max(timedelta(0), min(left, at) - max(stay.came.wall, midnight))

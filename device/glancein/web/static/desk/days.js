@@ -1,4 +1,23 @@
-// The dialog that corrects one punch.
+// The form that notes a punch, and the dialog that corrects one.
+
+// A time that came twice, as clocks were set back, is asked about once more.
+document.addEventListener("refused", ({ target, detail }) => {
+  const twice = target.querySelector("[data-twice]");
+  if (!twice || !detail.offsets) { return; }
+  const words = [twice.dataset.first, twice.dataset.second];
+  const options = detail.offsets.split(" ").map((offset, which) => new Option(`${words[which]} (${offset})`, offset));
+  twice.querySelector("select").replaceChildren(...options);
+  twice.hidden = false;
+});
+for (const twice of document.querySelectorAll("[data-twice]")) {
+  const forget = () => {
+    twice.hidden = true;
+    twice.querySelector("select").replaceChildren();
+  };
+  const form = twice.closest("form");
+  form.addEventListener("reset", forget);
+  form.querySelector("input[type=datetime-local]").addEventListener("input", forget);
+}
 
 const dialog = document.getElementById("correction");
 if (dialog) {

@@ -79,6 +79,7 @@ document.addEventListener("submit", async (event) => {
     await submit(form);
   } catch (error) {
     problem(form, error.message);
+    form.dispatchEvent(new CustomEvent("refused", { detail: error.details || {}, bubbles: true }));
   } finally {
     button.disabled = false;
   }
