@@ -155,14 +155,13 @@ def _database(home: Home) -> Iterator[Check]:
         yield Check("feed", State.WARNING, said, "put right what is said, then: glancein doctor --send-again")
     if len(aside) > FEW:
         yield Check("feed", State.WARNING, f"{len(aside) - FEW} more events were laid aside")
-    for path in sorted(home.folder.glob(f"{home.database.name}.damaged-*")):
-        if not path.name.endswith(("-wal", "-shm")):
-            yield Check(
-                "database",
-                State.WARNING,
-                f"{path.name} was damaged and set aside",
-                "check the card; keep a copy",
-            )
+    for path in home.set_aside():
+        yield Check(
+            "database",
+            State.WARNING,
+            f"{path.name} was damaged and set aside",
+            "check the card; once nothing is missed, delete the file: people erased since are still in it",
+        )
     if stale:
         few = ", ".join(stale[:5])
         yield Check(

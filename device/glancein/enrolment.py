@@ -239,7 +239,9 @@ class Enroller:
         examined = self._examine(self._pictures.decode(data, file_name))
         if isinstance(examined, Portrait):
             like = self._known.nearest_other(examined.vector, person_id)
-            if like and like.score_cos >= self._limits.duplicate_cos and not reason:
+            if not like or like.score_cos < self._limits.duplicate_cos:
+                reason = ""  # it would let this face in under yet another id elsewhere
+            elif not reason:
                 examined = _duplicate(examined, like, self._limits.duplicate_cos)
         if isinstance(examined, Refusal):
             raise RefusedPhotoError(examined, file_name)

@@ -71,6 +71,11 @@ class Home:
         """The SQLite file with people, templates, events and outbox."""
         return self.folder / DATABASE_FILE
 
+    def set_aside(self) -> list[Path]:
+        """Damaged databases that were put by; they still hold whoever was enrolled then."""
+        found = sorted(self.folder.glob(f"{DATABASE_FILE}.damaged-*"))
+        return [path for path in found if not path.name.endswith(("-wal", "-shm"))]
+
 
 def open_home(folder: Path | None = None) -> Home:
     """The data folder with its settings. Raises SettingsError."""

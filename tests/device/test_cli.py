@@ -190,8 +190,36 @@ def test_enroll_when_the_photo_is_good(tmp_path: Path, capsys: pytest.CaptureFix
     code, again = answer(capsys, "people", "photo", "E1", PICTURES / "obama3.jpg")
     assert (code, again["outcome"]) == (0, "replaced")
     assert len(answer(capsys, "people", "show", "E1")[1]["history"]) == 2
-    assert answer(capsys, "people", "remove", "E1", "--yes") == (0, {"id": "E1", "outcome": "erased"})
+    assert answer(capsys, "people", "remove", "E1", "--yes") == (
+        0,
+        {"id": "E1", "outcome": "erased", "may_still_be_in": []},
+    )
     assert answer(capsys, "people", "list")[1] == []
+
+
+def test_erasure_names_the_damaged_database_that_still_holds_the_person(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was set aside before, and nobody can take one row out of it; its log is part of it."""
+    assert cli.main(["enroll", str(PICTURES / "collins.jpg"), "--id", "E1", "--name", "Eileen Collins"]) == 0
+    aside = "glancein.sqlite.damaged-20261129T085311"
+    for name in (aside, f"{aside}-wal"):
+        (home / name).write_bytes(b"what is left")
+    capsys.readouterr()
+
+    assert cli.main(["people", "remove", "E1", "--yes"]) == 0
+
+    told = capsys.readouterr().out.splitlines()
+    assert [line for line in told if aside in line] == [
+        f"{aside}, a damaged database, may still hold them: delete it in {home}"
+    ]
+
+
+def test_pin_of_nobody_cannot_be_taken_away(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A mistyped id is no success."""
+    code, told = complaint(capsys, "people", "pin", "E9", "--remove", "--data", home)
+
+    assert (code, told) == (2, "glancein: nobody is enrolled as E9: see glancein people list\n")
 
 
 def test_erasure_takes_the_desks_consents_too(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -233,6 +233,14 @@ def test_enrol_allowed_duplicate_stores_the_reason() -> None:
     assert done.like.person_id == "E1"
 
 
+def test_enrol_reason_without_a_duplicate_is_not_kept() -> None:
+    """It would let this very face in under another id, somewhere else."""
+    register = FakeRegister()
+    enroller(register, ann=1).enrol("ann", person_id="E1", name="Ann", allow_duplicate="left over")
+
+    assert register.stored["E1"].reason == ""
+
+
 def test_enrol_blank_reason_for_a_duplicate_is_refused() -> None:
     """Spaces are no reason."""
     both = enroller(ann=1, anna=1)

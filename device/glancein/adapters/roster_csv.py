@@ -10,6 +10,7 @@ from glancein.domain import roster
 from glancein.domain.roster import BAD_PHOTO, BadRow, RosterRow
 from glancein.errors import InputError
 
+OR_NAME_IT = ", or name its encoding (cp1252 for Western, cp949 for Korean Windows)"
 MAX_BYTES = 20_000_000
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -26,7 +27,7 @@ def read_roster(path: Path, photos: Path, *, encoding: str | None = None) -> lis
     would enrol people under garbled names. Links that lead out of the folder are refused. Raises InputError
     if the file cannot be read, is not in that encoding, has no usable header or is not CSV to its end.
     """
-    text = decode_text(_read(path), str(path), encoding)
+    text = decode_text(_read(path), str(path), encoding, otherwise=OR_NAME_IT)
     folder = _folder(photos)
     try:
         return [row if isinstance(row, BadRow) else _placed(row, folder) for row in roster.parse(text)]
@@ -64,19 +65,18 @@ def _read(path: Path) -> bytes:
     return data
 
 
-def decode_text(data: bytes, name: str, encoding: str | None = None) -> str:
-    """The text of a CSV file's bytes; ``name`` is what to call it in errors. Raises InputError."""
+def decode_text(data: bytes, name: str, encoding: str | None = None, *, otherwise: str = "") -> str:
+    """The text of a CSV file's bytes. Raises InputError.
+
+    ``name`` is what to call it in errors, ``otherwise`` what else than saving it anew would help.
+    """
     marked = next((name for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark)), "utf-8")
     try:
         text = data.decode(encoding or marked)
     except LookupError as err:
         raise InputError(f"there is no encoding {encoding!r}: utf-8, cp1252, cp949 and others") from err
     except UnicodeDecodeError as err:
-        hint = (
-            "check the encoding given"
-            if encoding
-            else "save it as 'CSV UTF-8', or name its encoding (cp1252 for Western, cp949 for Korean Windows)"
-        )
+        hint = "check the encoding given" if encoding else f"save it as 'CSV UTF-8'{otherwise}"
         line = data.count(b"\n", 0, err.start) + 1
         raise InputError(f"{name}, line {line}: not {encoding or marked}; {hint}") from err
     if "\0" in text:

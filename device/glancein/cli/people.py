@@ -115,6 +115,7 @@ def pin(
     home = wiring.open_home(data)
     with closing(wiring.open_passes(home)) as passes:
         if remove:
+            _record(home, person_id)
             print(f"{person_id} has no PIN now" if passes.clear_pin(person_id) else f"{person_id} had no PIN")
             return
         chosen = new_pin() if generate else _read_pin()
@@ -178,7 +179,12 @@ def remove(
     output = Output(as_json)
     with refusals_told(output):
         home = wiring.open_home(data)
-        name = _record(home, person_id).person.name
+        try:
+            name = _record(home, person_id).person.name
+        except InputError:
+            with closing(wiring.open_people(home)) as store:
+                store.remove(person_id)  # what an erasure that was cut short left in the file goes now
+            raise
         if not yes:
             typer.confirm(f"Erase {person_id} ({name})?", abort=True, err=as_json)
         if (home.folder / wiring.DESK_FILE).exists():
@@ -186,10 +192,14 @@ def remove(
                 desk.forget(person_id)  # first: as long as the person is there, this can be done again
         with closing(wiring.open_people(home)) as store:
             store.remove(person_id)
-    output.result(
-        {"id": person_id, "outcome": "erased"},
-        lambda _: print(f"{person_id} is erased; a running kiosk forgets them within a second"),
-    )
+    still = [path.name for path in home.set_aside()]
+
+    def tell(_: object) -> None:
+        print(f"{person_id} is erased; a running kiosk forgets them within a second")
+        for name in still:
+            print(f"{name}, a damaged database, may still hold them: delete it in {home.folder}")
+
+    output.result({"id": person_id, "outcome": "erased", "may_still_be_in": still}, tell)
 
 
 @people.command()

@@ -102,8 +102,8 @@ def erase_traces(database: Database, *, patience_s: float = BUSY_TIMEOUT_S) -> N
                 return
             if time.monotonic() > deadline:
                 raise StoreError(
-                    "the rows are deleted, but another process keeps the old copy open; "
-                    "stop the kiosk and run the command again to wipe it from the file"
+                    "another process keeps an old copy of the database open: end it, such as a backup, "
+                    "and run the command again"
                 )
             time.sleep(0.05)
 

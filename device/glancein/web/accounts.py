@@ -300,7 +300,9 @@ def _check_account_name(name: str) -> None:
 def _checked_password(name: str, password: str) -> str:
     if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
         raise InputError(f"a password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters")
-    if len(set(password)) < 5 or name.lower() in password.lower():
+    if name.lower() in password.lower():
+        raise InputError("this password holds the account's name: take some unrelated words")
+    if len(set(password)) < 5:
         raise InputError("this password is easy to guess: take some unrelated words")
     return password
 

@@ -223,7 +223,7 @@ class Attendance:
         return self.desk.record.sheet(*self._in_the_record(person_id), *span)
 
     def _in_the_record(self, text: str) -> tuple[str, str]:
-        """Id and name of who is enrolled, or of a leaver who has punches, without a name. Raises InputError."""
+        """Id and name of who is enrolled, or of a leaver with punches, who has no name. Raises InputError."""
         person_id = check_person_id(text)
         name = self.desk.people.name_of(person_id)
         if name is None and not self.desk.ledger.latest_of(person_id, 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -39,7 +40,7 @@ class Signing:
         """A session for a right name and password; after some failures both the name and the address wait."""
         name, keys = call.fields["name"], self._keys(call)
         if (wait_s := self.desk.throttle.wait_s(*keys)) > 0:
-            later = refused(429, f"too many wrong passwords: try again in {wait_s / 60:.0f} minutes")
+            later = refused(429, f"too many wrong passwords: try again in {math.ceil(wait_s / 60)} minutes")
             later.headers["retry-after"] = str(int(wait_s) + 1)
             return later
         self.desk.throttle.failed(*keys)  # counted before it is looked at: many at once come no cheaper

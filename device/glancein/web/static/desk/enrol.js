@@ -51,6 +51,7 @@ function show(judged) {
   showChecks(judged.checks);
   const isDuplicate = !judged.usable && judged.refusal.reason === "duplicate_person";
   byId("duplicate").hidden = !isDuplicate;
+  if (!isDuplicate) { form.elements.allow_duplicate.value = ""; } // a reason is for one photo
   byId("go").disabled = !(judged.usable || isDuplicate);
 }
 

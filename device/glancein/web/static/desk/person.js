@@ -29,6 +29,12 @@ if (erase) {
     const kept = document.createElement("p");
     kept.textContent = words.kept;
     place.replaceChildren(title, facts, list, kept);
+    for (const file of receipt.may_still_be_in) {
+      const warning = document.createElement("p");
+      warning.className = "problem";
+      warning.textContent = words.still.replace("{file}", file);
+      place.append(warning);
+    }
     place.hidden = false;
     erase.hidden = true;
     document.getElementById("person").hidden = true;
