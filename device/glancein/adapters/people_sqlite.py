@@ -123,7 +123,7 @@ class SqlitePeople:
         that begins to at that very moment keeps the bytes, not the row, until this is called again.
         """
         with self._change() as database:
-            # A row written as it is puts a page in the log: a reader in the way shows while all is there still.
+            # Written as it was, the row puts a page in the log: a reader in the way shows while all is there.
             there = database.execute("UPDATE people SET id = id WHERE id = :id", {"id": person_id}).rowcount
         self._wipe("nothing is erased yet")
         if there:

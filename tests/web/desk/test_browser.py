@@ -360,6 +360,35 @@ def test_page_left_open_takes_a_time_after_it_was_loaded(hr: Chrome, served: Ser
         assert hr.execute_script("return document.querySelector(arguments[0]).checkValidity()", field)
 
 
+def test_time_that_came_twice_is_asked_about_on_the_page(hr: Chrome, served: Served) -> None:
+    """Seoul's clocks went back from 3 to 2 on 9 October 1988; another time takes the question away."""
+    hr.get(f"{served.url}/month?id=E1002&month=1988-10")
+    form = find(hr, "form[data-api$='/events']")
+    which, time = form.find_element(By.CSS_SELECTOR, "[data-twice]"), "form[data-api$='/events'] [name=time]"
+    fill = """
+        const field = document.querySelector(arguments[0]);
+        field.value = arguments[1];
+        field.dispatchEvent(new Event("input", { bubbles: true }));
+    """
+    hr.execute_script(fill, time, "1988-10-09T02:30")
+    form.find_element(By.NAME, "reason").send_keys("found in a drawer")
+    form.find_element(By.CSS_SELECTOR, "button").click()
+    until(hr, lambda _: which.is_displayed())
+    asked = [option.text for option in Select(which.find_element(By.NAME, "offset")).options]
+    hr.execute_script(fill, time, "1988-10-09T04:30")
+    gone = not which.is_displayed()
+    hr.execute_script(fill, time, "1988-10-09T02:30")
+    form.find_element(By.CSS_SELECTOR, "button").click()
+    until(hr, lambda _: which.is_displayed())
+    Select(which.find_element(By.NAME, "offset")).select_by_value("+09:00")
+    form.find_element(By.CSS_SELECTOR, "button").click()
+    until(hr, lambda page: page.find_elements(By.CSS_SELECTOR, ".corrected"))
+
+    assert asked == ["before clocks were set back (+10:00)", "after clocks were set back (+09:00)"]
+    assert gone
+    assert "02:30" in find(hr, ".punch").text
+
+
 def test_long_words_break_on_a_phone(chrome: Chrome, served: Served) -> None:
     """Names, ids and accounts may be one word of 64 letters; no page becomes wider than the screen for it."""
     person_id, account = "W" * 64, "personnel.department" * 3
