@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import errno
 import io
 import json
 import sqlite3
@@ -819,6 +820,69 @@ def test_file_that_was_moved_away_is_begun_anew(tmp_path: Path, kept: int) -> No
 
     assert path.read_bytes() == whole
     assert [row["seq"] for row in csv.DictReader(whole.decode("utf-8-sig").splitlines())] == ["3"]
+
+
+@pytest.mark.parametrize("opened", [csv_store, jsonl_store])
+@pytest.mark.parametrize("deleted", [False, True], ids=["moved", "deleted"])
+def test_file_that_is_moved_away_while_the_feed_runs_takes_no_later_event_with_it(
+    tmp_path: Path, opened: Callable[[Path], LinesFeedStore], *, deleted: bool
+) -> None:
+    """At any time: what comes then is in a file begun anew, as a restart would begin it."""
+    events, path, taken = [arrival(sent) for sent in chain(3)], tmp_path / "feed", tmp_path / "last-month"
+    with closing(opened(path)) as store:
+        store.commit(events[:2], [])
+        path.rename(taken)
+        before = taken.read_bytes()
+        if deleted:
+            taken.unlink()
+        store.commit(events[2:], [])
+    with closing(opened(tmp_path / "other")) as other:
+        other.commit(events[2:], [])
+
+    assert path.read_bytes() == (tmp_path / "other").read_bytes()
+    assert deleted or taken.read_bytes() == before
+
+
+def test_other_file_put_in_place_while_the_feed_runs_is_left_alone(tmp_path: Path) -> None:
+    """Said like a full disk, and nothing counts as taken until it is moved away."""
+    events, path = [arrival(sent) for sent in chain(2)], tmp_path / "feed.jsonl"
+    with closing(jsonl_store(path)) as store:
+        store.commit(events[:1], [])
+        path.rename(tmp_path / "last-month.jsonl")
+        path.write_bytes(b"id,name\nE1,Ada\n")
+
+        with pytest.raises(StoreError, match="does not begin like a file of this feed"):
+            store.commit(events[1:], [])
+        with pytest.raises(StoreError, match="does not begin like a file of this feed"):
+            store.heads()
+        assert path.read_bytes() == b"id,name\nE1,Ada\n"
+        path.unlink()
+        store.heads()
+
+    assert path.read_bytes() == events[1].payload + b"\n"
+
+
+def test_disk_that_is_full_for_a_moment_leaves_no_acknowledged_event_out_of_the_text(tmp_path: Path) -> None:
+    """The kiosk sends again what the state has already: acknowledged once its lines are in the file."""
+    events, path = chain(2), tmp_path / "feed.jsonl"
+
+    class Full(io.FileIO):
+        def write(self, _text: Any, /) -> int:  # Any: whatever typeshed calls a buffer
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    script = Script(events)
+    with closing(jsonl_store(path)) as store:
+        good, store._out = store._out, Full(path, "r+")
+        for _ in range(2):
+            with pytest.raises(StoreError, match="No space left"):
+                listen(script, store, *events)
+        assert script.acknowledged == []
+        store._out.close()
+        store._out = good
+        listen(script, store, *events)
+
+    assert script.acknowledged[-1].up_to == 2
+    assert path.read_bytes().splitlines() == [wire.encode_event(sent) for sent in events]
 
 
 def test_disk_that_takes_a_part_of_a_write_gets_the_rest(tmp_path: Path) -> None:

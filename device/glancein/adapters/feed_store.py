@@ -20,7 +20,7 @@ from glancein.domain.delivery import BUSY
 from glancein.domain.event_body import change_fields
 from glancein.domain.spreadsheet import harmless
 from glancein.domain.strict_json import parse_object
-from glancein.errors import FeedError, InputError
+from glancein.errors import FeedError, InputError, StoreError
 from glancein.storage.database import open_database, storage_errors, transaction
 from glancein.storage.feed_schema import FEED
 from glancein.storage.feed_tables import FeedTables, Row, Values
@@ -93,9 +93,10 @@ class LinesFeedStore:
     """Implements the port FeedStore: a line for each event in a text file, and the state in a file beside it.
 
     ``<file>.state`` is a SqliteFeedStore and is committed first; then the new lines are appended and
-    synced. After a crash between the two, opening the file completes it: no line is missing and none is
-    there twice. A file that was moved away is begun anew. Raises InputError for a file that holds something
-    else, or that is in no folder; nothing is changed or made then.
+    synced. After a crash or a full disk between the two, the file is completed before anything is said to be
+    here: no line is missing and none is there twice. A file that was moved away, at any time, is begun anew.
+    Raises InputError for a file that holds something else, or that is in no folder; nothing is changed or
+    made then.
     """
 
     def __init__(self, path: Path, *, form: LineForm) -> None:
@@ -107,14 +108,15 @@ class LinesFeedStore:
         try:
             self._check_beginning()
             with storage_errors(f"cannot write {path}"):
-                self._out = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
+                self._out = _opened(path)
             self._complete()
         except BaseException:
             self._state.close()
             raise
 
     def heads(self) -> dict[StreamKey, Head]:
-        """The last committed event of every stream."""
+        """The last committed event of every stream; raises StoreError while its line cannot be written."""
+        self._complete()
         return self._state.heads()
 
     def hash_of(self, key: StreamKey, seq: int) -> str | None:
@@ -124,8 +126,7 @@ class LinesFeedStore:
     def commit(self, arrivals: Sequence[Arrival], troubles: Sequence[StreamTrouble]) -> None:
         """Commit the state, then append and sync the lines; raises StoreError."""
         self._state.commit(arrivals, troubles)
-        if arrivals:
-            self._complete()
+        self._complete()
 
     def close(self) -> None:
         """Let both files go."""
@@ -150,12 +151,29 @@ class LinesFeedStore:
             _, size, rows = _unwritten(database)
             if not rows:
                 return
+            self._follow_path()
+            if size and os.fstat(self._out.fileno()).st_size == 0:
+                size = 0  # written down: a torn first write may be longer than the old file was
+                with transaction(database):
+                    database.execute("UPDATE written SET size = 0")
             end = self._append_once(size, self._lines(rows))
             with transaction(database):
                 database.execute(
                     "UPDATE written SET number = :number, size = :size",
                     {"number": rows[-1]["number"], "size": end},
                 )
+
+    def _follow_path(self) -> None:
+        """Open the file anew if it was moved away, deleted or replaced."""
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(self._path.stat(), os.fstat(self._out.fileno())):
+                return
+        try:
+            self._check_beginning()
+        except InputError as err:
+            raise StoreError(str(err)) from err
+        moved, self._out = self._out, _opened(self._path)
+        moved.close()
 
     def _lines(self, rows: Sequence[Mapping[str, object]]) -> bytes:
         return b"".join(self._form.line(row) for row in rows)
@@ -192,6 +210,10 @@ def _check_place(path: Path, state: Path) -> None:
                 f"{path} is not empty, and {state.name}, which the feed keeps beside its file, is not there: "
                 "name a new file or move this one away"
             )
+
+
+def _opened(path: Path) -> io.FileIO:
+    return io.FileIO(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+")
 
 
 def _beginning(path: Path, most: int) -> bytes:
