@@ -8,6 +8,7 @@ its JSON-RPC dispatcher. Nothing of their text is taken but the sentences that c
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -89,6 +91,32 @@ def serving(handler: Handler) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
+def dripping(beginning: bytes) -> Iterator[str]:
+    """The address of a server that begins its answer like that and goes on with a blank, again and again."""
+    done = threading.Event()
+
+    class Dripping(BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65536)
+            with contextlib.suppress(OSError):  # the other side has had enough
+                self.request.sendall(beginning)
+                while not done.wait(0.02):
+                    self.request.sendall(b" ")
+
+    server = ThreadingTCPServer(("127.0.0.1", 0), Dripping)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        done.set()
         server.shutdown()
         thread.join()
         server.server_close()
@@ -203,11 +231,13 @@ class OdooServer:
     attendances: dict[int, dict[str, Json]] = field(default_factory=dict)
     before: Callable[[str], Response | OdooRaisedError | None] = lambda _: None
     after: Callable[[str, Response], Response] = lambda _, response: response
+    last_id: int = 0  # of a call
 
     def answer(self, request: Request) -> Response:
         """What the server says; ``before`` and ``after`` hear the method that is called."""
         assert request.path == "/jsonrpc"
         call = json.loads(request.body)
+        self.last_id = call["id"]
         params = call["params"]
         method = params["args"][4] if params["service"] == "object" else params["method"]
         envelope = {"jsonrpc": "2.0", "id": call["id"]}

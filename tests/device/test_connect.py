@@ -15,7 +15,16 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from tests.device.hr_systems import FrappeSite, OdooRaisedError, OdooServer, Request, Response, serving
+from tests.device.hr_systems import (
+    FrappeSite,
+    Json,
+    OdooRaisedError,
+    OdooServer,
+    Request,
+    Response,
+    dripping,
+    serving,
+)
 from tests.device.punches import EPOCH, NOON, check_in, moment
 
 from glancein.adapters.feed_store import SqliteFeedStore
@@ -39,6 +48,7 @@ from glancein.types import (
 
 pytest.importorskip("httpx", reason="needs pip install glancein[connect]")
 
+from glancein.connect import http_link
 from glancein.connect.courier import Courier, Round
 from glancein.connect.csv_drop import CsvDrop
 from glancein.connect.frappe import Frappe, FrappeRules
@@ -223,6 +233,11 @@ def test_webhook_gets_every_kind_of_event_signed(desk: Desk) -> None:
             State.FAILED,
             "points to another address (HTTP 302)",
         ),
+        (
+            Response(302, b"", {"Location": "hr.example:8443/login"}),
+            State.FAILED,
+            "points to another address (HTTP 302)",
+        ),
         (Response(200, b"x" * 300_000), State.FAILED, "more than 262144 bytes"),
         (Response(hang_up=True), State.FAILED, "cannot reach"),
     ],
@@ -241,6 +256,31 @@ def test_webhooks_answer_decides_what_becomes_of_the_event(
     assert seq == 1
     assert words in said
     assert url.split("//")[1] in said
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        b"HTTP/1.1 200 OK\r\nX-Long: ",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n",  # ends when the connection does, so that a cut one looks whole
+    ],
+    ids=["header", "body", "body without a length"],
+)
+def test_answer_that_drips_without_end_is_left(
+    desk: Desk, beginning: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every read brings something in time, and still one delivery does not hold up all others for ever."""
+    monkeypatch.setattr(http_link, "ANSWER_WITHIN_S", 0.3)
+    desk.say(punch("A", 0))
+
+    with dripping(beginning) as url:
+        remote = Webhook(Site(url), SECRET)
+        desk.courier(remote).round()
+        remote.close()
+
+    ((_, words),) = desk.words(State.FAILED)
+    assert "does not come to the end of its answer" in words
 
 
 @pytest.mark.parametrize("path", ["", "/hook", "/hook/", "/hook/?tenant=7"])
@@ -490,6 +530,17 @@ def test_frappe_that_took_it_before_the_connection_broke_is_not_asked_twice(
 
     assert to_frappe(desk, site) == Round(done=1)
     assert len(site.checkins) == 1
+
+
+@pytest.mark.parametrize("answer", [b'{"data":[{}]}', b'{"data":[null]}', b'{"data":{}}', b"[]"])
+def test_frappe_whose_look_up_makes_no_sense_refuses_in_its_own_words(
+    desk: Desk, site: FrappeSite, answer: bytes
+) -> None:
+    """Nothing is found by it, and no other event is held up."""
+    site.before = lambda request: Response(body=answer) if request.method == "GET" else None
+    desk.say(punch("nobody", 0), punch("B", 1))
+
+    assert to_frappe(desk, site) == Round(done=1, refused=1)
 
 
 def test_frappe_in_another_language_is_understood(desk: Desk, site: FrappeSite) -> None:
@@ -762,6 +813,60 @@ def test_odoos_own_trouble_is_not_blamed_on_the_event(
 
     assert (done.failed, done.refused) == (1, 0)
     assert words in (done.words or "")
+
+
+@pytest.mark.parametrize("error", [{}, {"result": None}, {"result": False}, {"error": "worker died"}])
+@pytest.mark.parametrize("is_made", [True, False], ids=["made", "not made"])
+@pytest.mark.parametrize("method", ["create", "write"])
+def test_odoo_that_does_not_say_what_it_made_is_looked_at_again(
+    desk: Desk, odoo: OdooServer, method: str, error: Json, *, is_made: bool
+) -> None:
+    """It is not done because HTTP says 200: there once in the end, made the first time or the second."""
+
+    def odd(called: str) -> Response | None:
+        return Response(body={"jsonrpc": "2.0", "id": odoo.last_id} | error) if called == method else None
+
+    if is_made:
+        odoo.after = lambda called, response: odd(called) or response
+    else:
+        odoo.before = odd
+    desk.say(punch("A", 0), punch("A", 3600, OUT))
+    assert to_odoo(desk, odoo).failed == 1
+    odoo.after = lambda _, response: response
+    odoo.before = lambda _: None
+    desk.now_s += 60
+    to_odoo(desk, odoo)
+
+    assert times(odoo) == [(11, "12:00", "13:00")]
+    assert desk.held(State.FAILED) == desk.held(State.REFUSED) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "answer"),
+    [
+        ("search_read", {}),
+        ("search_read", {"result": [{}]}),
+        ("search_read", {"result": [11]}),
+        ("search_read", {"error": "worker died"}),
+        ("search", {"result": [None]}),
+        ("search", {"result": [{"id": 1}]}),
+        ("search", {"result": False}),
+    ],
+)
+def test_odoo_whose_look_up_makes_no_sense_is_asked_again(
+    desk: Desk, odoo: OdooServer, method: str, answer: Json
+) -> None:
+    """Nobody is unknown, and nothing absent, because of it."""
+    odoo.before = lambda called: (
+        Response(body={"jsonrpc": "2.0", "id": odoo.last_id} | answer) if called == method else None
+    )
+    desk.say(punch("A", 0))
+    assert to_odoo(desk, odoo).failed == 1
+    assert "not as Odoo does" in desk.words(State.FAILED)[0][1]
+    odoo.before = lambda _: None
+    desk.now_s += 60
+
+    assert to_odoo(desk, odoo) == Round(done=1)
 
 
 def test_odoo_that_cannot_serialise_is_tried_again(desk: Desk, odoo: OdooServer) -> None:

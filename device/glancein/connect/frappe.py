@@ -94,8 +94,11 @@ class Frappe:
         query = {"filters": json.dumps(filters), "fields": '["name"]', "limit_page_length": "1"}
         reply = self._link.get(f"/api/resource/{doctype}", query)
         found = None if isinstance(reply, Later) or reply.status != 200 else reply.json()
-        rows = found.get("data") if isinstance(found, dict) else None
-        return str(rows[0]["name"]) if isinstance(rows, list) and rows and isinstance(rows[0], dict) else None
+        match found:
+            case {"data": [{"name": str(name)}, *_]}:
+                return name
+            case _:
+                return None
 
 
 def _is_frappe(reply: Reply) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
+import socket
 import ssl
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import unescape
@@ -18,7 +21,8 @@ from glancein import __version__
 from glancein.domain.delivery import Later
 from glancein.errors import SettingsError
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 20.0  # for each read, which a peer that drips bytes keeps to
+ANSWER_WITHIN_S = 60.0  # for the whole of an answer
 LARGEST_ANSWER = 256 * 1024
 LONGEST_WAIT_S = 24 * 3600.0
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -66,6 +70,7 @@ class HttpLink:
         # httpx logs every address at INFO; one may hold a secret in its query.
         logging.getLogger("httpx").setLevel(logging.WARNING)
         self._client = _client(headers or {}, _trust(site.ca))
+        self._socket: socket.socket | None = None  # of the last connection made, which may be used again
 
     def __str__(self) -> str:
         """Scheme and host, for messages."""
@@ -105,21 +110,65 @@ class HttpLink:
         return self._base.rstrip("/") + path if path else self._base
 
     def _send(self, request: httpx.Request) -> Reply | Later:
+        deadline = _Deadline(ANSWER_WITHIN_S, self._socket)
+        request.extensions["trace"] = deadline.see
         try:
-            with_body = self._client.send(request, stream=True)
-            try:
-                body = b""
-                for chunk in with_body.iter_bytes():
-                    body += chunk
-                    if len(body) > LARGEST_ANSWER:
-                        words = f"{self} answered with more than {LARGEST_ANSWER} bytes"
-                        return Later(words, is_about_all=False, may_be_there=True)
-            finally:
-                with_body.close()
+            reply = self._exchange(request)
         except httpx.HTTPError as err:
             may_be_there = not isinstance(err, NOT_SENT)
-            return Later(f"cannot reach {self}: {_in_words(err)}", may_be_there=may_be_there)
+            reply = Later(f"cannot reach {self}: {_in_words(err)}", may_be_there=may_be_there)
+        finally:
+            deadline.end()
+            self._socket = deadline.socket
+        if deadline.is_over:  # an answer without a length seems whole when it is cut off
+            words = f"{self} does not come to the end of its answer within {ANSWER_WITHIN_S:.0f} s"
+            return Later(words, may_be_there=True)
+        return reply
+
+    def _exchange(self, request: httpx.Request) -> Reply | Later:
+        with_body = self._client.send(request, stream=True)
+        with contextlib.closing(with_body):
+            body = b""
+            for chunk in with_body.iter_bytes():
+                body += chunk
+                if len(body) > LARGEST_ANSWER:
+                    words = f"{self} answered with more than {LARGEST_ANSWER} bytes"
+                    return Later(words, is_about_all=False, may_be_there=True)
         return Reply(with_body.status_code, with_body.headers, body)
+
+
+class _Deadline:
+    """Cuts an exchange off when its time is over; ``see`` is httpx's extension "trace".
+
+    httpx counts each read by itself and has no limit for all of them.
+    """
+
+    def __init__(self, seconds: float, connected: socket.socket | None) -> None:
+        self.socket = connected
+        self.is_over = False
+        self._timer = threading.Timer(seconds, self._strike)
+        self._timer.name = "answer-deadline"
+        self._timer.daemon = True
+        self._timer.start()
+
+    def see(self, _event: str, info: Mapping[str, object]) -> None:
+        """Note the socket of a connection that was made; every step of httpx's is told here."""
+        about = getattr(info.get("return_value"), "get_extra_info", None)  # a network stream has it
+        if about is not None:
+            self.socket = about("socket")
+            if self.is_over:
+                self._strike()
+
+    def end(self) -> None:
+        """The exchange is done."""
+        self._timer.cancel()
+
+    def _strike(self) -> None:
+        self.is_over = True
+        with contextlib.suppress(OSError):  # closed already
+            if self.socket is not None:
+                # Not SSLSocket's own, which takes its state away from the thread that reads.
+                socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
 
 
 def may_have_done_it(reply: Reply) -> bool:
@@ -160,12 +209,18 @@ def _client(headers: Mapping[str, str], trusted: ssl.SSLContext) -> httpx.Client
             timeout=TIMEOUT_S,
             follow_redirects=False,
             verify=trusted,
+            event_hooks={"response": [_stay_here]},
         )
     except (ImportError, ValueError, httpx.InvalidURL):  # whose words may hold the proxy's password
         raise SettingsError(
             "the proxy that HTTPS_PROXY, ALL_PROXY or NO_PROXY names cannot be used; write it like "
             "http://proxy.example:3128 (a SOCKS proxy needs: pip install 'httpx[socks]')"
         ) from None
+
+
+def _stay_here(response: httpx.Response) -> None:
+    """Forget where it points to: httpx reads the address even if it does not go there, and stumbles."""
+    response.headers.pop("location", None)
 
 
 def _checked(url: str) -> _Parts:

@@ -81,10 +81,14 @@ class Odoo:
             "hr.employee", "search_read", [[[self._login.employee_field, "=", punch.person_id]]],
             fields=["id"], limit=2,
         )  # fmt: skip
-        if not isinstance(employees, list) or len(employees) != 1:
-            what = "no employee" if not employees else "more than one employee"
-            return Refused(f"{self._link}: {what} with {self._login.employee_field} {punch.person_id!r}")
-        employee = int(employees[0]["id"])
+        match employees:
+            case [{"id": int(employee)}] if _is_id(employee):
+                pass
+            case [] | [{"id": int()}, {"id": int()}]:
+                what = "more than one employee" if employees else "no employee"
+                return Refused(f"{self._link}: {what} with {self._login.employee_field} {punch.person_id!r}")
+            case _:
+                raise self._odd("search_read", employees)
         if punch.direction is Direction.IN:
             return self._open(employee, punch.time)
         return self._close_open_one(employee, _utc(punch.time), refused_in=parcel.refused_in)
@@ -95,6 +99,8 @@ class Odoo:
         if found is not None:
             return Done(f"hr.attendance {found}", "it was there already")
         made = self._model("hr.attendance", "create", [{"employee_id": employee, "check_in": at}])
+        if not _is_id(made):
+            raise self._odd("create", made, may_be_there=True)
         return Done(f"hr.attendance {made}")
 
     def _close_open_one(self, employee: int, at: str, *, refused_in: datetime | None) -> Answer:
@@ -117,19 +123,33 @@ class Odoo:
                 f"{self._link}: there is no open attendance to check out of at {at} UTC; add the check-in "
                 "there, then try again"
             )
-        self._model("hr.attendance", "write", [[still_open], {"check_out": at}])
+        written = self._model("hr.attendance", "write", [[still_open], {"check_out": at}])
+        if written is not True:
+            raise self._odd("write", written, may_be_there=True)
         return Done(f"hr.attendance {still_open}")
 
     def _search(self, domain: list[list[object]]) -> int | None:
         found = self._model("hr.attendance", "search", [domain], order="check_in desc", limit=1)
-        return int(found[0]) if isinstance(found, list) and found else None
+        match found:
+            case []:
+                return None
+            case [int(first)] if _is_id(first):
+                return first
+            case _:
+                raise self._odd("search", found)
+
+    def _odd(self, method: str, answer: object, *, may_be_there: bool = False) -> NotNowError:
+        """For an answer that Odoo does not give; what was done all the same is looked up the next time."""
+        said = plain(json.dumps(answer, ensure_ascii=False))[:100]
+        words = f"{self._link} answered {method} with {said}, not as Odoo does"
+        return NotNowError(Later(words, is_about_all=False, may_be_there=may_be_there))
 
     def _model(self, model: str, method: str, arguments: list[object], **options: object) -> object:
         """Call a model's method with the user's rights; logs in when needed."""
         login = self._login
         if self._user_id is None:
             user_id = self._call("common", "authenticate", [login.database, login.user, login.secret, {}])
-            if not isinstance(user_id, int) or isinstance(user_id, bool) or user_id <= 0:
+            if not (isinstance(user_id, int) and _is_id(user_id)):
                 raise NotNowError(Later(f"{self._link} does not know that user, password and database"))
             self._user_id = user_id
         rights = [login.database, self._user_id, login.secret]
@@ -156,7 +176,14 @@ class Odoo:
             said = data if isinstance(data, dict) else error
             words = plain(str(said.get("message") or "no reason given"))
             raise OdooError(str(said.get("name") or "").rpartition(".")[2], words)
+        if error is not None:
+            words = f"{self._link} answered with an error, but not as Odoo does: {words_of(reply)}"
+            raise NotNowError(Later(words, may_be_there=True))
         return found.get("result")
+
+
+def _is_id(answer: object) -> bool:
+    return isinstance(answer, int) and not isinstance(answer, bool) and answer > 0
 
 
 def _utc(time: datetime) -> str:
