@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -187,6 +187,17 @@ def test_time_fix_gives_the_true_time_and_leaves_the_original(
     ]
     recorded = {p.event.check_in.moment.wall for p in store.after(0, 9) if p.punch is not None}
     assert recorded == {asleep, asleep + timedelta(seconds=300)}
+
+
+def test_time_fix_at_the_end_of_the_calendar_stops_nothing(store: FeedTables) -> None:
+    """The punch stays as it was recorded, and what comes behind it is taken."""
+    end = datetime.max.replace(tzinfo=UTC, microsecond=0)
+    unset = check_in(at=moment(3600, trust=UNSURE))
+    bodies: list[Body] = [TimeFix(moment(0, wall=end), 0.0), unset, check_in("E2", at=moment(60))]
+
+    store.commit(arrivals(*stream(*bodies)), [])
+
+    assert punches(store) == [("E1", "in", at(3600), "recorded"), ("E2", "in", at(60), "recorded")]
 
 
 def test_synchronised_time_is_never_touched(store: FeedTables) -> None:

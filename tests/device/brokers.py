@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 import subprocess
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 
 
 class Mosquitto:
@@ -45,6 +50,38 @@ class Mosquitto:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait()
             self._process = None
+
+
+@contextmanager
+def odd_broker(says: bytes, *, every_s: float | None = None) -> Iterator[str]:
+    """The address of what takes every client and subscription, says this, and never answers what is sent.
+
+    With ``every_s`` it says it again and again. A packet begins with its kind and its length.
+    """
+    done = threading.Event()
+
+    class Odd(BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(4096)
+            self.request.sendall(b"\x20\x03\0\0\0")  # CONNACK (MQTT 5, 3.2)
+            wanted = self.request.recv(4096)
+            self.request.sendall(b"\x90\x04" + wanted[2:4] + b"\0\1")  # SUBACK of one topic (3.9)
+            with contextlib.suppress(OSError):  # the client parts
+                self.request.sendall(says)
+                while not done.wait(every_s):
+                    self.request.sendall(says)
+
+    server = ThreadingTCPServer(("127.0.0.1", 0), Odd)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"mqtt://127.0.0.1:{server.server_address[1]}"
+    finally:
+        done.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def free_port() -> int:

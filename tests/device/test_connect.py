@@ -10,7 +10,7 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -530,6 +530,15 @@ def test_frappe_that_took_it_before_the_connection_broke_is_not_asked_twice(
 
     assert to_frappe(desk, site) == Round(done=1)
     assert len(site.checkins) == 1
+
+
+def test_frappe_that_has_no_such_time_refuses_that_event_alone(desk: Desk, site: FrappeSite) -> None:
+    """The year 9999 in another zone is the year 10000."""
+    end = datetime.max.replace(tzinfo=UTC, microsecond=0)
+    desk.say(check_in("A", at=moment(0, wall=end)), punch("B", 1))
+
+    assert to_frappe(desk, site, FrappeRules(zone=ZoneInfo("Asia/Seoul"))) == Round(done=1, refused=1)
+    assert "9999-12-31T23:59:59+00:00 is no time" in desk.words(State.REFUSED)[0][1]
 
 
 @pytest.mark.parametrize("answer", [b'{"data":[{}]}', b'{"data":[null]}', b'{"data":{}}', b"[]"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
@@ -140,6 +140,16 @@ def test_nearest_of_several_fixes_counts() -> None:
     near, far = TimeFix(moment(60), 0.0), TimeFix(moment(3600, wall=NOON + timedelta(seconds=3601)), 0.0)
 
     assert true_time(moment(0, trust=UNSYNCHRONISED), [far, near]) == NOON
+
+
+@pytest.mark.parametrize("zone_h", [-12, 0, 12])
+def test_fix_that_leads_out_of_the_calendar_fixes_nothing(zone_h: int) -> None:
+    """Whoever says that it is the year 9999 stops nobody."""
+    end = datetime.max.replace(tzinfo=UTC)
+    zone = timezone(timedelta(hours=zone_h))
+    unset = moment(3600, wall=NOON.astimezone(zone), trust=UNSYNCHRONISED)
+
+    assert true_time(unset, [TimeFix(moment(0, wall=end), 0.0)]) is None
 
 
 def test_fix_is_made_when_the_clock_is_good_and_not_before() -> None:

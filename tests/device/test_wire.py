@@ -350,6 +350,17 @@ def test_odd_offset_is_sent_as_utc() -> None:
     assert sent.moment.wall.utcoffset() == timedelta(0)
 
 
+@pytest.mark.parametrize("mono_ms", [-1, 2**53 - 1, 1.5])
+def test_monotonic_clock_that_no_machine_has_is_refused(mono_ms: float) -> None:
+    """Longer than a hundred years since the start of the machine; the published schema says the same."""
+    body = json.loads(wire.encode_event(event())) | {"mono_ms": mono_ms}
+
+    with pytest.raises(FeedError, match="mono_ms"):
+        wire.decode_event(json.dumps(body).encode())
+    with pytest.raises(jsonschema.ValidationError):
+        _validator("event").validate(body)
+
+
 @pytest.mark.parametrize("person_id", ["", "a/b", "a+b", "#", "x" * 65, "a\nb", " a", "a\x00"])
 def test_check_in_nobody_could_read_is_refused_before_recording(person_id: str) -> None:
     """A poison event never enters the ledger."""

@@ -47,7 +47,12 @@ class Frappe:
         (parcel,) = parcels
         if parcel.punch is None or parcel.changed_since:
             return answer_without_punch(parcel, "Frappe")
-        log = self._log(parcel, parcel.punch)
+        try:
+            log = self._log(parcel, parcel.punch)
+        except OverflowError:
+            return Refused(
+                f"{parcel.punch.time.isoformat()} is no time that Frappe's zone has; correct it there"
+            )
         reply = self._link.post(f"/api/method/{METHOD}", json.dumps(log).encode())
         if isinstance(reply, Later):
             return reply

@@ -41,6 +41,7 @@ from glancein.types import (
 
 DECIMALS = 4
 REASON_LIMIT = 200  # characters of a correction's reason
+LONGEST_BOOT_MS = 100 * 366 * 86_400_000  # no machine runs for longer than a hundred years
 
 SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 EPOCH = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
@@ -226,7 +227,7 @@ def _moment_fields(moment: Moment) -> dict[str, object]:
 def _read_moment(fields: Mapping[str, object]) -> Moment:
     return Moment(
         wall=time_of(fields, "time"),
-        mono_s=whole(fields, "mono_ms", low=0) / 1000,
+        mono_s=whole(fields, "mono_ms", low=0, high=LONGEST_BOOT_MS) / 1000,
         boot_id=text(fields, "boot_id", WORD_LIMIT),
         trust=ClockTrust(one_of(fields, "clock", {word.value for word in ClockTrust})),
     )

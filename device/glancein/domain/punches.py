@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
 from glancein.types import (
@@ -97,7 +97,8 @@ def last_standing(events: Sequence[Event], person_id: str) -> Punch | None:
 def true_time(moment: Moment, fixes: Sequence[TimeFix]) -> datetime | None:
     """When that moment was by the nearest time fix of its boot, None without one or without need.
 
-    A synchronised clock needs none. Between the moment and the fix only the monotonic clock is believed; it
+    None also where no calendar has the time: a clock or a stranger may say that it is the year 9999. A
+    synchronised clock needs no fix. Between the moment and the fix only the monotonic clock is believed; it
     runs at most some hundred parts per million wrong: 0.5 s in an hour and a half at 100 ppm.
     """
     mine = [fix.moment for fix in fixes if fix.moment.boot_id == moment.boot_id]
@@ -105,7 +106,10 @@ def true_time(moment: Moment, fixes: Sequence[TimeFix]) -> datetime | None:
         return None
     nearest = min(mine, key=lambda fixed: abs(fixed.mono_s - moment.mono_s))
     since = timedelta(seconds=moment.mono_s - nearest.mono_s)
-    return (nearest.wall + since).astimezone(moment.wall.tzinfo)
+    try:
+        return (nearest.wall.astimezone(UTC) + since).astimezone(moment.wall.tzinfo)
+    except OverflowError:
+        return None
 
 
 def time_fix(unfixed: CheckIn, now: Moment) -> TimeFix | None:

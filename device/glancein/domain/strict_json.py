@@ -86,12 +86,12 @@ def one_of(body: Mapping[str, object], field: str, words: set[str]) -> str:
     return value
 
 
-def whole(body: Mapping[str, object], field: str, *, low: int) -> int:
+def whole(body: Mapping[str, object], field: str, *, low: int, high: int = LARGEST_SEQ) -> int:
     """A whole number that every JSON reader keeps exactly; raises FeedError."""
     value = body.get(field)
     if not isinstance(value, int) or isinstance(value, bool):
         refuse(field, "is not a whole number")
-    expect(low <= value <= LARGEST_SEQ, field, f"is not within {low} to {LARGEST_SEQ}")
+    expect(low <= value <= high, field, f"is not within {low} to {high}")
     return value
 
 

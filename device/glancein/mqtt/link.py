@@ -181,6 +181,8 @@ class Link:
             with socket.socket(fileno=os.dup(sock.fileno())) as kept_open:
                 self._client.disconnect()
                 _read_to_the_end(kept_open, deadline)
+        elif sock is not None:
+            sock.close()
         self._client.on_disconnect = None
         self._wake_out.close()
         self._wake_in.close()
@@ -223,7 +225,7 @@ class Link:
         if self._wake_out in readable:
             self._wake_out.recv(4096)
         results = [
-            self._client.loop_read() if sock in readable or pending else MQTTErrorCode.MQTT_ERR_SUCCESS,
+            self._read() if sock in readable or pending else MQTTErrorCode.MQTT_ERR_SUCCESS,
             self._client.loop_write() if writable else MQTTErrorCode.MQTT_ERR_SUCCESS,
             self._client.loop_misc(),
         ]
@@ -233,6 +235,13 @@ class Link:
         if not (sock in readable or pending):
             self._leave_if_unanswered()
         self._send_queued()
+
+    def _read(self) -> MQTTErrorCode:
+        try:
+            return self._client.loop_read()
+        except UnicodeDecodeError:  # MQTT 5, section 1.5.4: then the connection has to end
+            self._note_loss("it sent text that is not UTF-8")
+            return MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _leave_if_unanswered(self) -> None:
         sock, silent_s = self._client.socket(), time.monotonic() - self._answered_at
