@@ -1,7 +1,7 @@
 """One connection to a broker, driven by the thread that owns it; only ``wake`` may be called from others.
 
 MQTT 5, because under 3.1.1 a broker that refuses a message for lack of rights acknowledges it as if it were
-delivered; 3.1.1 is spoken only to a broker that knows nothing else (the embedded one).
+delivered; 3.1.1 is spoken only to a broker that says it knows nothing newer (the embedded one).
 """
 
 from __future__ import annotations
@@ -154,8 +154,10 @@ class Link:
         """Whatever happened, waiting at most so long for something to happen."""
         if not self._happened:
             self._turn(timeout_s)
-        while self._more_to_read() and len(self._happened) < MOST_AT_ONCE:
+        while (has_more := self._more_to_read()) and len(self._happened) < MOST_AT_ONCE:
             self._turn(0)
+        if not has_more:  # an answer may be among what was not read yet
+            self._leave_if_unanswered()
         happened, self._happened = self._happened, []
         return happened
 
@@ -220,7 +222,7 @@ class Link:
             self._note_loss("the connection was closed")
             return
         wanted = [sock] if self._client.want_write() else []
-        pending = getattr(sock, "pending", lambda: 0)()  # TLS may hold bytes that select does not see
+        pending = _pending(sock)
         readable, writable, _ = select.select([sock, self._wake_out], wanted, [], 0 if pending else timeout_s)
         if self._wake_out in readable:
             self._wake_out.recv(4096)
@@ -232,8 +234,6 @@ class Link:
         for result in results:
             if result != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 self._note_loss(paho.error_string(result).rstrip("."))
-        if not (sock in readable or pending):
-            self._leave_if_unanswered()
         self._send_queued()
 
     def _read(self) -> MQTTErrorCode:
@@ -263,7 +263,9 @@ class Link:
 
     def _more_to_read(self) -> bool:
         sock = self._client.socket()
-        return sock is not None and not self._lost and bool(select.select([sock], [], [], 0)[0])
+        if sock is None or self._lost:
+            return False
+        return bool(_pending(sock) or select.select([sock], [], [], 0)[0])
 
     def _note_loss(self, why: str) -> None:
         if not self._lost:
@@ -379,14 +381,11 @@ def open_link(url: BrokerUrl, greeting: Greeting, *, patience_s: float = CONNECT
     newest = Link(url, greeting, version=MQTTProtocolVersion.MQTTv5, patience_s=patience_s)
     try:
         newest.connect()
-    except (RefusedError, HungUpError) as err:
-        # A broker without MQTT 5 says so, or (amqtt) stumbles over the unknown packet and hangs up.
+    except FeedError as err:
         newest.close()
-        if isinstance(err, RefusedError) and err.code.value != UNSUPPORTED_VERSION:
+        # Who only hangs up may know MQTT 5 very well, and 3.1.1 would hide what it does not deliver.
+        if not (isinstance(err, RefusedError) and err.code.value == UNSUPPORTED_VERSION):
             raise
-    except FeedError:
-        newest.close()
-        raise
     else:
         return newest
     older = Link(url, greeting, version=MQTTProtocolVersion.MQTTv311, patience_s=patience_s)
@@ -415,6 +414,11 @@ _REFUSALS = {
     "Server unavailable": "it is not ready; try again later",
     "Server busy": "it is busy; try again later",
 }
+
+
+def _pending(sock: object) -> int:
+    """Bytes that TLS has read and that select does not see."""
+    return int(getattr(sock, "pending", lambda: 0)())
 
 
 def _read_to_the_end(sock: socket.socket, deadline: float) -> None:
