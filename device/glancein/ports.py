@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -260,10 +261,13 @@ class Deliveries(Protocol):
     def enlist(self, line: Line) -> Standing:
         """Take new events into the connector's list, and say how it stands. An unknown one begins."""
 
-    def due(self, connector: str, *, now_s: float, most: int, begun: bool = False) -> list[Parcel]:
+    def due(
+        self, connector: str, *, now_s: float, most: int, latest_s: float = math.inf, begun: bool = False
+    ) -> list[Parcel]:
         """What to hand over now: in order, and nothing that waits behind an earlier event of its lane.
 
-        ``begun``: only what belongs to a batch that was under way.
+        What waits for a time behind ``latest_s`` is due: a wrong clock set it. ``begun``: only what belongs
+        to a batch that was under way.
         """
 
     def settle(self, connector: str, slips: Sequence[Slip], standing: Standing) -> None:

@@ -272,6 +272,31 @@ def test_failed_event_waits_and_holds_back_its_own_person_only(store: FeedTables
     assert numbers(store, now_s=100) == [1, 2, 3, 4]
 
 
+def test_time_that_only_a_wrong_clock_set_holds_back_nothing(store: FeedTables) -> None:
+    """Neither the event nor its person's next ones; a time that may be meant still does."""
+    store.commit(arrivals(*stream(check_in("A"), check_in("B"), check_in("A"), check_in("B"))), [])
+    numbers(store)
+    slips = [Slip(number_of(store, 1), State.FAILED, 1e9), Slip(number_of(store, 2), State.FAILED, 1e5)]
+    store.settle("webhook", slips, Standing())
+
+    due = store.due("webhook", now_s=0, latest_s=1e5, most=9)
+
+    assert [parcel.event.seq for parcel in due] == [1, 3]
+
+
+def test_event_from_the_future_waits_no_longer_than_one_of_now(store: FeedTables) -> None:
+    """The clock of this machine was ahead when it came."""
+    line = Line("odoo", hold_s=3600, settle_s=30)
+    unsure = check_in("E2", at=moment(0, trust=UNSURE))
+    store.now_s = lambda: 1e9
+    store.commit(arrivals(*stream(check_in(), unsure)), [])
+    store.now_s = lambda: 100.0
+
+    assert numbers(store, line=line, now_s=129) == []
+    assert numbers(store, line=line, now_s=130) == [1]
+    assert numbers(store, line=line, now_s=3700) == [1, 2]
+
+
 def test_unbelievable_time_is_held_until_it_is_fixed_or_the_patience_ends(store: FeedTables) -> None:
     """Payroll does not get a punch of 1970 if the true time comes within the hour."""
     line = Line("odoo", hold_s=3600, fixes=False)

@@ -80,9 +80,11 @@ class Desk:
             self.events.append(event)
             self.store.commit([read_arrival(wire.encode_event(event))], [])
 
-    def courier(self, remote: Remote, *, hold_s: float = 0.0, fixes: bool = True) -> Courier:
+    def courier(
+        self, remote: Remote, *, hold_s: float = 0.0, settle_s: float = 0.0, fixes: bool = True
+    ) -> Courier:
         """What carries them there."""
-        line = Line("there", hold_s=hold_s, fixes=fixes)
+        line = Line("there", hold_s=hold_s, settle_s=settle_s, fixes=fixes)
         return Courier(self.store, remote, line=line, now=lambda: self.now_s, jitter=lambda: 1.0)
 
     def held(self, state: State) -> list[Held]:
@@ -170,6 +172,38 @@ def test_many_failures_in_a_row_are_the_remotes_fault(desk: Desk) -> None:
     done = desk.courier(remote).round()
 
     assert (done.failed, done.words) == (3, "oops")
+
+
+YEAR_S = 365 * 86_400.0
+
+
+def test_clock_that_was_ahead_strands_nothing(desk: Desk) -> None:
+    """What failed, what was taken into the list and what arrived a year ahead goes out when that is over."""
+    courier = desk.courier(Script(Later("away")), settle_s=30)
+    desk.now_s += YEAR_S
+    desk.say(punch("A", 0))
+    desk.now_s += 30
+    assert courier.round().words == "away"
+    desk.say(punch("A", 1), punch("B", 2))
+    assert courier.round().words == "away"
+    desk.say(punch("C", 3))
+    desk.now_s -= YEAR_S
+
+    assert courier.round() == Round(done=3)
+    desk.now_s += 30
+    assert courier.round() == Round(done=1)
+
+
+def test_other_side_puts_us_off_for_a_day_at_most(desk: Desk) -> None:
+    """So that what is further ahead can only be a wrong clock's."""
+    desk.say(punch("A", 0))
+    remote = Script(Later("closed for good", 30 * 86_400.0))
+    desk.courier(remote).round()
+    desk.now_s += 86_399
+    assert desk.courier(remote).round().words == "closed for good"
+    desk.now_s += 1
+
+    assert desk.courier(remote).round() == Round(done=1)
 
 
 def test_waits_grow_to_an_hour_and_spread() -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby, islice
 
 from glancein.domain.delivery import (
+    LONGEST_ASKED_S,
     Answer,
     Done,
     Later,
@@ -68,7 +69,7 @@ class Courier:
     def round(self) -> Round:
         """Hand over whatever is due; ends early when the other side is away. Raises StoreError."""
         self._standing = self._deliveries.enlist(self._line)
-        if self._standing.retry_at > self._now():
+        if self._now() < self._standing.retry_at <= self._latest():
             return Round(words=self._standing.words, again_at=self._standing.retry_at)
         self._mishaps = 0
         total = Round()
@@ -96,7 +97,13 @@ class Courier:
             yield parcels
 
     def _due(self, *, begun: bool) -> list[Parcel]:
-        return self._deliveries.due(self._line.name, now_s=self._now(), most=AT_ONCE, begun=begun)
+        return self._deliveries.due(
+            self._line.name, now_s=self._now(), latest_s=self._latest(), most=AT_ONCE, begun=begun
+        )
+
+    def _latest(self) -> float:
+        """Nothing waits for longer; what seems to was put off while this machine's clock was ahead."""
+        return self._now() + max(LONGEST_ASKED_S, self._line.hold_s, self._line.settle_s)
 
     def _hand_over(self, parcels: Sequence[Parcel]) -> Iterator[tuple[Answer, int]]:
         # Lanes in which something did not get through just now, which the parcels behind it do not know yet.
@@ -136,8 +143,8 @@ class Courier:
                 self._mishaps += 1
                 if is_about_all or self._mishaps >= MOST_MISHAPS:
                     failures = self._standing.failures + 1
-                    patience = asked_s if asked_s is not None else wait_s(failures, self._jitter())
-                    self._standing = Standing(failures, now + patience, words)
+                    patience = wait_s(failures, self._jitter()) if asked_s is None else asked_s
+                    self._standing = Standing(failures, now + min(patience, LONGEST_ASKED_S), words)
                     retry_at = self._standing.retry_at
         slips = [slip_for(parcel, answer, retry_at=retry_at) for parcel in batch]
         self._deliveries.settle(self._line.name, slips, self._standing)

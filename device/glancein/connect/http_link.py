@@ -24,7 +24,6 @@ from glancein.errors import SettingsError
 TIMEOUT_S = 20.0  # for each read, which a peer that drips bytes keeps to
 ANSWER_WITHIN_S = 60.0  # for the whole of an answer
 LARGEST_ANSWER = 256 * 1024
-LONGEST_WAIT_S = 24 * 3600.0
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 BUSY = frozenset({408, 425, 429, 502, 503, 504})
 # The request never began, so nothing of it can be there.
@@ -264,7 +263,7 @@ def _trust(ca: Path | None) -> ssl.SSLContext:
 def _retry_after(reply: Reply) -> float | None:
     """Seconds, as RFC 9110 section 10.2.3 has them; a date is not worth reading."""
     given = reply.headers.get("retry-after", "")
-    return min(float(given), LONGEST_WAIT_S) if given.isdecimal() and len(given) < 10 else None
+    return float(given) if given.isdecimal() and len(given) < 10 else None
 
 
 def _in_words(err: httpx.HTTPError) -> str:

@@ -19,6 +19,7 @@ from glancein.types import (
 
 FIRST_WAIT_S = 5.0
 LONGEST_WAIT_S = 3600.0
+LONGEST_ASKED_S = 24 * 3600.0  # so long at most another system may put us off
 WORDS_LIMIT = 500  # characters of an explanation
 BUSY = (
     "the connector {!r} is running already on this database; stop that one, or give this one another --name"

@@ -86,12 +86,13 @@ SELECT e.number, e.payload, e.lane, d.attempts, d.label, p.person_id, p.directio
         )
     )
 FROM deliveries d JOIN events e ON e.number = d.number LEFT JOIN punches p ON p.number = e.number
-WHERE d.connector = :connector AND d.state IN ('pending', 'failed') AND d.retry_at <= :now
+WHERE d.connector = :connector AND d.state IN ('pending', 'failed')
+AND (d.retry_at <= :now OR d.retry_at > :latest)
 AND (:begun = 0 OR d.label IS NOT NULL)
 AND NOT EXISTS (
     SELECT 1 FROM deliveries b
     WHERE b.connector = d.connector AND b.lane = d.lane AND b.number < d.number
-    AND b.state IN ('pending', 'failed') AND b.retry_at > :now
+    AND b.state IN ('pending', 'failed') AND b.retry_at > :now AND b.retry_at <= :latest
 )
 ORDER BY d.number LIMIT :most
 """
@@ -118,8 +119,9 @@ ENLIST = """
 INSERT INTO deliveries (connector, number, lane, state, retry_at)
 SELECT c.name, e.number, e.lane, 'pending',
     CASE WHEN e.kind = 'check_in' AND e.clock = 'unsynchronised' AND e.fixed_time IS NULL
-         THEN e.received_s + :hold_s
-         WHEN e.kind = 'check_in' THEN e.received_s + :settle_s ELSE 0 END
+         THEN CASE WHEN e.received_s < :now THEN e.received_s ELSE :now END + :hold_s
+         WHEN e.kind = 'check_in'
+         THEN CASE WHEN e.received_s < :now THEN e.received_s ELSE :now END + :settle_s ELSE 0 END
 FROM connectors c JOIN events e ON e.number > c.seen
 WHERE c.name = :name AND e.number <= :top AND (:fixes = 1 OR e.kind <> 'time_fix')
 """

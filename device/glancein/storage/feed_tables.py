@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -131,12 +132,21 @@ class FeedTables:
             row = self._engine.rows(sql.STANDING, {"name": line.name})[0]
         return _standing(row)
 
-    def due(self, connector: str, *, now_s: float, most: int, begun: bool = False) -> list[Parcel]:
+    def due(
+        self, connector: str, *, now_s: float, most: int, latest_s: float = math.inf, begun: bool = False
+    ) -> list[Parcel]:
         """What to hand over now: in order, and nothing that waits behind an earlier event of its lane.
 
-        ``begun``: only what belongs to a batch that was under way.
+        What waits for a time behind ``latest_s`` is due: a wrong clock set it. ``begun``: only what belongs
+        to a batch that was under way.
         """
-        values = {"connector": connector, "now": now_s, "most": most, "begun": int(begun)}
+        values = {
+            "connector": connector,
+            "now": now_s,
+            "latest": latest_s,
+            "most": most,
+            "begun": int(begun),
+        }
         return [_parcel(row) for row in self._engine.rows(sql.DUE, values)]
 
     def settle(self, connector: str, slips: Sequence[Slip], standing: Standing) -> None:
@@ -213,6 +223,7 @@ class FeedTables:
             "hold_s": max(line.hold_s, line.settle_s),
             "settle_s": line.settle_s,
             "fixes": int(line.fixes),
+            "now": self.now_s(),
         }
         self._engine.rows(sql.ENLIST, values)
         self._engine.rows(sql.SEEN, {"name": line.name, "top": top})
