@@ -425,6 +425,11 @@ def rows_of(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
 
 
+def name_of(number: int, file: Path) -> str:
+    """What a batch of that number with this content is called."""
+    return f"punches-{number:010d}-{hashlib.sha256(file.read_bytes()).hexdigest()[:12]}.csv"
+
+
 def test_csv_files_hold_what_payroll_counts(desk: Desk, tmp_path: Path) -> None:
     """Corrected punches, later corrections as rows of their own, no cell that is a formula."""
     folder = tmp_path / "drop"
@@ -437,7 +442,7 @@ def test_csv_files_hold_what_payroll_counts(desk: Desk, tmp_path: Path) -> None:
     assert desk.courier(CsvDrop(folder)).round() == Round(done=1)
 
     first, second = sorted(folder.iterdir())
-    assert (first.name, second.name) == ("punches-0000000001.csv", "punches-0000000005.csv")
+    assert (first.name, second.name) == (name_of(1, first), name_of(5, second))
     assert [(row["kind"], row["person_id"], row["direction"]) for row in rows_of(first)] == [
         ("check_in", "'-1", "in"), ("check_in", "C", "in"), ("correction", "", ""),
     ]  # fmt: skip
@@ -465,7 +470,7 @@ def test_csv_batch_that_was_interrupted_is_written_again_under_its_name(desk: De
 
     after = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert before.items() <= after.items()
-    assert sorted(after) == ["punches-0000000001.csv", "punches-0000000003.csv"]
+    assert sorted(after) == [name_of(1, folder / min(after)), name_of(3, folder / max(after))]
 
 
 def test_csv_batch_that_was_interrupted_takes_in_nothing_else(desk: Desk, tmp_path: Path) -> None:
@@ -507,6 +512,26 @@ def test_csv_batch_stays_together_when_one_of_it_is_tried_again(desk: Desk, tmp_
     assert [row["person_id"] for row in rows_of(only)] == ["A", "B", "C"]
 
 
+@pytest.mark.parametrize("is_taken", [False, True], ids=["there", "taken away"])
+def test_csv_name_is_not_given_to_other_rows(tmp_path: Path, *, is_taken: bool) -> None:
+    """A database put back, or a second one: no file is replaced, and who skips names misses nothing."""
+    folder = tmp_path / "drop"
+    folder.mkdir()
+    names: list[str] = []
+    for person in ("A", "B"):
+        desk = Desk(tmp_path / f"{person}.db")
+        desk.say(punch(person, 0))
+        assert desk.courier(CsvDrop(folder)).round() == Round(done=1)
+        desk.store.close()
+        (new,) = (path for path in folder.iterdir() if path.name not in names)
+        assert [row["person_id"] for row in rows_of(new)] == [person]
+        names.append(new.name)
+        if is_taken:
+            new.unlink()
+
+    assert len(list(folder.iterdir())) == (0 if is_taken else 2)
+
+
 def test_csv_folder_that_cannot_be_written_keeps_the_events(desk: Desk, tmp_path: Path) -> None:
     """They wait; the words name the file."""
     folder = tmp_path / "drop"
@@ -516,7 +541,7 @@ def test_csv_folder_that_cannot_be_written_keeps_the_events(desk: Desk, tmp_path
     desk.say(punch("A", 0))
 
     assert desk.courier(remote).round().failed == 1
-    assert "cannot write punches-0000000001.csv" in desk.words(State.FAILED)[0][1]
+    assert "cannot write punches-0000000001-" in desk.words(State.FAILED)[0][1]
     with pytest.raises(SettingsError, match="does not exist"):
         CsvDrop(folder)
 

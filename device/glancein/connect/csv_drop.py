@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import os
 from collections.abc import Sequence
@@ -19,14 +20,16 @@ COLUMNS = (
     "event_id", "kind", "site", "kiosk", "person_id", "name", "direction", "time", "time_utc", "time_is",
     "clock", "method", "corrects", "becomes", "reason", "by",
 )  # fmt: skip
+DIGITS = 12  # of the digest; it tells apart batches of one number, of which there are two or three
 
 
 class CsvDrop:
-    """Implements the port Remote: a file ``punches-<number>.csv`` for each batch.
+    """Implements the port Remote: a file ``punches-<number>-<digest>.csv`` for each batch.
 
     A file is written beside its place, synced, and renamed into it, so a reader never sees half of one. A
     batch interrupted by a crash is written again under the same name: a reader that takes each name once,
-    or each ``event_id`` once, takes each event once.
+    or each ``event_id`` once, takes each event once. The digest is of the file's content: a number may be
+    given out again, by a database put back from an older copy or by another one that drops files here.
     """
 
     def __init__(self, folder: Path, *, most: int = 500) -> None:
@@ -43,11 +46,14 @@ class CsvDrop:
     def deliver(self, parcels: Sequence[Parcel]) -> Answer:
         """Write one file."""
         rows = [row for parcel in parcels if (row := row_of(parcel)) is not None]
-        name = f"punches-{int(parcels[0].label or parcels[0].number):010d}.csv"
         if not rows:
             return Done(words="nothing in it counts: every check-in was voided")
+        content = _text(rows)
+        name = _name(int(parcels[0].label or parcels[0].number), content)
         try:
-            self._write(self._folder / name, _text(rows))
+            if not (self._folder / name).exists():
+                self._write(self._folder / name, content)
+            self._sync_folder()
         except OSError as err:
             return Later(f"cannot write {name} in {self._folder}: {err.strerror or err}")
         return Done(label=name)
@@ -62,6 +68,8 @@ class CsvDrop:
             out.flush()
             os.fsync(out.fileno())
         unfinished.replace(path)
+
+    def _sync_folder(self) -> None:
         folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)
@@ -107,6 +115,11 @@ def _correction(correction: Correction) -> dict[str, object]:
         "method": correction.method.value,
     }
     return cells if column == "void" else cells | {column: value}
+
+
+def _name(number: int, content: bytes) -> str:
+    """In the order of the batches, and never the same for other rows."""
+    return f"punches-{number:010d}-{hashlib.sha256(content).hexdigest()[:DIGITS]}.csv"
 
 
 def _text(rows: Sequence[dict[str, object]]) -> bytes:
