@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -99,8 +100,8 @@ def test_request_is_signed_with_the_readers_key() -> None:
 
 
 def test_kiosk_that_does_not_answer_holds_nothing_up() -> None:
-    """Two seconds later its stream begins with what has come, and it is told how many wait."""
-    intake, events = Intake({}, consumer="hr"), chain(7)
+    """Two seconds later a look at its stream begins with what has come, and it is told how many wait."""
+    intake, events = Intake({}, consumer="hr", only_looks=True), chain(7)
 
     assert seen(intake, 0.0, (STATE_TOPIC, state(5, 2)), sent(events[5])) == []
     assert intake.is_awaiting
@@ -110,6 +111,35 @@ def test_kiosk_that_does_not_answer_holds_nothing_up() -> None:
     assert [arrival.event.seq for arrival in turn.arrivals] == [6, 7]
     assert turn.unanswered == [Unanswered("hq", "door", 2)]
     assert not intake.is_awaiting
+
+
+def test_answer_that_comes_late_is_waited_for_by_who_may_acknowledge() -> None:
+    """Or the first commit would let the kiosk forget what it had not sent yet."""
+    intake, events = Intake({}, consumer="hr"), chain(6)
+    asked, told = [], []
+    intake.take(STATE_TOPIC, state(5, 4), now_s=0.0)
+    intake.take(*sent(events[5]), now_s=0.5)
+    for second in range(120):
+        turn = intake.finish(now_s=float(second))
+        assert turn.arrivals == []
+        asked += [(second, wire.decode_resend(payload).from_seq) for _, payload in turn.answers]
+        told += [(second, one) for one in turn.unanswered]
+
+    assert asked == [(second, 2) for second in (0, 2, 6, 14, 30, 62)]
+    assert told == [(ANSWER_WITHIN_S, Unanswered("hq", "door", 4))]
+    assert not intake.is_awaiting
+    assert seen(intake, 120.0, *map(sent, events[1:5])) == [2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("only_looks", [True, False])
+def test_commit_of_who_only_looks_tells_the_kiosk_nothing(*, only_looks: bool) -> None:
+    """What waits may not have come yet."""
+    events = chain(2)
+    kiosk = script(events, state(2, 2))
+    for received in kiosk.feed(None, replace(ONCE, only_looks=only_looks)):
+        received.commit()
+
+    assert [said.up_to for said in kiosk.acknowledged] == ([] if only_looks else [2])
 
 
 def test_each_state_is_asked_about_once_and_only_for_what_is_new() -> None:
@@ -247,7 +277,7 @@ def test_feed_that_ends_soon_waits_for_who_owes_an_answer(monkeypatch: pytest.Mo
     monkeypatch.setattr(look_back, "ANSWER_WITHIN_S", 0.3)
     events = chain(6)
     kiosk = script([], state(5, 2))
-    feed = kiosk.feed(None, ONCE)
+    feed = kiosk.feed(None, replace(ONCE, only_looks=True))
     after_connecting(feed, kiosk.broker, lambda: send(kiosk.broker, events[5]))
 
     assert [received.event for received in feed] == events[5:]

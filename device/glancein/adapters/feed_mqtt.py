@@ -30,7 +30,9 @@ EVERY = "+"  # MQTT 5, 4.7.1.3: any one level of a topic
 class FeedRules:
     """What to listen to.
 
-    ``+`` is every site or kiosk. Without ``follow`` the feed ends after ``idle_s`` of quiet.
+    ``+`` is every site or kiosk. Without ``follow`` the feed ends after ``idle_s`` of quiet. Without a store,
+    who ``only_looks`` sees what comes even if a kiosk does not send what waits there; ``commit`` then tells
+    the kiosk nothing.
     Raises SettingsError for a site or kiosk that cannot be part of a topic.
     """
 
@@ -40,6 +42,7 @@ class FeedRules:
     follow: bool = True
     idle_s: float = 3.0
     seal: wire.Seal = wire.UNSEALED
+    only_looks: bool = False
 
     def __post_init__(self) -> None:
         for what, name in (("site", self.site), ("kiosk", self.kiosk)):
@@ -52,7 +55,8 @@ class Received:
     """An event that is new to this consumer.
 
     With a store it is committed and acknowledged already. Without one, ``commit`` tells the kiosk that this
-    event and all before it are safe; events that are never committed stay in the kiosk's outbox.
+    event and all before it are safe; events that are never committed or handed out stay in the kiosk's
+    outbox.
     """
 
     arrival: Arrival
@@ -94,6 +98,7 @@ class Feed:
             consumer=self._rules.consumer,
             seal=self._rules.seal,
             hash_of=None if store is None else store.hash_of,
+            only_looks=self._rules.only_looks,
         )
         self._handed: dict[StreamKey, Head] = {}  # the last event of each stream that the caller has got
         self._committed: dict[StreamKey, tuple[Sender, Head]] = {}  # by the caller
@@ -204,6 +209,8 @@ class Feed:
     def _committer(self, arrival: Arrival) -> Callable[[], None]:
         def commit() -> None:
             event = arrival.event
+            if self._store is None and self._rules.only_looks:
+                return  # its stream may have begun behind what waits
             self._committed[arrival.key] = (event.site, event.kiosk), Head(event.seq, arrival.hash)
             self._untold.add(arrival.key)
 

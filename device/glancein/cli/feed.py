@@ -91,8 +91,9 @@ def feed(
 
     start_log(verbose=verbose)
     seal = wiring.open_seal(signing_key, trusted_keys)
-    rules = FeedRules(site=site, kiosk=kiosk_name, consumer=consumer, follow=follow, seal=seal)
     store = _store(csv, jsonl, sqlite, postgres)
+    looks = store is None
+    rules = FeedRules(site, kiosk_name, consumer, follow=follow, seal=seal, only_looks=looks)
     with contextlib.closing(store) if store else contextlib.nullcontext():
         source = Feed(parse_broker_url(broker), store=store, rules=rules, on_error=_complain)
         with stopping(source.stop):

@@ -77,9 +77,10 @@ class Intake:
     """The consumer's place in every stream.
 
     ``hash_of`` looks up what is committed; without it nothing is kept and nothing refused: a kiosk is asked
-    once after each ``begin`` for what waits there, and its stream begins with that, or else with the first
-    event that happens to come. With a seal that verifies, only what carries the kiosk's signature is
-    believed; with one that signs, answers are signed.
+    after each ``begin`` for what waits there, and its stream begins with that; one of which nothing waits,
+    with the first event that happens to come. Who ``only_looks`` waits for the answer for two seconds; for
+    everybody else beginning later would be to acknowledge what never came. With a seal that verifies, only
+    what carries the kiosk's signature is believed; with one that signs, answers are signed.
     """
 
     def __init__(
@@ -89,12 +90,14 @@ class Intake:
         consumer: str,
         seal: wire.Seal = wire.UNSEALED,
         hash_of: HashOf | None = None,
+        only_looks: bool = False,
     ) -> None:
         self.counts = Counts()
         self.states: dict[Sender, wire.KioskState] = {}  # the latest word of each kiosk
         self._consumer = consumer
         self._seal = seal
         self._hash_of = hash_of
+        self._only_looks = only_looks
         self._history_from: dict[StreamKey, int] = {}
         self._asked_at: dict[tuple[object, ...], float] = {}
         self._expected: dict[StreamKey, _Tail] = {}
@@ -133,7 +136,7 @@ class Intake:
         """What the messages since the last turn come to."""
         self._now_s = now_s
         self._ask_for_tails()
-        self._begin_without_answer()
+        self._look_after_beginnings()
         turn, self._turn = self._turn, Turn()
         if self._hash_of is not None:
             for key, sender in turn.heard.items():
@@ -323,15 +326,24 @@ class Intake:
         unplaced = self._hash_of is None and self._sequences[key].head is None
         return unplaced and self._look_back.may_begin(key, seq)
 
-    def _begin_without_answer(self) -> None:
-        """A kiosk did not send what waits there: begin with what has come meanwhile, if anything has."""
-        for key, unanswered in self._look_back.give_up(now_s=self._now_s).items():
-            self._turn.unanswered.append(unanswered)
-            held = self._sequences[key].held
-            if held:
-                first = min(held)
-                sender = unanswered.site, unanswered.kiosk
-                self._go_on_behind(key, sender, Head(first - 1, held[first].event.previous_hash))
+    def _look_after_beginnings(self) -> None:
+        """A kiosk did not send in time what waits there: say so once; ask again, or go without if we may."""
+        for key, late in self._look_back.late(now_s=self._now_s).items():
+            sender = late.unanswered.site, late.unanswered.kiosk
+            if late.is_first:
+                self._turn.unanswered.append(late.unanswered)
+            if self._only_looks:
+                self._look_back.give_up(key)
+                self._begin_without_answer(key, sender)
+            else:
+                self._request(key, sender, late.wanted)
+
+    def _begin_without_answer(self, key: StreamKey, sender: Sender) -> None:
+        """With what has come meanwhile, if anything has."""
+        held = self._sequences[key].held
+        if held:
+            first = min(held)
+            self._go_on_behind(key, sender, Head(first - 1, held[first].event.previous_hash))
 
     def _ask_for_tails(self) -> None:
         """Ask for the end of every stream that has come to a halt before it."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from glancein.domain.sequence import Missing
 from glancein.domain.wire import KioskState
 from glancein.types import Head, StreamKey
 
 ANSWER_WITHIN_S = 2.0  # so long a stream waits for its beginning, once that was asked for
+ASK_AGAIN_WITHIN_S = 60.0  # from then on twice as long each time, at most so long
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +23,22 @@ class Unanswered:
 
 @dataclass(frozen=True, slots=True)
 class _Awaited:
-    """The number that a stream should begin with."""
+    """The numbers that a stream should begin with, and how long to wait for them before anything is done."""
 
-    first_seq: int
+    wanted: Missing
     until_s: float
     unanswered: Unanswered
+    patience_s: float
+    is_told: bool = False  # that they did not come in time
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """What was asked for and did not come in time; ``is_first`` the first time that it did not."""
+
+    wanted: Missing
+    unanswered: Unanswered
+    is_first: bool
 
 
 @dataclass(slots=True)
@@ -39,7 +51,7 @@ class LookBack:
     @property
     def is_awaiting(self) -> bool:
         """True while a kiosk has time left to send what it was asked for."""
-        return bool(self._awaited)
+        return any(not one.is_told for one in self._awaited.values())
 
     def ask(self, key: StreamKey, state: KioskState, *, head: Head | None, now_s: float) -> Missing | None:
         """Which numbers to ask this kiosk for now; None if nothing new waits there."""
@@ -52,23 +64,29 @@ class LookBack:
         self._asked_to[key] = wanted.to_seq
         if head is None:
             unanswered = Unanswered(state.site, state.kiosk, state.backlog or 0)
-            self._awaited[key] = _Awaited(wanted.from_seq, now_s + ANSWER_WITHIN_S, unanswered)
+            self._awaited[key] = _Awaited(wanted, now_s + ANSWER_WITHIN_S, unanswered, ANSWER_WITHIN_S)
         return wanted
 
     def may_begin(self, key: StreamKey, seq: int) -> bool:
         """True if a stream may begin with this number, or has to wait for an earlier one no longer."""
         awaited = self._awaited.get(key)
-        if awaited is not None and seq > awaited.first_seq:
+        if awaited is not None and seq > awaited.wanted.from_seq:
             return False
         self._awaited.pop(key, None)
         return True
 
-    def give_up(self, *, now_s: float) -> dict[StreamKey, Unanswered]:
-        """The streams whose beginning did not come in time."""
-        late = {key: one.unanswered for key, one in self._awaited.items() if now_s >= one.until_s}
-        for key in late:
-            del self._awaited[key]
-        return late
+    def late(self, *, now_s: float) -> dict[StreamKey, Late]:
+        """The streams whose beginning did not come in time, each with more time from now on."""
+        late = {key: one for key, one in self._awaited.items() if now_s >= one.until_s}
+        for key, one in late.items():
+            patience_s = min(2 * one.patience_s, ASK_AGAIN_WITHIN_S)
+            until_s = now_s + patience_s
+            self._awaited[key] = replace(one, until_s=until_s, patience_s=patience_s, is_told=True)
+        return {key: Late(one.wanted, one.unanswered, not one.is_told) for key, one in late.items()}
+
+    def give_up(self, key: StreamKey) -> None:
+        """Let this stream begin with whatever comes."""
+        self._awaited.pop(key, None)
 
 
 def waiting_numbers(state: KioskState) -> Missing | None:
