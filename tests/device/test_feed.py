@@ -48,6 +48,7 @@ from glancein.types import (
 )
 
 KEY = StreamKey("door", EPOCH)
+OTHER = "6f1c9d1e-0d5b-4d0e-9a52-1f0f3c1f7a10"
 COLUMN_NAMES = codecs.BOM_UTF8 + ",".join(COLUMNS).encode() + b"\r\n"
 ONCE = FeedRules(follow=False, idle_s=0.1, consumer="hr")
 
@@ -368,10 +369,9 @@ def test_missing_tail_is_noticed_by_the_state(store: SqliteFeedStore) -> None:
 def test_tail_of_an_epoch_that_a_kiosk_has_left_is_not_asked_for_for_ever(leaves_at: int) -> None:
     """A card put back from an older copy does not know its last numbers: a minute later HR is told so."""
     intake = Intake({}, consumer="hr", hash_of=lambda *_: None)
-    other = "6f1c9d1e-0d5b-4d0e-9a52-1f0f3c1f7a10"
     asked, told = [], []
     for second in range(0, 300, 2):
-        epoch, seq = (other, 0) if second >= leaves_at else (EPOCH, 2)
+        epoch, seq = (OTHER, 0) if second >= leaves_at else (EPOCH, 2)
         state = wire.KioskState("hq", "door", online=True, epoch=epoch, seq=seq, history_from=1, backlog=0)
         intake.take(wire.topic("hq", "door", "state"), wire.encode_state(state), now_s=float(second))
         turn = intake.finish(now_s=float(second))
@@ -388,11 +388,40 @@ def test_tail_of_an_epoch_that_a_kiosk_has_left_is_not_asked_for_for_ever(leaves
         assert told == []
 
 
+def test_store_put_back_from_a_backup_asks_for_the_epochs_before(store: SqliteFeedStore) -> None:
+    """The kiosk's state names its current epoch only; what it keeps of the others comes all the same."""
+    events = chain(5)
+    store.commit([arrival(sent) for sent in events[:2]], [])
+    script = Script(events)
+    state = wire.KioskState("hq", "door", online=True, epoch=OTHER, seq=0, history_from=1, backlog=0)
+    script.broker.route(Message(wire.topic("hq", "door", "state"), wire.encode_state(state), retain=True))
+
+    assert [received.event for received in script.feed(store)] == events[2:]
+    assert script.asked == [wire.Resend(3, None, EPOCH, wire.LARGEST_BATCH)]
+    assert script.acknowledged[-1].up_to == 5
+
+
+def test_earlier_epochs_are_asked_for_once_each_time_a_kiosk_comes() -> None:
+    """Of the kiosk of that name, and not for what it or another kiosk counts in now."""
+    third = "0d7a3a3c-5f0e-4a57-8f0a-2f2f0f3b1c11"
+    heads = {StreamKey("door", epoch): Head(4, "ab" * 32) for epoch in (EPOCH, OTHER, third)}
+    intake = Intake(heads | {StreamKey("gate", EPOCH): Head(9, "")}, consumer="hr", hash_of=lambda *_: None)
+    asked = []
+    for second, online in enumerate([True, True, False, True, True]):
+        for site, epoch in (("hq", OTHER), ("lab", third)):
+            state = wire.KioskState(site, "door", online=online or site == "lab", epoch=epoch, seq=4)
+            intake.take(wire.topic(site, "door", "state"), wire.encode_state(state), now_s=60.0 * second)
+        answers = intake.finish(now_s=60.0 * second).answers
+        asked += [(second, topic.split("/")[2], wire.decode_resend(payload)) for topic, payload in answers]
+
+    wanted = wire.Resend(5, None, EPOCH, wire.LARGEST_BATCH)
+    assert asked == [(0, "hq", wanted), (0, "lab", wanted), (3, "hq", wanted)]
+
+
 def test_kiosk_of_another_site_with_the_same_name_has_left_nothing() -> None:
     """Every kiosk is called kiosk-1 until somebody names it: a slow line at one site is no lost history."""
     intake = Intake({}, consumer="hr", hash_of=lambda *_: None)
-    other = "6f1c9d1e-0d5b-4d0e-9a52-1f0f3c1f7a10"
-    for site, epoch, seq in (("seoul", EPOCH, 3), ("busan", other, 0)):
+    for site, epoch, seq in (("seoul", EPOCH, 3), ("busan", OTHER, 0)):
         state = wire.KioskState(site, "kiosk-1", online=True, epoch=epoch, seq=seq, history_from=1, backlog=0)
         intake.take(wire.topic(site, "kiosk-1", "state"), wire.encode_state(state), now_s=0.0)
 

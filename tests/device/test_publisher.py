@@ -308,6 +308,33 @@ def test_history_is_sent_again_when_asked_for(broker: FakeBroker, run: Run) -> N
     assert [event.seq for event in events_at(broker)] == list(range(3, 29))
 
 
+def test_history_of_several_epochs_is_sent_again_whichever_is_asked_for_last(
+    broker: FakeBroker, run: Run
+) -> None:
+    """A consumer asks for all of them at once; what there is none of is no answer, and holds nothing up."""
+    ledger = filled(3)
+    ledger.open_epoch("the database was damaged")
+    ledger.record(check_in("E9"))
+    first, *_, last = ledger.pending(9)
+    run(ledger)
+    assert wait_until(lambda: len(events_at(broker)) == 4)
+    for event in (first, last):
+        acknowledge(broker, event.epoch, 3 if event is first else 1)
+    assert wait_until(lambda: not ledger.pending(9))
+    broker.seen.clear()
+
+    with broker.lock:
+        for epoch, from_seq in ((first.epoch, 2), (last.epoch, 2), (str(uuid.uuid4()), 1), (last.epoch, 1)):
+            ask(broker, wire.Resend(from_seq, None, epoch))
+
+    assert wait_until(lambda: len(events_at(broker)) == 3)
+    assert sorted((event.epoch == last.epoch, event.seq) for event in events_at(broker)) == [
+        (False, 2),
+        (False, 3),
+        (True, 1),
+    ]
+
+
 def test_asking_for_a_foreign_epoch_is_answered_with_nothing(broker: FakeBroker, run: Run) -> None:
     """And does not stop the stream."""
     ledger = filled(1)

@@ -113,6 +113,8 @@ class Intake:
         """
         self._sequences = {key: Sequence(head) for key, head in heads.items()}
         self._look_back = LookBack()
+        self._unasked: set[Sender] = set()  # kiosks that are there and were not asked for earlier epochs
+        self._present: set[Sender] = set()
         self._turn = Turn()
         self._asked_at.clear()
 
@@ -135,6 +137,7 @@ class Intake:
     def finish(self, *, now_s: float) -> Turn:
         """What the messages since the last turn come to."""
         self._now_s = now_s
+        self._ask_for_earlier_epochs()
         self._ask_for_tails()
         self._look_after_beginnings()
         turn, self._turn = self._turn, Turn()
@@ -303,6 +306,7 @@ class Intake:
         if (state.site, state.kiosk) != sender:
             raise FeedError(f"the state of {state.site}/{state.kiosk} came from {'/'.join(sender)}")
         self.states[sender] = state
+        self._note_presence(sender, is_there=state.online)
         if state.epoch is None or state.seq is None:
             return
         key = StreamKey(state.kiosk, state.epoch)
@@ -312,7 +316,7 @@ class Intake:
         if self._hash_of is None:
             wanted = self._look_back.ask(key, state, head=head, now_s=self._now_s)
             if wanted is not None:
-                self._request(key, sender, wanted)
+                self._request(key, sender, wanted.from_seq, wanted.to_seq)
             return
         if not state.online:
             return
@@ -320,6 +324,14 @@ class Intake:
             self._expected[key] = _Tail(sender, state.seq)
         if head is not None and state.seq < head.seq:
             self._turn.heard[key] = sender  # an old copy of its database: it should know before it records
+
+    def _note_presence(self, sender: Sender, *, is_there: bool) -> None:
+        """Who has come is to be asked for its earlier epochs, on each coming."""
+        if not is_there:
+            self._present.discard(sender)
+        elif sender not in self._present:
+            self._present.add(sender)
+            self._unasked.add(sender)
 
     def _begins(self, key: StreamKey, seq: int) -> bool:
         """True if nothing is kept and this event is the first of its stream to be shown."""
@@ -336,7 +348,7 @@ class Intake:
                 self._look_back.give_up(key)
                 self._begin_without_answer(key, sender)
             else:
-                self._request(key, sender, late.wanted)
+                self._request(key, sender, late.wanted.from_seq, late.wanted.to_seq)
 
     def _begin_without_answer(self, key: StreamKey, sender: Sender) -> None:
         """With what has come meanwhile, if anything has."""
@@ -344,6 +356,22 @@ class Intake:
         if held:
             first = min(held)
             self._go_on_behind(key, sender, Head(first - 1, held[first].event.previous_hash))
+
+    def _ask_for_earlier_epochs(self) -> None:
+        """Ask a kiosk that has come, once, for what lies behind our end of the epochs it counted in before.
+
+        Its state names the current one only; a store put back from a backup may be behind in others.
+        """
+        if self._hash_of is None or not self._unasked:
+            return
+        senders, self._unasked = sorted(self._unasked), set()
+        current = {state.epoch for state in self.states.values()}
+        for key, sequence in self._sequences.items():
+            if sequence.head is None or key.epoch in current:
+                continue
+            for sender in senders:
+                if sender[1] == key.kiosk:
+                    self._request(key, sender, sequence.head.seq + 1, None)
 
     def _ask_for_tails(self) -> None:
         """Ask for the end of every stream that has come to a halt before it."""
@@ -380,11 +408,11 @@ class Intake:
         if from_seq > missing.to_seq or not self._may_again("ask", key, from_seq):
             return False
         self.counts.gaps += 1
-        self._request(key, sender, Missing(from_seq, missing.to_seq))
+        self._request(key, sender, from_seq, missing.to_seq)
         return True
 
-    def _request(self, key: StreamKey, sender: Sender, missing: Missing) -> None:
-        wanted = wire.Resend(missing.from_seq, missing.to_seq, key.epoch, wire.LARGEST_BATCH)
+    def _request(self, key: StreamKey, sender: Sender, from_seq: int, to_seq: int | None) -> None:
+        wanted = wire.Resend(from_seq, to_seq, key.epoch, wire.LARGEST_BATCH)
         payload = wire.encode_resend(wanted, signer=self._seal.sign)
         self._turn.answers.append((wire.topic(*sender, "resend"), payload))
 

@@ -23,6 +23,7 @@ NEVER_TAKEN = "the broker never takes it"
 ENDS_CONNECTION = "the broker ends the connection"
 LOOK_EVERY_S = 5.0  # how long a row written by another process may wait to be noticed
 BATCH_WINDOWS = 5  # so many windows may be under way while batches are sent
+MOST_REPLAYS = 100  # epochs of which history is asked for at a time; those asked for first are forgotten
 BATCH_REST_S = 60.0  # events go one by one for so long after a batch that was refused, or ended a connection
 
 # Some brokers end the connection for an event they will not take, and mosquitto answers one that exceeds its
@@ -119,7 +120,7 @@ class Dispatch:
     _confirmed: set[int] = field(default_factory=set)  # tokens the broker has answered well
     _hopeless: dict[Key, str] = field(default_factory=dict)  # what the broker will never take, in its words
     _has_passed: bool = False  # the broker has taken some event on this connection
-    _replay: wire.Resend | None = None
+    _replays: dict[str, wire.Resend] = field(default_factory=dict)  # by epoch, the one asked for last is next
     _is_full: bool = False  # the last look at the outbox filled the window
     _look_at: float = 0.0
     _progress_at: float = field(default_factory=time.monotonic)
@@ -135,7 +136,7 @@ class Dispatch:
     @property
     def is_busy(self) -> bool:
         """True if there is more to send at once."""
-        more_history = self._replay is not None and len(self._unanswered) <= self.rules.window // 2
+        more_history = bool(self._replays) and len(self._unanswered) <= self.rules.window // 2
         return more_history or (self.news.is_set() and self._has_room())
 
     def on_receipt(self, receipt: Receipt) -> None:
@@ -204,8 +205,11 @@ class Dispatch:
         if waiting:
             self._send_aside(epoch, max(wanted.from_seq, waiting[0]), last_seq)
             last_seq = min(last_seq, waiting[0] - 1)
-        is_past = wanted.from_seq <= last_seq
-        self._replay = replace(wanted, epoch=epoch, to_seq=last_seq) if is_past else None
+        self._replays.pop(epoch, None)
+        if wanted.from_seq <= last_seq:
+            self._replays[epoch] = replace(wanted, to_seq=last_seq)
+        if len(self._replays) > MOST_REPLAYS:
+            del self._replays[next(iter(self._replays))]
 
     def be_patient(self) -> None:
         """Something happened that is worth waiting for before anything is repeated."""
@@ -274,23 +278,22 @@ class Dispatch:
 
     def _send_replay(self) -> None:
         """History somebody asked for, a window at a time, as fast as the broker takes it."""
-        wanted = self._replay
-        if wanted is None or wanted.epoch is None or len(self._unanswered) > self.rules.window // 2:
+        if not self._replays or len(self._unanswered) > self.rules.window // 2:
             return
-        events = self.record.replay(wanted.epoch, wanted.from_seq, self.rules.window)
+        epoch, wanted = self._replays.popitem()
+        events = self.record.replay(epoch, wanted.from_seq, self.rules.window)
         due = [event for event in events if wanted.to_seq is None or event.seq <= wanted.to_seq]
-        renewed = self.record.renewed(wanted.epoch, due[0].seq, due[-1].seq) if due else {}
+        renewed = self.record.renewed(epoch, due[0].seq, due[-1].seq) if due else {}
         absent = {seq: f"recorded anew as number {became}" for seq, became in renewed.items()}
         aside = self.record.laid_aside()
-        absent |= {
-            one.event.seq: one.why for one in aside if one.event.epoch == wanted.epoch and _is_left_out(one)
-        }
+        absent |= {one.event.seq: one.why for one in aside if one.event.epoch == epoch and _is_left_out(one)}
         list(self._send([e for e in due if e.seq not in absent], self._batch_limit(wanted.batch)))
         for event in due:
             if event.seq in absent:
                 self._tell_left_out((event.epoch, event.seq), absent[event.seq])
         done = not due or len(due) < len(events) or len(events) < self.rules.window
-        self._replay = None if done else replace(wanted, from_seq=due[-1].seq + 1)
+        if not done:
+            self._replays[epoch] = replace(wanted, from_seq=due[-1].seq + 1)
 
     def _send_aside(self, epoch: str, first: int, last: int) -> None:
         """What was laid aside among those that wait: as it is, or what stands in for it."""
