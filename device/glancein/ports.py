@@ -24,6 +24,7 @@ from glancein.types import (
     Floats,
     Frame,
     Head,
+    Hole,
     LaidAside,
     Moment,
     Picture,
@@ -177,8 +178,8 @@ class History(Protocol):
     def position(self) -> StreamPosition:
         """Where the current stream stands and how much waits."""
 
-    def replay(self, epoch: str, from_seq: int, limit: int) -> list[Event]:
-        """Recorded events of an epoch from a number on, acknowledged or not."""
+    def history(self, epoch: str, from_seq: int, limit: int) -> list[Event | Hole]:
+        """So many numbers of an epoch from one on, acknowledged or not: events, and holes among them."""
 
     def renewed(self, epoch: str, first_seq: int, last_seq: int) -> dict[int, int]:
         """Which of these events were recorded anew, and under which numbers."""

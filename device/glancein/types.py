@@ -365,6 +365,26 @@ class Arrival:
         return StreamKey(self.event.kiosk, self.event.epoch)
 
 
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """A place in a stream whose event was recorded and cannot be read any more.
+
+    ``previous_hash`` and ``hash`` are those of the event, None where nothing says so any more.
+    """
+
+    site: str
+    kiosk: str
+    epoch: str
+    seq: int
+    previous_hash: str | None
+    hash: str | None
+
+    @property
+    def id(self) -> EventId:
+        """The name of the event that was there."""
+        return EventId(self.kiosk, self.epoch, self.seq)
+
+
 class TroubleKind(StrEnum):
     """What can be wrong with a stream."""
 

@@ -17,6 +17,7 @@ from glancein.types import (
     Correction,
     Event,
     EventId,
+    Hole,
     LaidAside,
     StreamPosition,
     TimeFix,
@@ -78,9 +79,10 @@ class FakeLedger:
         head = wire.event_hash(mine[-1]) if mine else wire.NO_HASH
         return StreamPosition(self._epoch, len(mine), head, 1, len(self._outbox), len(self._aside))
 
-    def replay(self, epoch: str, from_seq: int, limit: int) -> list[Event]:
-        """Recorded events from a number on."""
-        return [e for e in self._events if e.epoch == epoch and e.seq >= from_seq][:limit]
+    def history(self, epoch: str, from_seq: int, limit: int) -> list[Event | Hole]:
+        """Recorded events from a number on; memory has no holes."""
+        mine: list[Event | Hole] = [e for e in self._events if e.epoch == epoch and e.seq >= from_seq]
+        return mine[:limit]
 
     def renewed(self, epoch: str, first_seq: int, last_seq: int) -> dict[int, int]:
         """Which of these events were recorded anew."""

@@ -164,7 +164,7 @@ def test_acknowledged_events_leave_the_outbox_and_stay_in_the_record(ledger: Rec
     assert ledger.acknowledge(events[0].epoch, 3) == 3
     assert ledger.acknowledge(events[0].epoch, 3) == 0
     assert ledger.pending(99) == events[3:]
-    assert ledger.replay(events[0].epoch, 2, 2) == events[1:3]
+    assert ledger.history(events[0].epoch, 2, 2) == events[1:3]
 
 
 @pytest.mark.parametrize("up_to", [-1, 0, 6, 2**60])

@@ -418,6 +418,29 @@ def test_earlier_epochs_are_asked_for_once_each_time_a_kiosk_comes() -> None:
     assert asked == [(0, "hq", wanted), (0, "lab", wanted), (3, "hq", wanted)]
 
 
+def test_lost_events_hold_up_nobody_and_are_told(store: SqliteFeedStore) -> None:
+    """Where two in a row are lost nothing says the hash between them; what follows comes all the same."""
+    events = chain(6)
+    lost = [
+        wire.LeftOut("hq", events[2].id, events[2].previous_hash, wire.NO_HASH, "damaged", is_lost=True),
+        wire.LeftOut("hq", events[3].id, wire.NO_HASH, events[4].previous_hash, "damaged", is_lost=True),
+    ]
+    script = Script(events)
+    feed = script.feed(store)
+
+    def publish() -> None:
+        send(script.broker, *events[:2])
+        for one in lost:
+            script.broker.route(Message(wire.topic("hq", "door", "event"), wire.encode_left_out(one)))
+        send(script.broker, *events[4:])
+
+    after_connecting(feed, script.broker, publish)
+
+    assert [received.event for received in feed] == events[:2] + events[4:]
+    assert troubles(store) == [("history_gone", "door", 3), ("history_gone", "door", 4)]
+    assert script.asked == []
+
+
 def test_kiosk_of_another_site_with_the_same_name_has_left_nothing() -> None:
     """Every kiosk is called kiosk-1 until somebody names it: a slow line at one site is no lost history."""
     intake = Intake({}, consumer="hr", hash_of=lambda *_: None)

@@ -22,7 +22,7 @@ from glancein.storage.database import open_database, transaction
 from glancein.storage.feed_schema import FEED
 from glancein.storage.look_back import LATEST_OF
 from glancein.storage.schema import KIOSK, Schema
-from glancein.types import Correction, OtherTime
+from glancein.types import Correction, Hole, OtherTime
 
 
 def ledger_at(path: Path, *, kiosk: str = "door", names: bool = False, rescue: bool = False) -> SqliteLedger:
@@ -133,6 +133,54 @@ def test_event_that_waits_cannot_be_changed_or_deleted(tmp_path: Path, statement
 
     database.conn.close()
     assert ledger.pending(9) == [event]
+    ledger.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE events SET body = replace(body, '0.6123', '0.6122')",
+        "UPDATE events SET body = replace(body, '\"E', '\"' || CAST(x'ff' AS TEXT))",
+        "UPDATE events SET hash = 'nonsense'",
+        "DELETE FROM events",
+    ],
+    ids=["one digit", "no text", "hash", "lost"],
+)
+@pytest.mark.parametrize("numbers", [(3,), (3, 4), (6,), (2, 6)])
+def test_event_that_cannot_be_read_hides_no_other(
+    tmp_path: Path, damage: str, numbers: tuple[int, ...]
+) -> None:
+    """In its place is what the chain around it still says, whichever window one looks through."""
+    path = tmp_path / "kiosk.db"
+    ledger = ledger_at(path)
+    events = [ledger.record(check_in(f"E{seq}", at=moment(seq))) for seq in range(1, 7)]
+    epoch = events[0].epoch
+    ledger.acknowledge(epoch, 6)
+    with sqlite3.connect(path) as other:
+        other.execute("DROP TRIGGER events_are_append_only")
+        other.execute(f"{damage} WHERE seq IN ({', '.join(map(str, numbers))})")
+    other.close()
+
+    found = ledger.history(epoch, 1, 99)
+
+    assert [one.seq for one in found] == [1, 2, 3, 4, 5, 6]
+    assert ledger.replay(epoch, 1, 99) == [event for event in events if event.seq not in numbers]
+    assert [one for seq in range(1, 7) for one in ledger.history(epoch, seq, 1)] == found
+    holes = [one for one in found if isinstance(one, Hole)]
+    assert [hole.seq for hole in holes] == list(numbers)
+    assert holes[0].previous_hash == events[numbers[0] - 1].previous_hash
+    assert holes[-1].hash == wire.event_hash(events[numbers[-1] - 1])
+    ledger.close()
+
+
+def test_what_is_not_kept_is_no_hole(tmp_path: Path) -> None:
+    """Before the oldest number, behind the newest, and in an epoch that is not ours."""
+    ledger = ledger_at(tmp_path / "kiosk.db")
+    event = ledger.record(check_in())
+
+    assert ledger.history(event.epoch, 1, 99) == [event]
+    assert ledger.history(event.epoch, 2, 99) == []
+    assert ledger.history("6b1eff0d-ada2-4fe2-ac29-a549dcda56a8", 1, 99) == []
     ledger.close()
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
 import pytest
@@ -13,9 +16,10 @@ from tests.contract.fake_ledger import FakeLedger
 from tests.device.brokers import wait_until
 from tests.device.punches import check_in, correction_of, moment
 
-from glancein.adapters.publisher_mqtt import Address, Delivery, MqttPublisher, PublisherRules
+from glancein.adapters.ledger_sqlite import SqliteLedger
+from glancein.adapters.publisher_mqtt import Address, Delivery, MqttPublisher, PublisherRules, Record
 from glancein.domain import wire
-from glancein.mqtt.dispatch import SUSPECT_AFTER
+from glancein.mqtt.dispatch import LOST, SUSPECT_AFTER
 from glancein.mqtt.link import Greeting, Message
 from glancein.types import Correction, Event, Moment
 
@@ -35,7 +39,7 @@ class StillClock:
 class Run(Protocol):
     """Starts a publisher that the fixture stops."""
 
-    def __call__(self, ledger: FakeLedger, rules: PublisherRules = PATIENT) -> MqttPublisher:
+    def __call__(self, ledger: Record, rules: PublisherRules = PATIENT) -> MqttPublisher:
         """A running publisher on the fake broker."""
 
 
@@ -50,7 +54,7 @@ def run(broker: FakeBroker) -> Iterator[Run]:
     """Publishers on that broker, stopped at the end."""
     running: list[MqttPublisher] = []
 
-    def start(ledger: FakeLedger, rules: PublisherRules = PATIENT) -> MqttPublisher:
+    def start(ledger: Record, rules: PublisherRules = PATIENT) -> MqttPublisher:
         publisher = MqttPublisher(ADDRESS, ledger, clock=StillClock(), rules=rules, connect=broker.connect)
         publisher.start()
         running.append(publisher)
@@ -508,6 +512,34 @@ def test_consumer_that_asks_for_what_was_left_out_is_told_again(broker: FakeBrok
 
     assert wait_until(lambda: len(left_out(broker)) == 2)
     assert len(ledger.laid_aside()) == 1
+
+
+def test_lost_event_holds_up_no_history_and_the_consumer_is_told(
+    broker: FakeBroker, run: Run, tmp_path: Path
+) -> None:
+    """Signed like every other; and who acknowledges its number does not seem to know another copy."""
+    ledger = SqliteLedger(tmp_path / "kiosk.db", site="hq", kiosk="door")
+    events = [ledger.record(check_in(f"E{seq}", at=moment(seq))) for seq in range(1, 5)]
+    epoch = events[0].epoch
+    ledger.acknowledge(epoch, 4)
+    with closing(sqlite3.connect(tmp_path / "kiosk.db")) as other, other:
+        other.execute("DELETE FROM events WHERE seq IN (2, 3)")
+    run(ledger, replace(PATIENT, seal=wire.Seal(sign=lambda _: "signed by the kiosk")))
+
+    ask(broker, wire.Resend(1, None, epoch))
+
+    assert wait_until(lambda: len(left_out(broker)) == 2)
+    assert left_out(broker) == [
+        wire.LeftOut("hq", events[1].id, events[1].previous_hash, wire.NO_HASH, LOST, is_lost=True),
+        wire.LeftOut("hq", events[2].id, wire.NO_HASH, events[3].previous_hash, LOST, is_lost=True),
+    ]
+    assert all(b"signed by the kiosk" in m.payload for m in broker.seen if m.topic.endswith("/event"))
+    for seq, head in ((2, wire.NO_HASH), (2, "ab" * 32), (3, events[3].previous_hash)):
+        acknowledge(broker, epoch, seq, head)
+    ask(broker, wire.Resend(4, None, epoch))
+    assert wait_until(lambda: broker.seen[-1].payload.find(b'"seq":4}') > 0)
+    assert ledger.position().epoch == epoch
+    ledger.close()
 
 
 def test_broker_that_takes_no_event_at_all_makes_none_a_dead_letter(broker: FakeBroker, run: Run) -> None:

@@ -243,6 +243,8 @@ def test_golden_control_messages_are_unchanged(*, update_golden: bool) -> None:
     _golden("resend.json", wire.encode_resend(wire.Resend(3, 8, EPOCH)), update=update_golden)
     left_out = wire.LeftOut("hq", event().id, wire.NO_HASH, "cd" * 32, "Packet too large")
     _golden("left-out.json", wire.encode_left_out(left_out), update=update_golden)
+    lost = replace(left_out, words="its record is damaged", is_lost=True)
+    _golden("left-out_lost.json", wire.encode_left_out(lost), update=update_golden)
     _golden(
         "ack_batch.json",
         wire.encode_acknowledgement(replace(ack, batch=wire.LARGEST_BATCH)),
@@ -278,6 +280,8 @@ def test_what_stands_in_for_an_event_survives_the_wire() -> None:
     left_out = wire.LeftOut("hq", event().id, "ab" * 32, "cd" * 32, "Packet too large")
 
     assert wire.decode_left_out(wire.encode_left_out(left_out)) == left_out
+    lost = replace(left_out, is_lost=True)
+    assert wire.decode_left_out(wire.encode_left_out(lost)) == lost
     assert wire.decode_left_out(wire.encode_event(event())) is None
     with pytest.raises(FeedError, match="kind"):
         wire.decode_event(wire.encode_left_out(left_out))

@@ -30,12 +30,13 @@ from glancein.storage.database import (
     transaction,
 )
 from glancein.storage.handle import inode_at
+from glancein.storage.history import read_history
 from glancein.storage.recovery import bring_in, compare, epochs_behind
 from glancein.storage.rescue import carry_over, check, is_damage, set_aside
 from glancein.storage.second_copy import SecondCopy, first_uncopied
 from glancein.storage.stream import add_event, begin_stream, read_event, renew_event, settle_target
 from glancein.storage.tail import Gone, Memory, Tail, spans_without
-from glancein.types import Body, CheckIn, Correction, Event, EventId, LaidAside, StreamPosition, TimeFix
+from glancein.types import Body, CheckIn, Correction, Event, EventId, Hole, LaidAside, StreamPosition, TimeFix
 
 log = logging.getLogger(__name__)
 
@@ -146,17 +147,18 @@ class SqliteLedger:
             epoch, seq, head, history_from, aside = row
             return StreamPosition(epoch, seq, head, history_from, self._waiting(database), aside)
 
+    def history(self, epoch: str, from_seq: int, limit: int) -> list[Event | Hole]:
+        """So many numbers of an epoch from one on, acknowledged or not: events, and holes among them.
+
+        A row that is not what was recorded, or that is lost, hides no other. Raises StoreError.
+        """
+        with self._open() as database:
+            found = read_history(database, epoch, from_seq=from_seq, limit=limit)
+            return [self._with_name(database, one) if isinstance(one, Event) else one for one in found]
+
     def replay(self, epoch: str, from_seq: int, limit: int) -> list[Event]:
-        """Recorded events of an epoch from a number on, acknowledged or not. Raises StoreError."""
-        return self._events(
-            """
-            SELECT body, hash FROM events
-            WHERE epoch = :epoch AND seq >= :from_seq ORDER BY seq LIMIT :limit
-            """,
-            epoch=epoch,
-            from_seq=from_seq,
-            limit=limit,
-        )
+        """The same, without the holes. Raises StoreError."""
+        return [one for one in self.history(epoch, from_seq, limit) if isinstance(one, Event)]
 
     def renewed(self, epoch: str, first_seq: int, last_seq: int) -> dict[int, int]:
         """Which of these events were recorded anew, and under which numbers. Raises StoreError."""
@@ -232,12 +234,16 @@ class SqliteLedger:
             return True
 
     def laid_aside(self) -> list[LaidAside]:
-        """What was laid aside, oldest first. Raises StoreError."""
+        """What was laid aside and can be read, oldest first. Raises StoreError."""
+        sql = "SELECT epoch, seq, why, at FROM laid_aside JOIN events USING (number) ORDER BY number"
         with self._open() as database:
-            rows = database.execute(
-                "SELECT body, hash, why, at FROM laid_aside JOIN events USING (number) ORDER BY number"
-            ).fetchall()
-            return [LaidAside(self._with_name(database, read_event(b, h)), why, at) for b, h, why, at in rows]
+            rows = database.execute(sql).fetchall()
+            return [
+                LaidAside(self._with_name(database, event), why, at)
+                for epoch, seq, why, at in rows
+                for event in read_history(database, epoch, from_seq=seq, limit=1)
+                if isinstance(event, Event)
+            ]
 
     def send_again(self) -> int:
         """Record all that was laid aside anew, under new names; returns how many. Raises StoreError.

@@ -20,6 +20,7 @@ from glancein.mqtt.broker_url import BrokerUrl
 from glancein.mqtt.dispatch import Address, Delivery, Dispatch, PublisherRules, Record, Standing
 from glancein.mqtt.link import Connection, Greeting, Lost, Message, Receipt, open_link
 from glancein.ports import Clock
+from glancein.types import Hole
 
 __all__ = ["Address", "Delivery", "MqttPublisher", "PublisherRules", "Record"]
 
@@ -193,8 +194,16 @@ class MqttPublisher:
         if ack.epoch == position.epoch:
             is_ours = ack.up_to >= position.history_from
         else:
-            is_ours = bool(self._record.replay(ack.epoch, 1, 1))
-        return is_ours and self._record.hash_of(ack.epoch, ack.up_to) != ack.head
+            is_ours = bool(self._record.history(ack.epoch, 1, 1))
+        return is_ours and not self._may_be(ack.epoch, ack.up_to, ack.head)
+
+    def _may_be(self, epoch: str, seq: int, digest: str) -> bool:
+        """True if the recorded event of that number has this hash, or nothing says any more which it has."""
+        match self._record.history(epoch, seq, 1):
+            case [Hole(hash=known), *_] as found if found[0].seq == seq:
+                return known is None or digest in {known, wire.NO_HASH}
+            case _:
+                return self._record.hash_of(epoch, seq) == digest
 
     def _on_contradiction(self, dispatch: Dispatch, ack: wire.Acknowledgement) -> None:
         """This database is an old copy: no further number of that epoch is given out.

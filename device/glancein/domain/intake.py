@@ -260,10 +260,11 @@ class Intake:
         last = sequence.head or Head(0, wire.NO_HASH)
         if name.seq <= last.seq:
             self._follow(envelope.key, sender, Known())
-        elif name.seq > last.seq + 1 or left_out.previous_hash != last.hash:
+        elif name.seq > last.seq + 1 or not _continues(left_out, last):
             self._ask(envelope.key, sender, Missing(last.seq + 1, name.seq))
         else:
-            self._pass_over(sender, envelope, left_out.words, kind=TroubleKind.LEFT_OUT)
+            kind = TroubleKind.HISTORY_GONE if left_out.is_lost else TroubleKind.LEFT_OUT
+            self._pass_over(sender, envelope, left_out.words, kind=kind)
 
     def _pass_over(
         self,
@@ -476,6 +477,12 @@ def trouble_in_words(trouble: StreamTrouble) -> str | None:
             return f"{where}: refused, because it cannot be read: {trouble.detail}"
         case _:
             return None
+
+
+def _continues(left_out: wire.LeftOut, last: Head) -> bool:
+    """True if it stands for what comes next; where more than one was lost, nothing says the hash between."""
+    is_unknown = left_out.is_lost and left_out.previous_hash == wire.NO_HASH
+    return is_unknown or left_out.previous_hash == last.hash
 
 
 def _broken_chain(event: Event) -> StreamTrouble:

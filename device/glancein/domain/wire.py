@@ -116,7 +116,8 @@ class Refusal:
 class LeftOut:
     """Sent in place of an event that the broker never takes, so that the ones behind it are not held up.
 
-    ``hash`` is that of the event. The kiosk keeps it, and records it anew when somebody says so.
+    ``hash`` is that of the event. The kiosk keeps it, and records it anew when somebody says so; one that
+    ``is_lost`` it cannot read any more, and either hash is ``NO_HASH`` where nothing says it any more.
     """
 
     site: str
@@ -124,6 +125,7 @@ class LeftOut:
     previous_hash: str
     hash: str
     words: str
+    is_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +225,8 @@ def encode_left_out(left_out: LeftOut, *, signer: Signer | None = None) -> bytes
         "hash": left_out.hash,
         "words": left_out.words,
     }
+    if left_out.is_lost:
+        body["lost"] = True
     return _signed(body, signer)
 
 
@@ -240,6 +244,7 @@ def decode_left_out(payload: bytes) -> LeftOut | None:
         previous_hash=matching(body, "previous_hash", HEX64),
         hash=matching(body, "hash", HEX64),
         words=text(body, "words", WORDS_LIMIT),
+        is_lost=body.get("lost") is True,
     )
 
 

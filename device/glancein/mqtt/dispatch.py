@@ -15,12 +15,13 @@ from glancein.domain.strict_json import LARGEST_SEQ
 from glancein.mqtt.broker_url import BrokerUrl
 from glancein.mqtt.link import Connection, Message, Receipt
 from glancein.ports import DeadLetters, History, Ledger
-from glancein.types import Event, EventId, LaidAside
+from glancein.types import Event, EventId, Hole, LaidAside
 
 log = logging.getLogger(__name__)
 
 NEVER_TAKEN = "the broker never takes it"
 ENDS_CONNECTION = "the broker ends the connection"
+LOST = "its record is damaged there, the event cannot be read any more"
 LOOK_EVERY_S = 5.0  # how long a row written by another process may wait to be noticed
 BATCH_WINDOWS = 5  # so many windows may be under way while batches are sent
 MOST_REPLAYS = 100  # epochs of which history is asked for at a time; those asked for first are forgotten
@@ -271,8 +272,8 @@ class Dispatch:
         if not self._has_passed or any(self._unanswered.values()):
             return
         for key in self._held_back.items():
-            event = next(iter(self.record.replay(*key, 1)), None)
-            if event is not None and event.seq == key[1]:
+            event = self._recorded(key)
+            if isinstance(event, Event):
                 for token in self._send([event], 0):
                     self._in_flight[key] = token
 
@@ -281,17 +282,20 @@ class Dispatch:
         if not self._replays or len(self._unanswered) > self.rules.window // 2:
             return
         epoch, wanted = self._replays.popitem()
-        events = self.record.replay(epoch, wanted.from_seq, self.rules.window)
-        due = [event for event in events if wanted.to_seq is None or event.seq <= wanted.to_seq]
+        found = self.record.history(epoch, wanted.from_seq, self.rules.window)
+        due = [one for one in found if wanted.to_seq is None or one.seq <= wanted.to_seq]
         renewed = self.record.renewed(epoch, due[0].seq, due[-1].seq) if due else {}
         absent = {seq: f"recorded anew as number {became}" for seq, became in renewed.items()}
         aside = self.record.laid_aside()
         absent |= {one.event.seq: one.why for one in aside if one.event.epoch == epoch and _is_left_out(one)}
-        list(self._send([e for e in due if e.seq not in absent], self._batch_limit(wanted.batch)))
-        for event in due:
-            if event.seq in absent:
-                self._tell_left_out((event.epoch, event.seq), absent[event.seq])
-        done = not due or len(due) < len(events) or len(events) < self.rules.window
+        events = [one for one in due if isinstance(one, Event) and one.seq not in absent]
+        list(self._send(events, self._batch_limit(wanted.batch)))
+        for one in due:
+            if isinstance(one, Hole):
+                self._tell_lost(one)
+            elif one.seq in absent:
+                self._tell_left_out((one.epoch, one.seq), absent[one.seq])
+        done = not due or len(due) < len(found) or len(found) < self.rules.window
         if not done:
             self._replays[epoch] = replace(wanted, from_seq=due[-1].seq + 1)
 
@@ -392,12 +396,26 @@ class Dispatch:
 
     def _tell_left_out(self, key: Key, words: str) -> None:
         """In place of the event: what keeps the chain whole, and why it does not come."""
-        event, digest = next(iter(self.record.replay(*key, 1)), None), self.record.hash_of(*key)
-        if event is None or digest is None or event.seq != key[1]:
-            return
-        left_out = wire.LeftOut(event.site, event.id, event.previous_hash, digest, words)
+        match self._recorded(key):
+            case Event() as event:
+                digest = wire.event_hash(event)
+                self._publish_left_out(wire.LeftOut(event.site, event.id, event.previous_hash, digest, words))
+            case Hole() as hole:
+                self._tell_lost(hole)
+
+    def _tell_lost(self, hole: Hole) -> None:
+        """In place of an event that cannot be read any more."""
+        before, digest = hole.previous_hash or wire.NO_HASH, hole.hash or wire.NO_HASH
+        self._publish_left_out(wire.LeftOut(hole.site, hole.id, before, digest, LOST, is_lost=True))
+        self.standing.sent_up_to[hole.epoch] = max(hole.seq, self.standing.sent_up_to.get(hole.epoch, 0))
+
+    def _publish_left_out(self, left_out: wire.LeftOut) -> None:
         payload = wire.encode_left_out(left_out, signer=self.rules.seal.sign)
         self._unanswered[self.link.publish(Message(self.address.topic("event"), payload))] = ()
+
+    def _recorded(self, key: Key) -> Event | Hole | None:
+        found = self.record.history(*key, 1)
+        return found[0] if found and found[0].seq == key[1] else None
 
     def _take_out_confirmed(self) -> None:
         """In PUBACK mode: the oldest events of each epoch, as far as every one of them was confirmed."""

@@ -92,9 +92,11 @@ class Live:
         where = self._ledger.position()
         if seen is not None and seen != (where.epoch, where.seq):
             after = seen[1] if seen[0] == where.epoch else 0
-            fresh = self._ledger.replay(where.epoch, max(after, where.seq - MOST_AT_ONCE) + 1, MOST_AT_ONCE)
+            first = max(after, where.seq - MOST_AT_ONCE) + 1
+            fresh = self._ledger.history(where.epoch, first, MOST_AT_ONCE)
             for event in fresh:
-                self._send(self.describe(event))
+                if isinstance(event, Event):
+                    self._send(self.describe(event))
             return where.epoch, fresh[-1].seq if fresh else where.seq
         return where.epoch, where.seq
 
