@@ -8,6 +8,7 @@ import errno
 import io
 import json
 import sqlite3
+import uuid
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Seq
 from contextlib import closing
@@ -25,6 +26,7 @@ from glancein.adapters.feed_store import COLUMNS, LinesFeedStore, SqliteFeedStor
 from glancein.domain import wire
 from glancein.domain.intake import LAST_ASK, Intake, read_arrival
 from glancein.domain.sequence import Known, Missing, Ready, Sequence
+from glancein.domain.tails import KEPT
 from glancein.errors import FeedError, InputError, SettingsError, StoreError
 from glancein.mqtt.broker_url import BrokerUrl, parse_broker_url
 from glancein.mqtt.link import Connection, Greeting, Message, open_link
@@ -439,6 +441,20 @@ def test_lost_events_hold_up_nobody_and_are_told(store: SqliteFeedStore) -> None
     assert [received.event for received in feed] == events[:2] + events[4:]
     assert troubles(store) == [("history_gone", "door", 3), ("history_gone", "door", 4)]
     assert script.asked == []
+
+
+def test_kiosk_that_names_ever_new_epochs_is_asked_for_its_last_ones_only() -> None:
+    """Whoever may write its state can make neither memory nor requests grow."""
+    intake, topic = Intake({}, consumer="hr", hash_of=lambda *_: None), wire.topic("hq", "door", "state")
+    epochs = [str(uuid.UUID(int=number)) for number in range(1000)]
+    for epoch in epochs:
+        state = wire.KioskState("hq", "door", online=True, epoch=epoch, seq=5, history_from=1, backlog=1)
+        intake.take(topic, wire.encode_state(state), now_s=0.0)
+
+    answers = intake.finish(now_s=0.0).answers
+
+    assert [wire.decode_resend(payload).epoch for _, payload in answers] == epochs[-KEPT:]
+    assert intake._sequences == {}
 
 
 def test_kiosk_of_another_site_with_the_same_name_has_left_nothing() -> None:

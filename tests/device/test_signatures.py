@@ -21,6 +21,7 @@ from glancein.adapters.feed_store import SqliteFeedStore
 from glancein.adapters.keys_file import make_key, read_signer, read_trusted
 from glancein.adapters.publisher_mqtt import Address, MqttPublisher, PublisherRules
 from glancein.domain import wire
+from glancein.domain.intake import Intake
 from glancein.domain.strict_json import canonical
 from glancein.errors import FeedError, SettingsError
 from glancein.mqtt.link import Message
@@ -295,6 +296,66 @@ def test_no_mutated_stand_in_makes_a_consumer_pass_over_an_event(
     assert received == [first]
     assert feed.counts.of[TroubleKind.LEFT_OUT] == 0
     assert store.heads()[StreamKey("door", EPOCH)].seq == 1
+
+
+def test_state_is_signed_and_the_last_will_is_not(keys: Keys) -> None:
+    """The broker publishes the will, which says nothing but that the kiosk is gone."""
+    broker, topic = FakeBroker(), wire.topic("hq", "door", "state")
+    rules = PublisherRules(seal=wire.Seal(keys.kiosk, keys.verify))
+    address = Address(URL, "hq", "door")
+    publisher = MqttPublisher(address, FakeLedger(), clock=StillClock(), rules=rules, connect=broker.connect)
+    publisher.start()
+    assert wait_until(lambda: topic in broker.retained)
+    online = broker.retained[topic].payload
+    (connection,) = broker.connections
+    publisher.stop(5)
+
+    seal = wire.Seal(verify=keys.verify)
+    assert seal.accepts(DOOR, online)
+    assert seal.accepts(DOOR, broker.retained[topic].payload)
+    assert connection.greeting.will is not None
+    assert b"signature" not in connection.greeting.will.payload
+
+
+def test_no_mutated_state_makes_a_consumer_pass_over_or_ask_for_anything(keys: Keys) -> None:
+    """A kiosk that "no longer keeps" its first events would be told to forget them; it is only seen."""
+    events = [event()]
+    for seq in range(2, 5):
+        events.append(replace(events[0], seq=seq, previous_hash=wire.event_hash(events[-1])))
+    state = wire.KioskState("hq", "door", online=True, epoch=EPOCH, seq=4, history_from=4, backlog=4)
+    signed = wire.encode_state(state, signer=keys.kiosk)
+    other = wire.encode_state(replace(state, seq=9, history_from=8, backlog=1))
+    forged = mutants(signed, MUTANTS, others=[other])
+    forged += [wire.encode_state(state, signer=s) for s in (keys.stranger, keys.consumer, None)]
+    intake = Intake({}, consumer="hr", seal=wire.Seal(keys.consumer, keys.verify), hash_of=lambda *_: None)
+    topic = wire.topic("hq", "door", "state")
+
+    for payload in forged:
+        intake.take(topic, payload, now_s=0.0)
+    assert intake.finish(now_s=0.0).answers == []
+    intake.take(wire.topic("hq", "door", "event"), wire.encode_event(events[3], signer=keys.kiosk), now_s=0.0)
+    turn = intake.finish(now_s=0.0)
+
+    assert turn.arrivals == []
+    assert turn.troubles == []
+    assert [wire.decode_resend(payload).from_seq for _, payload in turn.answers] == [1]
+    assert intake.states["hq", "door"] == replace(state, epoch=None, seq=None, history_from=None)
+    intake.take(topic, signed, now_s=3.0)
+    assert intake.states["hq", "door"] == state
+
+
+def test_unsigned_state_takes_nothing_back(keys: Keys) -> None:
+    """The will of a kiosk that is gone, or a forgery: what it signed before stands, and it is shown away."""
+    state = wire.KioskState("hq", "door", online=True, epoch=EPOCH, seq=4, history_from=1, backlog=4)
+    intake = Intake({}, consumer="hr", seal=wire.Seal(keys.consumer, keys.verify), hash_of=lambda *_: None)
+    topic = wire.topic("hq", "door", "state")
+    intake.take(topic, wire.encode_state(state, signer=keys.kiosk), now_s=0.0)
+    intake.take(topic, wire.encode_state(wire.KioskState("hq", "door", online=False)), now_s=0.0)
+
+    (answer,) = intake.finish(now_s=0.0).answers
+
+    assert wire.decode_resend(answer[1]) == wire.Resend(1, 4, EPOCH, wire.LARGEST_BATCH)
+    assert intake.states["hq", "door"] == replace(state, online=False, backlog=None)
 
 
 def test_signature_belongs_to_one_kiosk(keys: Keys) -> None:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from glancein.domain import wire
-from glancein.domain.intake import Counts, Intake, Sender, Turn, trouble_in_words
+from glancein.domain.intake import Counts, Intake, Turn, trouble_in_words
+from glancein.domain.tails import Sender
 from glancein.errors import FeedError, StoreError
 from glancein.mqtt.broker_url import BrokerUrl
 from glancein.mqtt.link import Connection, Greeting, Lost, Message, open_link

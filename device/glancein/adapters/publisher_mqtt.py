@@ -256,7 +256,7 @@ class MqttPublisher:
         )
         if state != session.state_sent:
             at = self._clock.now().wall.isoformat()
-            payload = wire.encode_state(replace(state, at=at))
+            payload = wire.encode_state(replace(state, at=at), signer=self._rules.seal.sign)
             session.link.publish(Message(self._address.topic("state"), payload, retain=True))
             session.state_sent = state
 

@@ -22,7 +22,8 @@ from glancein.errors import InputError
 
 if TYPE_CHECKING:
     from glancein.adapters.feed_mqtt import Feed
-    from glancein.domain.intake import Counts, Sender
+    from glancein.domain.intake import Counts
+    from glancein.domain.tails import Sender
     from glancein.domain.wire import KioskState
     from glancein.ports import FeedStore
     from glancein.storage.feed_tables import FeedTables

@@ -11,13 +11,13 @@ from glancein.domain.event_body import SEGMENT, read_id
 from glancein.domain.look_back import LookBack, Unanswered
 from glancein.domain.sequence import Known, Missing, Ready, Sequence, Step
 from glancein.domain.strict_json import matching, parse_object, refuse
+from glancein.domain.tails import Sender, Tails
 from glancein.errors import FeedError
 from glancein.types import Arrival, Event, EventId, Head, StreamKey, StreamTrouble, TroubleKind
 
 ASK_AGAIN_S = 2.0  # the same gap is asked for, and the same event refused, at most so often
 LAST_ASK = 30  # so often a kiosk is asked for the end of an epoch that it has left
 
-Sender = tuple[str, str]  # site and kiosk of the topic that a message came on
 HashOf = Callable[[StreamKey, int], str | None]
 
 
@@ -48,15 +48,6 @@ class Turn:
     heard: dict[StreamKey, Sender] = field(default_factory=dict)  # streams to acknowledge
     repeated: dict[StreamKey, Head] = field(default_factory=dict)  # the last event that was known already
     unanswered: list[Unanswered] = field(default_factory=list)  # kiosks that did not send what waits there
-
-
-@dataclass(slots=True)
-class _Tail:
-    """How far a stream is said to go, by whom, and how often it was asked for after the kiosk had left it."""
-
-    sender: Sender
-    seq: int
-    asked: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +89,8 @@ class Intake:
         self._seal = seal
         self._hash_of = hash_of
         self._only_looks = only_looks
-        self._history_from: dict[StreamKey, int] = {}
+        self._tails = Tails()
         self._asked_at: dict[tuple[object, ...], float] = {}
-        self._expected: dict[StreamKey, _Tail] = {}
         self._arrived_at: dict[StreamKey, float] = {}
         self._now_s = 0.0
         self._turn = Turn()
@@ -127,7 +117,7 @@ class Intake:
                 for line in wire.split_batch(payload):
                     self.take(wire.topic(site, kiosk, "event"), line, now_s=now_s)
             elif leaf == "state":
-                self._on_state((site, kiosk), wire.decode_state(payload))
+                self._on_state((site, kiosk), payload)
             else:
                 self._on_event((site, kiosk), payload)
         except FeedError as err:
@@ -137,6 +127,7 @@ class Intake:
     def finish(self, *, now_s: float) -> Turn:
         """What the messages since the last turn come to."""
         self._now_s = now_s
+        self._asked_at = {what: at for what, at in self._asked_at.items() if now_s - at < ASK_AGAIN_S}
         self._ask_for_earlier_epochs()
         self._ask_for_tails()
         self._look_after_beginnings()
@@ -302,18 +293,31 @@ class Intake:
                 return arrival.hash
         return None if self._hash_of is None else self._hash_of(key, seq)
 
-    def _on_state(self, sender: Sender, state: wire.KioskState) -> None:
-        """The kiosk says how far its stream goes."""
+    def _on_state(self, sender: Sender, payload: bytes) -> None:
+        """The kiosk says how far its stream goes.
+
+        Anybody may say that it is gone, as the broker does; how far the stream goes and what is no longer
+        kept is believed with the kiosk's signature only, where those are checked.
+        """
+        state = wire.decode_state(payload)
         if (state.site, state.kiosk) != sender:
             raise FeedError(f"the state of {state.site}/{state.kiosk} came from {'/'.join(sender)}")
+        if not self._seal.accepts(wire.kiosk_name(*sender), payload):
+            known = self.states.get(sender, wire.KioskState(*sender, online=False))
+            self.states[sender] = replace(
+                state, epoch=known.epoch, seq=known.seq, history_from=known.history_from
+            )
+            if not state.online:
+                self._present.discard(sender)
+            return
         self.states[sender] = state
         self._note_presence(sender, is_there=state.online)
-        if state.epoch is None or state.seq is None:
-            return
-        key = StreamKey(state.kiosk, state.epoch)
-        head = self._sequences.setdefault(key, Sequence()).head
-        if state.history_from is not None:
-            self._history_from[key] = state.history_from
+        if state.epoch is not None and state.seq is not None:
+            self._on_figures(sender, StreamKey(state.kiosk, state.epoch), state, state.seq)
+
+    def _on_figures(self, sender: Sender, key: StreamKey, state: wire.KioskState, seq: int) -> None:
+        head = self._head(key)
+        tail = self._tails.note(sender, key, history_from=state.history_from)
         if self._hash_of is None:
             wanted = self._look_back.ask(key, state, head=head, now_s=self._now_s)
             if wanted is not None:
@@ -321,9 +325,8 @@ class Intake:
             return
         if not state.online:
             return
-        if key not in self._expected or self._expected[key].seq != state.seq:
-            self._expected[key] = _Tail(sender, state.seq)
-        if head is not None and state.seq < head.seq:
+        tail.expect(seq)
+        if head is not None and seq < head.seq:
             self._turn.heard[key] = sender  # an old copy of its database: it should know before it records
 
     def _note_presence(self, sender: Sender, *, is_there: bool) -> None:
@@ -353,7 +356,8 @@ class Intake:
 
     def _begin_without_answer(self, key: StreamKey, sender: Sender) -> None:
         """With what has come meanwhile, if anything has."""
-        held = self._sequences[key].held
+        sequence = self._sequences.get(key)
+        held = {} if sequence is None else sequence.held
         if held:
             first = min(held)
             self._go_on_behind(key, sender, Head(first - 1, held[first].event.previous_hash))
@@ -376,21 +380,26 @@ class Intake:
 
     def _ask_for_tails(self) -> None:
         """Ask for the end of every stream that has come to a halt before it."""
-        for key, tail in list(self._expected.items()):
-            head = self._sequences.setdefault(key, Sequence()).head
+        for sender, key, tail in self._tails.open():
+            head = self._head(key)
             last = head.seq if head is not None else 0
             if last >= tail.seq:
-                del self._expected[key]
-            elif tail.asked >= LAST_ASK and self._has_left(key, tail.sender):
-                del self._expected[key]
+                tail.is_over = True
+            elif tail.asked >= LAST_ASK and self._has_left(key, sender):
+                tail.is_over = True
                 lost = (
                     f"numbers {last + 1} to {tail.seq} of epoch {key.epoch} never came: its database was put "
                     "back from an older copy; what its second copy held comes under new numbers"
                 )
                 self._trouble(StreamTrouble(TroubleKind.HISTORY_GONE, key.kiosk, key.epoch, tail.seq, lost))
             elif self._now_s - self._arrived_at.get(key, -ASK_AGAIN_S) >= ASK_AGAIN_S:
-                asked = self._ask(key, tail.sender, Missing(last + 1, tail.seq))
-                tail.asked += asked and self._has_left(key, tail.sender)
+                asked = self._ask(key, sender, Missing(last + 1, tail.seq))
+                tail.asked += asked and self._has_left(key, sender)
+
+    def _head(self, key: StreamKey) -> Head | None:
+        """Our end of a stream; of one that is only talked of nothing is kept."""
+        sequence = self._sequences.get(key)
+        return None if sequence is None else sequence.head
 
     def _has_left(self, key: StreamKey, sender: Sender) -> bool:
         """True if the kiosk runs and counts in another epoch now."""
@@ -399,10 +408,11 @@ class Intake:
 
     def _ask(self, key: StreamKey, sender: Sender, missing: Missing) -> bool:
         """Ask for a gap, not too often: True if so. What the kiosk no longer keeps is noted and skipped."""
-        if self._hash_of is None and self._sequences[key].head is None:
+        if self._hash_of is None and self._head(key) is None:
             return False  # it begins with what the kiosk was asked for, or with what comes
-        oldest = self._history_from.get(key, 1)
-        if missing.from_seq < oldest and oldest in self._sequences[key].held:
+        oldest = self._tails.history_from(sender, key)
+        sequence = self._sequences.get(key)
+        if missing.from_seq < oldest and sequence is not None and oldest in sequence.held:
             self._skip_to(key, sender, oldest)
             return False
         from_seq = max(missing.from_seq, oldest)
@@ -419,8 +429,7 @@ class Intake:
 
     def _may_again(self, *what: object) -> bool:
         """True if that was not said a moment ago."""
-        self._asked_at = {k: at for k, at in self._asked_at.items() if self._now_s - at < ASK_AGAIN_S}
-        if what in self._asked_at:
+        if self._now_s - self._asked_at.get(what, -ASK_AGAIN_S) < ASK_AGAIN_S:
             return False
         self._asked_at[what] = self._now_s
         return True

@@ -130,7 +130,10 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class KioskState:
-    """What the retained state topic says. The last will carries only ``online: false`` and the names."""
+    """What the retained state topic says. The last will carries only ``online: false`` and the names.
+
+    Signed like an event, but for the last will: the broker publishes that.
+    """
 
     site: str
     kiosk: str
@@ -344,7 +347,7 @@ def decode_refusal(payload: bytes) -> Refusal:
     )
 
 
-def encode_state(state: KioskState) -> bytes:
+def encode_state(state: KioskState, *, signer: Signer | None = None) -> bytes:
     """The payload of the retained ``state`` message."""
     fields: dict[str, object] = {
         "site": state.site,
@@ -359,7 +362,8 @@ def encode_state(state: KioskState) -> bytes:
         "second_copy": state.second_copy,
         "at": state.at,
     }
-    return canonical({"schema": SCHEMA} | {key: value for key, value in fields.items() if value is not None})
+    body: dict[str, object] = {"schema": SCHEMA}
+    return _signed(body | {key: value for key, value in fields.items() if value is not None}, signer)
 
 
 def decode_state(payload: bytes) -> KioskState:
