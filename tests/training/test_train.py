@@ -24,13 +24,13 @@ from glancein.adapters.image_child import decode
 from glancein.errors import InputError
 from glancein_training.cli import app
 from glancein_training.configuration import with_settings
-from glancein_training.evaluate.faces import read_faces
+from glancein_training.evaluate.faces import parity_of, read_faces
 from glancein_training.mining.collapse import TrainingCollapsed
 from glancein_training.objectives import LOSSES, MINING
-from glancein_training.people import cut, load_people
+from glancein_training.people import cut, is_training, load_people
 from glancein_training.processes import ALONE, Place
 from glancein_training.sampling import people_sampler
-from glancein_training.train import Config, build, pick, rate_at, run, save, training_labels
+from glancein_training.train import Config, build, load_data, pick, rate_at, run, save, training_labels
 
 pytestmark = pytest.mark.usefixtures("tiny_network")
 
@@ -266,6 +266,33 @@ def test_own_photos_become_crops(tmp_path: Path) -> None:
     labels, people = training_labels(crops)
     assert people == len(trained)
     assert (labels[~crops.is_train] == -1).all()
+
+
+def test_people_kept_out_fall_into_both_halves() -> None:
+    """Who is kept out of own photos chooses or reports, about as often."""
+    kept_out = [name for name in (f"person-{k}" for k in range(300)) if not is_training(name)]
+
+    parities = [parity_of(name) for name in kept_out]
+
+    assert 0.3 < sum(parities) / len(parities) < 0.7
+
+
+def test_curve_of_own_photos_is_of_the_even_people(tmp_path: Path) -> None:
+    """By name as `compare --half even` deals them, not by the number that a name happens to get."""
+    crops = load_people(tmp_path / "photos", write_photos(tmp_path))
+
+    shown = {crops.names[k] for k in crops.identity[crops.is_choosing()]}
+
+    kept_out = {name for name in crops.names if not is_training(name)}
+    assert shown == {name for name in kept_out if parity_of(name) == 0}
+    assert set() < shown < kept_out
+
+
+def test_curve_of_a_pack_is_of_the_even_numbers(noise_data: Path, tmp_path: Path) -> None:
+    """A pack numbers its people; seven of twelve train."""
+    crops = load_data(a_config(noise_data), tmp_path / "cache")
+
+    assert set(crops.identity[crops.is_choosing()].tolist()) == {8, 10}
 
 
 def test_photo_that_a_phone_stored_lying_is_cut_upright(tmp_path: Path) -> None:

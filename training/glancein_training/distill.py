@@ -359,7 +359,7 @@ def step(state: State, forward: Forward, config: Config, batch: Batch) -> NDArra
 
 def note(out: Path, crops: packs.Crops, state: State, *, losses: NDArray[np.float64], speed: float) -> None:
     """One line of the curve: losses, speed, and TAR on the choosing half of the development identities."""
-    rows = np.flatnonzero(~crops.is_train & (crops.identity % 2 == 0))
+    rows = np.flatnonzero(crops.is_choosing())
     identity = torch.from_numpy(crops.identity[rows])
     tars = tar_at(embed(state.average, crops.pixels[rows]), identity, (1e-2, 1e-3, 1e-4))
     line = [

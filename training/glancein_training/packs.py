@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from glancein.errors import InputError
+from glancein_training.evaluate.faces import parity_of
 from glancein_training.sources import differ, keep_sources, load_sources, look, sha256_of
 
 Floats = NDArray[np.float32]
@@ -36,9 +37,17 @@ class Crops:
     is_train: NDArray[np.bool_]  # (n,)
     teachers: tuple[Floats, ...]  # each (n, d), unit rows
     data_sha256: str  # of all that was read: labels, pictures, teachers
+    names: tuple[str, ...] = ()  # by identity, where people have names beside their numbers
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+    def is_choosing(self) -> NDArray[np.bool_]:
+        """(n,) True for pictures of the development people to choose on, those of ``parity_of`` 0."""
+        even = self.identity % 2 == 0
+        if self.names:
+            even = np.array([parity_of(name) == 0 for name in self.names])[self.identity]
+        return np.asarray(~self.is_train & (self.identity >= 0) & even, np.bool_)
 
 
 def load(folder: Path, *, cache: Path) -> Crops:

@@ -30,12 +30,13 @@ def load_people(images: Path, landmarks: Path) -> Crops:
     if not found.any():
         raise InputError(f"no picture of {landmarks} has a face")
     kept = [path for path, ok in zip(paths, found, strict=True) if ok]
-    _, identity = np.unique([person_of(path) for path in kept], return_inverse=True)
+    names, identity = np.unique([person_of(path) for path in kept], return_inverse=True)
     training = np.array([is_training(person_of(path)) for path in kept])
     pixels = np.stack([cut(images, path, point) for path, point in zip(kept, points[found], strict=True)])
     digest = hashlib.sha256(landmarks.read_bytes())
     digest.update(pixels.data)
-    return Crops(pixels, identity.astype(np.int64), training, (), digest.hexdigest())
+    numbers = identity.astype(np.int64)
+    return Crops(pixels, numbers, training, (), digest.hexdigest(), tuple(names.tolist()))
 
 
 def write_labels(landmarks: Path, out: Path) -> None:

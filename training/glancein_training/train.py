@@ -290,9 +290,7 @@ class Note:
 
     def write(self, state: State, speed: float) -> None:
         """Means since the line before, and true accepts on the choosing half of the development people."""
-        rows = np.flatnonzero(
-            ~self.crops.is_train & (self.crops.identity >= 0) & (self.crops.identity % 2 == 0)
-        )
+        rows = np.flatnonzero(self.crops.is_choosing())
         tars = [math.nan] * 3
         if len(rows) > 1:
             identity = torch.from_numpy(self.crops.identity[rows])
