@@ -99,6 +99,17 @@ def test_people_are_the_folders_without_labels(tmp_path: Path) -> None:
     assert faces.people == ("p000", "p001", "p002", "p003")
 
 
+def test_few_second_pictures_give_a_report_without_ten_folds(tmp_path: Path) -> None:
+    """A company where 8 of 60 have a second picture: a fold has nobody to look for, the rest is measured."""
+    everyone = read_faces(write_embeddings(tmp_path, 60, 2))
+    faces = everyone.take((np.arange(len(everyone)) % 2 == 0) | (everyone.identity < 8))
+
+    report = measure(faces, QUICK)
+
+    assert report.verification.ten_fold is None
+    assert report.verification.genuine_pairs == 8
+
+
 def test_badge_folders_match_by_file_name(tmp_path: Path) -> None:
     """One folder of badge photos and one of the kiosk: the person is the file's name, groups come by id."""
     path = np.array(["neutral/001.jpg", "neutral/002.jpg", "smiling/001.jpg", "smiling/002.jpg"])

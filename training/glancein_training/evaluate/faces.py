@@ -142,9 +142,11 @@ def read_labels(path: Path) -> list[dict[str, str]]:
 
 
 def parity_of(person: str) -> int:
-    """0 or 1, the same for ever: the number's parity, or that of the name's checksum without its last digit."""
-    # The last digit says who is kept out of a training (people.is_training): those people's is always 0.
-    return int(person) % 2 if person.isdecimal() else zlib.crc32(person.encode()) // 10 % 2
+    """0 or 1, the same for ever: the number's parity, or that of a name's checksum."""
+    if person.isdecimal():
+        return int(person) % 2
+    # Without the last digit, which is 0 of all who are kept out of a training (people.is_training).
+    return zlib.crc32(person.encode()) // 10 % 2
 
 
 def cosines(left: Faces, right: Faces) -> Floats:

@@ -18,6 +18,7 @@ from glancein_training.evaluate.faces import Bools, Faces
 from glancein_training.evaluate.groups import GroupRates, rates_by_group, strangers_by_group
 from glancein_training.evaluate.identification import Bench, OpenSet, draw_galleries, identify
 from glancein_training.evaluate.verification import (
+    FOLDS,
     Pairs,
     Verification,
     all_pairs,
@@ -29,7 +30,7 @@ from glancein_training.evaluate.verification import (
 FORMAT = 1
 FALSE_ACCEPT_RATES = (1e-2, 1e-3, 1e-4, 1e-5)
 STRANGER_RATES = (0.003, 0.01, 0.1)
-FEWEST_PEOPLE_TO_FOLD = 40  # four to a fold; fewer, and a fold may hold no genuine pair
+FEWEST_PEOPLE_TO_FOLD = 40  # four to a fold; of fewer the accuracy says little
 COMMON_RATE = 1e-3  # the false accept rate whose threshold groups, clusters and template sizes are judged at
 
 
@@ -299,7 +300,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _dealt(faces: Faces) -> Pairs | None:
-    return dealt_pairs(faces) if len(faces.people) >= FEWEST_PEOPLE_TO_FOLD else None
+    """Pairs in ten folds; None with few people, or with so few second pictures that a fold has none."""
+    if len(faces.people) < FEWEST_PEOPLE_TO_FOLD:
+        return None
+    pairs = dealt_pairs(faces)
+    return pairs if pairs.fold is not None and len(np.unique(pairs.fold[pairs.same])) == FOLDS else None
 
 
 def _open_sets(bench: Bench, plan: Plan, enrol: Bools | None) -> list[OpenSet]:
