@@ -109,6 +109,19 @@ def test_rank_counts_templates_above_the_own_one() -> None:
     assert np.minimum(found.rank, 10).tolist() == np.minimum(above, 10).tolist()
 
 
+def test_network_that_gives_everybody_one_vector_finds_nobody_first() -> None:
+    """Equal scores count against the person, with padding and without: nobody is first, nobody accepted."""
+    faces, strangers = made_faces(6, 3), made_faces(5, 1)
+    faces.vector[:] = strangers.vector[:] = np.eye(1, 16, dtype=np.float32)
+
+    plain = Bench(faces).search(Gallery(np.array([0, 3, 6])))
+    padded = Bench(faces, strangers).search(Gallery(np.array([0, 3, 6]), padding=5))
+
+    assert plain.rank.tolist() == [2] * 6
+    assert padded.rank.tolist() == [7] * 6
+    assert miss_rate(plain, 0.5) == 1
+
+
 def test_look_without_a_face_has_no_rank() -> None:
     """Neither a look nor a template without a face is found first because all its scores are the same."""
     faces, strangers = made_faces(6, 3, noise=0.05), made_faces(5, 1, seed=9)

@@ -128,6 +128,15 @@ def test_search_finds_own_best_other_and_strangers_best() -> None:
     assert found.stranger_cos.tolist() == [max(scores[v, p] for p in enrolled) for v in strangers]
 
 
+def test_equal_scores_find_nobody_first() -> None:
+    """A tie counts against the person, as at the kiosk."""
+    found = fuse.search(
+        np.ones((VISITS, PEOPLE), np.float32), np.arange(VISITS) % PEOPLE, np.array([0, 2, 5])
+    )
+
+    assert found.rank.tolist() == [2] * len(found.rank)
+
+
 def test_judge_tells_the_better_scores_and_by_how_much() -> None:
     """Perfect scores miss nobody; the difference has the sign of what is saved."""
     visits = some_visits(noise=1.5)

@@ -37,7 +37,7 @@ class Searches:
     mated_person: Ints  # (m,)
     own_cos: Floats  # (m,) score of the person's own template
     other_cos: Floats  # (m,) best score of anybody else's
-    rank: Ints  # (m,) 0 = first; exact up to 10; UNRANKED without a face on either side
+    rank: Ints  # (m,) 0 = first, behind all of the same score; exact up to 10; UNRANKED without a face
     stranger_person: Ints  # (s,)
     stranger_cos: Floats  # (s,) best score of anybody's
 
@@ -77,13 +77,13 @@ class Bench:
         scores = self.scores[np.ix_(mated, gallery.rows)]
         own_at = position[self.faces.identity[mated]]
         own = scores[np.arange(len(mated)), own_at].copy()
-        rank = (scores > own[:, None]).sum(axis=1)
+        rank = (scores >= own[:, None]).sum(axis=1) - 1  # itself
         scores[np.arange(len(mated)), own_at] = -np.inf
         other = scores.max(axis=1)
         stranger = self.scores[np.ix_(strangers, gallery.rows)].max(axis=1)
         if gallery.padding:
             padded = self._best_padding(gallery.padding)
-            rank = rank + (padded[mated] > own[:, None]).sum(axis=1)
+            rank = rank + (padded[mated] >= own[:, None]).sum(axis=1)
             other = np.maximum(other, padded[mated, 0])
             stranger = np.maximum(stranger, padded[strangers, 0])
         seen = self.faces.found[mated] & self.faces.found[gallery.rows][own_at]

@@ -91,7 +91,7 @@ def search(scores: Floats, person: Ints, enrolled: Ints) -> Searches:
     own_at = place[person[mated]]
     against = scores[np.ix_(mated, enrolled)]
     own = against[np.arange(len(own_at)), own_at].copy()
-    rank = (against > own[:, None]).sum(axis=1)
+    rank = (against >= own[:, None]).sum(axis=1) - 1  # itself
     against[np.arange(len(own_at)), own_at] = -np.inf
     stranger = scores[np.ix_(~mated, enrolled)].max(axis=1)
     return Searches(person[mated], own, against.max(axis=1), rank, person[~mated], stranger)
