@@ -243,6 +243,16 @@ def test_checkpoint_of_another_network_is_refused(
         train(a_config(noise_data, network="other"), tmp_path / "run", 16)
 
 
+def test_checkpoint_of_other_people_is_refused(noise_data: Path, tmp_path: Path) -> None:
+    """One sentence instead of a tensor's shape."""
+    stored = train(a_config(noise_data), tmp_path / "run", 0)
+    stored["head"]["centres"] = stored["head"]["centres"][:-1].clone()
+    torch.save(stored, tmp_path / "run" / "checkpoint.pt")
+
+    with pytest.raises(InputError, match="another number of people"):
+        train(a_config(noise_data), tmp_path / "run", 8)
+
+
 def test_unknown_network_is_refused_with_the_family(noise_data: Path, tmp_path: Path) -> None:
     """The message lists what there is."""
     with pytest.raises(InputError, match="glance-158"):

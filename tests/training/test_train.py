@@ -216,12 +216,49 @@ def test_network_that_is_not_named_is_that_of_the_start(noise_data: Path, tmp_pa
     assert begun["network"] == begun["config"]["network"] == "tiny"
 
 
-def test_folder_of_another_loss_is_refused(noise_data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"loss": "arcface"}, "loss=triplet, not arcface"),
+        ({"mining": "hard"}, "mining=semi-hard, not hard"),
+        ({"margin": 0.3}, r"margin=0\.0, not 0\.3"),
+        ({"people": 2}, "people=3, not 2"),
+        ({"each": 3}, "each=2, not 3"),
+        ({"seed": 2}, "seed=1, not 2"),
+    ],
+)
+def test_folder_of_another_run_is_refused(
+    noise_data: Path, tmp_path: Path, changes: dict[str, object], said: str
+) -> None:
     """One folder, one run."""
-    train(a_config(noise_data), tmp_path / "run", until=1)
+    train(a_config(noise_data), tmp_path / "run", until=0)
 
-    with pytest.raises(InputError, match="loss=triplet, not arcface"):
-        train(a_config(noise_data, loss="arcface"), tmp_path / "run", until=2)
+    with pytest.raises(InputError, match=said):
+        train(a_config(noise_data, **changes), tmp_path / "run", until=1)
+
+
+def test_folder_of_other_data_is_refused(noise_data: Path, tmp_path: Path) -> None:
+    """By what was read, not by where it lies; a checkpoint of before data were kept in it goes on."""
+    stored = train(a_config(noise_data), tmp_path / "run", until=0)
+    torch.save({**stored, "data_sha256": "of other pictures"}, tmp_path / "run" / "checkpoint.pt")
+
+    with pytest.raises(InputError, match="on other data than"):
+        train(a_config(noise_data), tmp_path / "run", until=1)
+
+    del stored["data_sha256"]
+    torch.save(stored, tmp_path / "run" / "checkpoint.pt")
+    assert train(a_config(noise_data), tmp_path / "run", until=1)["step"] == 1
+
+
+def test_centres_of_other_people_are_refused(noise_data: Path, tmp_path: Path) -> None:
+    """One sentence instead of a tensor's shape."""
+    config = a_config(noise_data, loss="cosface")
+    stored = train(config, tmp_path / "run", until=0)
+    stored["head"]["centres"] = stored["head"]["centres"][:-1].clone()
+    torch.save(stored, tmp_path / "run" / "checkpoint.pt")
+
+    with pytest.raises(InputError, match="another number of people"):
+        train(config, tmp_path / "run", until=1)
 
 
 @pytest.mark.parametrize(

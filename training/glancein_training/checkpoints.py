@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from glancein.errors import InputError
 from glancein_training.networks import Embedder, shape_named
@@ -57,6 +58,14 @@ def write_kept(stored: Mapping[str, Any], average: Mapping[str, torch.Tensor], o
         "config": without_places(stored["config"]),
     }
     write_checkpoint({**kept, "average": halved(average), "basis": stored["basis"].half()}, out)
+
+
+def load_head(head: nn.Module, weights: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Give a loss its weights out of ``path``. Raises InputError if they are of another number of people."""
+    try:
+        head.load_state_dict(weights)
+    except RuntimeError as err:
+        raise InputError(f"{path} was trained on another number of people; take a fresh folder") from err
 
 
 def load_network(path: Path) -> Embedder:

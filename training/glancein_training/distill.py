@@ -26,7 +26,7 @@ from glancein.errors import InputError
 from glancein_training import packs
 from glancein_training.augment import Strength
 from glancein_training.averaging import follow
-from glancein_training.checkpoints import read_checkpoint, write_checkpoint, write_kept
+from glancein_training.checkpoints import load_head, read_checkpoint, write_checkpoint, write_kept
 from glancein_training.configuration import keep_record, with_settings
 from glancein_training.descent import descend, take_up
 from glancein_training.lessons import Batch, Batches, Lessons, prepare, training_identities
@@ -428,14 +428,14 @@ def adopt(state: State, weights: Path, *, network: str) -> packs.Floats:
 
 
 def restore(state: State, path: Path, *, network: str) -> packs.Floats:
-    """Continue from a checkpoint; returns the target's axes. Raises InputError for another network's."""
+    """Continue from a checkpoint; returns the target's axes. Raises InputError if it is of another."""
     stored = read_checkpoint(path)
     if stored["network"] != network:
         raise InputError(
             f"{path} is of {stored['network']}, not {network}; set network, or take a fresh folder"
         )
     state.student.load_state_dict(stored["student"])
-    state.head.load_state_dict(stored["head"])
+    load_head(state.head, stored["head"], path)
     state.average.load_state_dict(stored["average"])
     take_up(state.optimisers, stored["optimisers"], path)
     state.images = stored["images"]

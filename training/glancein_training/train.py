@@ -22,7 +22,7 @@ from glancein.errors import InputError
 from glancein_training import packs
 from glancein_training.augment import Strength, augment
 from glancein_training.averaging import follow
-from glancein_training.checkpoints import load_network, read_checkpoint, write_checkpoint
+from glancein_training.checkpoints import load_head, load_network, read_checkpoint, write_checkpoint
 from glancein_training.configuration import keep_record
 from glancein_training.descent import descend
 from glancein_training.distill import embed, tar_at
@@ -36,6 +36,7 @@ from glancein_training.sampling import PeopleSampler, people_sampler
 from glancein_training.terminal import bar
 
 FIRST = "glance-33"  # the network of a run that names neither one nor a start
+SAME = ("network", "loss", "mining", "margin", "people", "each", "seed")  # settings that a run keeps
 CURVE_COLUMNS = ["step", "loss", "active", "tar_1e-2", "tar_1e-3", "tar_1e-4", "images_per_s"]
 
 
@@ -85,6 +86,7 @@ class State:
     optimiser: torch.optim.Optimizer
     rng: torch.Generator
     watch: CollapseWatch
+    data_sha256: str = ""
     step: int = 0
     mined: NDArray[np.int64] | None = None  # (t, 3) rows of the data
 
@@ -104,6 +106,7 @@ def run(
     labels, people = training_labels(crops)
     sampler = people_sampler(labels, people=config.people, each=config.each, seed=config.seed)
     state = build(config, people, place)
+    state.data_sha256 = crops.data_sha256
     checkpoint = out / ("checkpoint.pt" if place.rank == 0 else f"checkpoint-{place.rank}.pt")
     out.mkdir(parents=True, exist_ok=True)
     is_fresh = not checkpoint.exists()
@@ -318,20 +321,27 @@ def save(state: State, path: Path, config: Config, place: Place) -> None:
         "mined": None if state.mined is None else torch.from_numpy(state.mined),
         "bad_steps": state.watch.steps,
         "processes": place.size,
+        "data_sha256": state.data_sha256,
         "config": asdict(config),
     }
     write_checkpoint(content, path)
 
 
 def restore(state: State, path: Path, config: Config, place: Place) -> None:
-    """Continue from a checkpoint. Raises InputError for another network, loss or number of processes."""
+    """Continue from a checkpoint.
+
+    Raises InputError for other settings of SAME, other data or another number of processes.
+    """
     stored = read_checkpoint(path)
     before = stored.get("config", {})
-    for name, now in (("network", config.network), ("loss", config.loss)):
+    for name in SAME:
+        now = getattr(config, name)
         if before.get(name) != now:
             raise InputError(
                 f"{path} was trained with {name}={before.get(name)}, not {now}; take a fresh folder"
             )
+    if stored.get("data_sha256", state.data_sha256) != state.data_sha256:  # earlier checkpoints do not say
+        raise InputError(f"{path} was trained on other data than {config.data} now is; take a fresh folder")
     processes = stored.get("processes", place.size)  # earlier checkpoints do not say
     if processes != place.size:
         raise InputError(
@@ -340,7 +350,7 @@ def restore(state: State, path: Path, config: Config, place: Place) -> None:
         )
     state.student.load_state_dict(stored["student"])
     state.average.load_state_dict(stored["average"])
-    state.aim.head.load_state_dict(stored["head"])
+    load_head(state.aim.head, stored["head"], path)
     state.optimiser.load_state_dict(stored["optimiser"])
     state.rng.set_state(stored["rng"])
     state.step = stored["step"]
