@@ -35,6 +35,7 @@ from glancein_training.distill import (
 )
 from glancein_training.lessons import Batch, prepare, training_identities
 from glancein_training.losses.margin import MarginSoftmax
+from glancein_training.mining.collapse import TrainingCollapsed
 from glancein_training.networks import FAMILY, EmbedderShape, to_network_floats
 
 pytestmark = pytest.mark.usefixtures("tiny_network")
@@ -265,6 +266,26 @@ def test_packs_of_less_than_a_batch_are_refused(noise_data: Path, tmp_path: Path
     """Said at once, instead of looking for a batch for ever."""
     with pytest.raises(InputError, match="21 training pictures make no batch of 64"):
         run(a_config(noise_data, batch=64), tmp_path / "run", tmp_path / "cache", compiled=False)
+
+
+def test_batch_of_one_picture_is_refused(noise_data: Path, tmp_path: Path) -> None:
+    """A picture alone has no relation to another, and its loss is no number."""
+    with pytest.raises(InputError, match="batch=1 is too low: set 2 or more"):
+        run(a_config(noise_data, batch=1), tmp_path / "run", tmp_path / "cache", compiled=False)
+
+
+def test_loss_that_is_no_number_stops_before_the_checkpoint(noise_data: Path, tmp_path: Path) -> None:
+    """The last good checkpoint stays bit for bit, and the run does not end as if all were well."""
+    config = a_config(noise_data, note_every_images=8)
+    stored = train(config, tmp_path / "run", 8)
+    stored["student"]["project.weight"].fill_(float("nan"))
+    torch.save(stored, tmp_path / "run" / "checkpoint.pt")
+    before = (tmp_path / "run" / "checkpoint.pt").read_bytes()
+
+    with pytest.raises(TrainingCollapsed, match="no number any more"):
+        run(config, tmp_path / "run", tmp_path / "cache", compiled=False, stop_at_images=64)
+
+    assert (tmp_path / "run" / "checkpoint.pt").read_bytes() == before
 
 
 def test_rate_warms_up_stays_and_decays() -> None:

@@ -123,13 +123,19 @@ def test_curriculum_late_mixes_hard_triplets_in() -> None:
 
 
 def test_equal_vectors_are_a_collapse_and_random_ones_are_not() -> None:
-    """One direction for all, vanishing vectors and not-a-numbers count; a fresh network does not."""
+    """One direction for all and vanishing vectors count; a fresh network does not."""
     spread = torch.randn(20, 8, generator=seeded())
 
     assert collapsed(torch.ones(20, 8) + 1e-3 * spread)
     assert collapsed(1e-6 * spread)
-    assert collapsed(torch.full((3, 2), float("nan")))
     assert not collapsed(spread)
+
+
+@pytest.mark.parametrize("number", ["nan", "inf"])
+def test_vectors_that_are_no_numbers_end_the_run_at_once(number: str) -> None:
+    """The weights are spoilt already; no patience brings them back."""
+    with pytest.raises(TrainingCollapsed, match="no number any more"):
+        CollapseWatch().look(torch.tensor([[1.0, 2.0], [3.0, float(number)]]))
 
 
 def test_collapse_ends_the_run_only_when_it_lasts() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from glancein_training.cli import app
 from glancein_training.configuration import with_settings
 from glancein_training.evaluate.faces import parity_of, read_faces
 from glancein_training.mining.collapse import TrainingCollapsed
-from glancein_training.objectives import LOSSES, MINING
+from glancein_training.objectives import LOSSES, MINING, Triplets
 from glancein_training.people import cut, is_training, load_people
 from glancein_training.processes import ALONE, Place
 from glancein_training.sampling import people_sampler
@@ -194,6 +195,21 @@ def test_collapsed_start_ends_with_advice(noise_data: Path, tmp_path: Path) -> N
 
     with pytest.raises(TrainingCollapsed, match="lower rate"):
         train(config, tmp_path / "run")
+
+
+def test_loss_that_is_no_number_stops_before_the_checkpoint(
+    noise_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last good checkpoint stays bit for bit."""
+    config = a_config(noise_data, note_every_steps=1)
+    train(config, tmp_path / "run", until=1)
+    before = (tmp_path / "run" / "checkpoint.pt").read_bytes()
+    monkeypatch.setattr(Triplets, "__call__", lambda _aim, vectors, *_: (vectors.sum() * math.nan, 0))
+
+    with pytest.raises(TrainingCollapsed, match="no number any more"):
+        run(config, tmp_path / "run", tmp_path / "cache")
+
+    assert (tmp_path / "run" / "checkpoint.pt").read_bytes() == before
 
 
 def test_run_starts_from_another_runs_weights(noise_data: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +31,13 @@ def with_settings(config: Settings, settings: Sequence[str]) -> Settings:
             raise InputError(f"a setting is NAME=VALUE, not {item!r}")
         config = _with(config, name.split("."), _value(text), item)
     return config
+
+
+def at_least(config: object, least: Mapping[str, int]) -> None:
+    """Raise InputError naming the first setting that is lower than it may be."""
+    for name, number in least.items():
+        if getattr(config, name) < number:
+            raise InputError(f"{name}={getattr(config, name)} is too low: set {number} or more")
 
 
 def record(config: object, **more: object) -> dict[str, object]:

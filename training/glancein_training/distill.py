@@ -27,11 +27,12 @@ from glancein_training import packs
 from glancein_training.augment import Strength
 from glancein_training.averaging import follow
 from glancein_training.checkpoints import load_head, read_checkpoint, write_checkpoint, write_kept
-from glancein_training.configuration import keep_record, with_settings
+from glancein_training.configuration import at_least, keep_record, with_settings
 from glancein_training.descent import descend, take_up
 from glancein_training.lessons import Batch, Batches, Lessons, prepare, training_identities
 from glancein_training.losses.distillation import cosine_distillation, crowding, relational_distillation
 from glancein_training.losses.margin import MarginSoftmax
+from glancein_training.mining.collapse import stop_unless_finite
 from glancein_training.muon import Muon
 from glancein_training.networks import (
     Embedder,
@@ -56,6 +57,7 @@ CURVE_COLUMNS = [
     *("images_per_s", "rate"),
 ]
 ENDLESS = 100_000_000  # images
+LEAST = {"batch": 2}  # a picture alone has no relation to another
 Forward = Callable[[Tensor], Tensor]
 
 
@@ -229,8 +231,10 @@ def run(
     A checkpoint in ``out`` is continued step for step, or stays as it is if its decay is over; without one,
     ``start_from`` gives the first weights (training/weights/embedder.pt). ``compiled`` False does without a
     C++ compiler and is slower in float32. Under ``torchrun`` each process takes ``batch`` pictures a step.
-    Raises InputError if the data or the checkpoint does not fit the configuration.
+    Raises InputError if the data or the checkpoint does not fit the configuration, TrainingCollapsed if the
+    loss is no number any more.
     """
+    at_least(config, LEAST)
     torch.set_num_threads(config.threads)
     cv2.setNumThreads(1)  # the workers': one picture at a time
     place = join()
@@ -334,7 +338,10 @@ def student_vectors(forward: Forward, config: Config, pictures: Tensor) -> Tenso
 
 
 def step(state: State, forward: Forward, config: Config, batch: Batch) -> NDArray[np.float64]:
-    """One update of student, head and running average; returns its four losses."""
+    """One update of student, head and running average; returns its four losses.
+
+    Raises TrainingCollapsed if their sum is no number.
+    """
     if state.decay_from is None and state.images >= config.stable_images:
         state.decay_from = state.images
     share = rate_at(state.images, config, state.decay_from)
@@ -350,6 +357,7 @@ def step(state: State, forward: Forward, config: Config, batch: Batch) -> NDArra
     if config.crowding_weight:
         crowd = crowding(vectors, batch.target, batch.others)
         loss = loss + config.crowding_weight * crowd
+    stop_unless_finite(loss)
     every = [p for optimiser in state.optimisers for group in optimiser.param_groups for p in group["params"]]
     descend(state.optimisers, loss, rate=config.rate * share, before_step=lambda: share_gradients(every))
     follow(state.average, state.student, config.average_decay)

@@ -26,7 +26,7 @@ from glancein_training.checkpoints import load_head, load_network, read_checkpoi
 from glancein_training.configuration import keep_record
 from glancein_training.descent import descend
 from glancein_training.distill import embed, tar_at
-from glancein_training.mining.collapse import CollapseWatch
+from glancein_training.mining.collapse import CollapseWatch, stop_unless_finite
 from glancein_training.mining.offline import offline_triplets
 from glancein_training.networks import Embedder, shape_named, to_network_floats
 from glancein_training.objectives import Moment, Objective, objective
@@ -225,7 +225,10 @@ def update(
     labels: NDArray[np.int64],
     picked: Picked,
 ) -> tuple[float, float]:
-    """One step; the loss and the share that still pulls. Raises TrainingCollapsed if all vectors coincide."""
+    """One step; the loss and the share that still pulls.
+
+    Raises TrainingCollapsed if all vectors coincide or the loss is no number.
+    """
     stored = torch.from_numpy(np.stack([crops.pixels[row] for row in picked.rows])).permute(0, 3, 1, 2)
     inputs = to_network_floats(augment(stored, state.rng, config.augment, out_px=config.train_px))
     state.student.train()
@@ -236,6 +239,7 @@ def update(
     state.watch.look(vectors)
     moment = Moment(state.step / max(1, config.steps), state.rng, picked.triplets)
     loss, active = state.aim(vectors, torch.from_numpy(labels[picked.rows]), moment)
+    stop_unless_finite(loss)
     descend(
         (state.optimiser,),
         loss,

@@ -13,7 +13,7 @@ TOO_SHORT = 1e-4  # mean length of the vectors before they are normalised
 
 
 class TrainingCollapsed(GlanceinError):  # noqa: N818  # what happened
-    """The network gives everybody the same vector; going on would waste the run."""
+    """The network gives everybody the same vector, or none; going on would waste the run."""
 
 
 @dataclass(slots=True)
@@ -24,7 +24,11 @@ class CollapseWatch:
     steps: int = field(default=0, init=False)
 
     def look(self, vectors: Tensor) -> None:
-        """Look at vectors (n, d) as they leave the network. Raises TrainingCollapsed if it lasts."""
+        """Look at vectors (n, d) as they leave the network.
+
+        Raises TrainingCollapsed if it lasts, and at once where a number is not finite.
+        """
+        stop_unless_finite(vectors)
         self.steps = self.steps + 1 if collapsed(vectors) else 0
         if self.steps >= self.patience:
             raise TrainingCollapsed(
@@ -33,11 +37,17 @@ class CollapseWatch:
             )
 
 
+def stop_unless_finite(numbers: Tensor) -> None:
+    """Raise TrainingCollapsed before a loss or a vector that is no number spoils the weights."""
+    if not bool(numbers.detach().isfinite().all()):
+        raise TrainingCollapsed(
+            "the loss is no number any more; the last checkpoint is as it was: go on with a lower rate"
+        )
+
+
 def collapsed(vectors: Tensor) -> bool:
-    """True when the directions coincide, the vectors vanish, or a number is not finite."""
+    """True when the directions coincide or the vectors vanish."""
     detached = vectors.detach().float()
-    if not bool(detached.isfinite().all()):
-        return True
     length = detached.norm(dim=1)
     if float(length.mean()) < TOO_SHORT:
         return True
