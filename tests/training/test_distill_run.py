@@ -288,6 +288,22 @@ def test_loss_that_is_no_number_stops_before_the_checkpoint(noise_data: Path, tm
     assert (tmp_path / "run" / "checkpoint.pt").read_bytes() == before
 
 
+def test_checkpoint_that_cannot_be_written_leaves_no_line_in_the_curve(
+    noise_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run that goes on from the checkpoint of before writes that line, once."""
+
+    def full(*_: object) -> None:
+        raise InputError("is the disk full")
+
+    monkeypatch.setattr("glancein_training.distill.write_checkpoint", full)
+
+    with pytest.raises(InputError, match="is the disk full"):
+        train(a_config(noise_data, note_every_images=8), tmp_path / "run", 8)
+
+    assert not (tmp_path / "run" / "curve.csv").exists()
+
+
 def test_rate_warms_up_stays_and_decays() -> None:
     """Up to one over the warm-up, one for as long as wanted, then down to a hundredth."""
     config = Config(batch=100, warm_up_images=1000, decay_images=500)

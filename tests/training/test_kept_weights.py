@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +37,23 @@ def kept(folder: Path) -> Path:
 def test_kept_weights_name_no_folder(tmp_path: Path) -> None:
     """They go into the repository: how they were trained stays, where does not."""
     assert read_checkpoint(kept(tmp_path))["config"] == {"batch": 64}
+
+
+def test_full_disk_leaves_the_checkpoint_of_before_and_no_part(tmp_path: Path) -> None:
+    """One sentence; the system stops the write as it would on a full disk."""
+    path = tmp_path / "checkpoint.pt"
+    write_checkpoint({"network": "small"}, path)
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(InputError, match="is the disk full"):
+            write_checkpoint({"network": "large", "average": torch.zeros(1_000_000)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    assert {found.name: found.read_bytes() for found in tmp_path.iterdir()} == {"checkpoint.pt": before}
 
 
 def test_adopt_gives_the_weights_that_were_kept(tmp_path: Path) -> None:

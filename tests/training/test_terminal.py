@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 import typer
@@ -36,6 +37,17 @@ def test_bar_is_silent_without_a_terminal_and_in_other_processes(
 
     assert isinstance(screen.file, io.StringIO)
     assert screen.file.getvalue() == ""
+
+
+def test_file_in_a_folders_place_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The system's own words with the name, no traceback."""
+    (tmp_path / "out").write_text("a file", encoding="utf-8")
+
+    with pytest.raises(typer.Exit) as ended, errors_in_words():
+        (tmp_path / "out").mkdir(parents=True, exist_ok=True)
+
+    assert ended.value.exit_code == InputError.exit_code
+    assert capsys.readouterr().err == f"glancein-train: cannot use {tmp_path / 'out'}: File exists\n"
 
 
 def test_error_is_one_line_however_long(capsys: pytest.CaptureFixture[str]) -> None:

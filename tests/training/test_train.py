@@ -212,6 +212,22 @@ def test_loss_that_is_no_number_stops_before_the_checkpoint(
     assert (tmp_path / "run" / "checkpoint.pt").read_bytes() == before
 
 
+def test_checkpoint_that_cannot_be_written_leaves_no_line_in_the_curve(
+    noise_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run that goes on from the checkpoint of before writes that line, once."""
+
+    def full(*_: object) -> None:
+        raise InputError("is the disk full")
+
+    monkeypatch.setattr("glancein_training.train.write_checkpoint", full)
+
+    with pytest.raises(InputError, match="is the disk full"):
+        train(a_config(noise_data, note_every_steps=1), tmp_path / "run", until=1)
+
+    assert not (tmp_path / "run" / "curve.csv").exists()
+
+
 def test_run_starts_from_another_runs_weights(noise_data: Path, tmp_path: Path) -> None:
     """The averaged weights of a checkpoint are where the new run begins."""
     first = train(a_config(noise_data), tmp_path / "first", until=2)

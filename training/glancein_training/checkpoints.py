@@ -15,10 +15,17 @@ from glancein_training.networks import Embedder, shape_named
 
 
 def write_checkpoint(content: Mapping[str, object], path: Path) -> None:
-    """Replace the checkpoint in one move, so that a cut never leaves half of one."""
+    """Replace the checkpoint in one move, so that a cut never leaves half of one.
+
+    Raises InputError if it cannot be written; what was there before stays.
+    """
     part = path.with_suffix(".part")
-    torch.save(dict(content), part)
-    part.replace(path)
+    try:
+        torch.save(dict(content), part)
+        part.replace(path)
+    except (OSError, RuntimeError) as err:  # torch's own writer says RuntimeError of a full disk
+        part.unlink(missing_ok=True)
+        raise InputError(f"cannot write {path}, is the disk full? What was there before is kept") from err
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -285,8 +285,8 @@ def run(
             progress.update(task, completed=state.images, told=told)
             over = is_over(state, config)
             if place.rank == 0 and (seen >= config.note_every_images or over):
+                save(state, checkpoint, config, basis)  # before its line: a run cut between has no line twice
                 note(out, crops[0], state, losses=sums * at_once / seen, speed=speed)
-                save(state, checkpoint, config, basis)
                 seen, sums, noted = 0, np.zeros(4), time.monotonic()
             if over:
                 break

@@ -41,11 +41,14 @@ def say_finished(out: Path, seen: str) -> None:
 
 @contextmanager
 def errors_in_words() -> Iterator[None]:
-    """Ours and missing files as one line and an exit code, without a traceback."""
+    """Ours and files that cannot be used as one line and an exit code, without a traceback."""
     try:
         yield
     except FileNotFoundError as err:
         _say_error(f"there is no {err.filename}")
+        raise typer.Exit(InputError.exit_code) from None
+    except OSError as err:
+        _say_error(f"cannot use {err.filename}: {err.strerror}" if err.filename else str(err))
         raise typer.Exit(InputError.exit_code) from None
     except GlanceinError as err:
         _say_error(str(err))

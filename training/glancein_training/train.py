@@ -134,9 +134,9 @@ def run(
                 state.mined = mine(state, crops, labels, config)
             picked = pick(state, sampler, config, place)
             loss, active = update(state, forward, config, crops=crops, labels=labels, picked=picked)
-            progress.update(task, completed=state.step, told=note.add(state, loss, active))
             if state.step % config.note_every_steps == 0:
-                save(state, checkpoint, config, place)
+                save(state, checkpoint, config, place)  # before its line: a run cut between has no line twice
+            progress.update(task, completed=state.step, told=note.add(state, loss, active))
     save(state, checkpoint, config, place)
     leave()
 
