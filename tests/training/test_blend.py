@@ -89,6 +89,17 @@ def test_what_does_not_blend_is_refused_and_nothing_written(
     assert not (tmp_path / "out.pt").exists()
 
 
+def test_weights_that_were_not_distilled_are_refused(tmp_path: Path) -> None:
+    """Those of `train` have no space of targets."""
+    first, second = kept(tmp_path / "a.pt", seed=1), kept(tmp_path / "b.pt", seed=2)
+    stored = torch.load(second, weights_only=True)
+    del stored["basis"]
+    write_checkpoint(stored, second)
+
+    with pytest.raises(InputError, match=r"b\.pt was not distilled"):
+        blend(first, second, [0.5], tmp_path / "out.pt")
+
+
 def test_command_writes_the_file_and_says_so(tmp_path: Path) -> None:
     """`glancein-train blend` for scripts."""
     first, second, out = kept(tmp_path / "a.pt", seed=1), kept(tmp_path / "b.pt", seed=2), tmp_path / "out.pt"

@@ -195,6 +195,11 @@ def test_folder_without_labels_is_no_pack(tmp_path: Path, monkeypatch: pytest.Mo
         ("rate", "NAME=VALUE"),
         ('batch="many"', "takes a int"),
         ("seed.x=1", "no parts"),
+        ("rate=NaN", "takes a float"),
+        ("rate=Infinity", "takes a float"),
+        ("packs=[]", "packs is empty"),
+        ("threads=0", "threads=0 is too low"),
+        ("seed=-1", "seed=-1 is too low"),
     ],
 )
 def test_wrong_setting_is_refused_before_any_work(tmp_path: Path, setting: str, said: str) -> None:

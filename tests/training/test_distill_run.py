@@ -254,6 +254,24 @@ def test_checkpoint_of_other_people_is_refused(noise_data: Path, tmp_path: Path)
         train(a_config(noise_data), tmp_path / "run", 8)
 
 
+def test_checkpoint_of_no_distillation_is_refused(noise_data: Path, tmp_path: Path) -> None:
+    """What `train` left: neither gone on with nor begun from, for want of the teachers' axes."""
+    stored = train(a_config(noise_data), tmp_path / "run", 0)
+    del stored["basis"]
+    torch.save(stored, tmp_path / "run" / "checkpoint.pt")
+
+    with pytest.raises(InputError, match="was not distilled"):
+        train(a_config(noise_data), tmp_path / "run", 8)
+    with pytest.raises(InputError, match="was not distilled"):
+        run(
+            a_config(noise_data),
+            tmp_path / "other",
+            tmp_path / "cache",
+            compiled=False,
+            start_from=tmp_path / "run" / "checkpoint.pt",
+        )
+
+
 def test_unknown_network_is_refused_with_the_family(noise_data: Path, tmp_path: Path) -> None:
     """The message lists what there is."""
     with pytest.raises(InputError, match="glance-158"):

@@ -179,6 +179,26 @@ def test_labels_that_do_not_fit_the_pictures_are_refused(
     assert not list((tmp_path / "cache").glob("*.npy"))
 
 
+def test_tar_cut_short_is_refused(pack: Path, tmp_path: Path) -> None:
+    """A copy that was broken off is named, and nothing is kept for the next run."""
+    whole = (pack / "b.tar").read_bytes()
+    (pack / "b.tar").write_bytes(whole[:600])
+
+    with pytest.raises(InputError, match=r"cannot read .*b\.tar: .*copy the pack again"):
+        packs.load(pack, cache=tmp_path / "cache")
+
+    assert not list((tmp_path / "cache").glob("*.npy"))
+
+
+def test_labels_of_fewer_rows_than_the_teachers_are_refused(pack: Path, tmp_path: Path) -> None:
+    """Each row of a teacher's file is a line of labels.csv."""
+    lines = (pack / "labels.csv").read_text(encoding="utf-8").splitlines()
+    (pack / "labels.csv").write_text("\n".join(lines[:-1]) + "\n", encoding="utf-8")
+
+    with pytest.raises(InputError, match=r"teacher_a\.npz has 6 rows, labels\.csv 5"):
+        packs.load(pack, cache=tmp_path / "cache")
+
+
 def test_picture_of_another_size_is_refused(pack: Path, tmp_path: Path) -> None:
     """One row of pixels would fill a whole crop."""
     repaint(pack, "b.tar", size=(packs.STORED_PX, 1))

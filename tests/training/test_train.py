@@ -301,6 +301,13 @@ def test_centres_of_other_people_are_refused(noise_data: Path, tmp_path: Path) -
         ({"mining": "offline"}, "mine_every_steps"),
         ({"network": "huge"}, "the family has"),
         ({"people": 50}, "the data has 7"),
+        ({"people": 0}, "people=0 is too low: set 2 or more"),
+        ({"people": -1}, "people=-1 is too low"),
+        ({"each": 0}, "each=0 is too low: set 2 or more"),
+        ({"each": 1}, "each=1 is too low"),
+        ({"note_every_steps": 0}, "note_every_steps=0 is too low: set 1 or more"),
+        ({"threads": 0}, "threads=0 is too low: set 1 or more"),
+        ({"seed": -1}, "seed=-1 is too low: set 0 or more"),
         ({"data": "nowhere"}, "labels.csv"),
     ],
 )

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from glancein.errors import InputError
-from glancein_training.checkpoints import read_checkpoint, write_kept
+from glancein_training.checkpoints import basis_of, read_checkpoint, write_kept
 from glancein_training.networks import EmbedderShape, Shape, shape_named
 
 PARTS = (
@@ -34,8 +35,8 @@ def blend(first: Path, second: Path, shares: Sequence[float], out: Path) -> None
     ours, theirs = read_checkpoint(first), read_checkpoint(second)
     if ours["network"] != theirs["network"]:
         raise InputError(f"{first} is a {ours['network']}, {second} a {theirs['network']}: give one network")
-    one, other = (stored["basis"].float() for stored in (ours, theirs))
-    if one.shape != other.shape or not torch.allclose(one, other, atol=1e-3):
+    one, other = basis_of(ours, first), basis_of(theirs, second)
+    if one.shape != other.shape or not np.allclose(one, other, atol=1e-3):
         raise InputError(f"{first} and {second} learnt other targets: only a run begun from the other blends")
     shape = shape_named(theirs["network"])
     weights = {

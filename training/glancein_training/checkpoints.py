@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from glancein.errors import InputError
@@ -73,6 +75,13 @@ def load_head(head: nn.Module, weights: Mapping[str, torch.Tensor], path: Path) 
         head.load_state_dict(weights)
     except RuntimeError as err:
         raise InputError(f"{path} was trained on another number of people; take a fresh folder") from err
+
+
+def basis_of(stored: Mapping[str, Any], path: Path) -> NDArray[np.float32]:
+    """The target's axes (k, d) of a distillation. Raises InputError if ``path`` is of another training."""
+    if "basis" not in stored:
+        raise InputError(f"{path} was not distilled: give checkpoint.pt or kept weights of a distillation")
+    return np.asarray(stored["basis"].float().numpy(), np.float32)
 
 
 def load_network(path: Path) -> Embedder:

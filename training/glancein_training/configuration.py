@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -131,7 +132,7 @@ def _fitted(before: object, value: object, item: str) -> object:
     match before, value:
         case bool(), bool():
             return value
-        case float(), int() | float() if not isinstance(value, bool):
+        case float(), int() | float() if not isinstance(value, bool) and math.isfinite(value):
             return float(value)
         case int(), int() if not isinstance(before, bool) and not isinstance(value, bool):
             return value

@@ -26,7 +26,7 @@ from glancein.errors import InputError
 from glancein_training import packs
 from glancein_training.augment import Strength
 from glancein_training.averaging import follow
-from glancein_training.checkpoints import load_head, read_checkpoint, write_checkpoint, write_kept
+from glancein_training.checkpoints import basis_of, load_head, read_checkpoint, write_checkpoint, write_kept
 from glancein_training.configuration import at_least, keep_record, with_settings
 from glancein_training.descent import descend, take_up
 from glancein_training.lessons import Batch, Batches, Lessons, prepare, training_identities
@@ -57,7 +57,7 @@ CURVE_COLUMNS = [
     *("images_per_s", "rate"),
 ]
 ENDLESS = 100_000_000  # images
-LEAST = {"batch": 2}  # a picture alone has no relation to another
+LEAST = {"batch": 2, "threads": 1, "workers": 0, "seed": 0}  # a picture alone has no relation to another
 Forward = Callable[[Tensor], Tensor]
 
 
@@ -238,7 +238,7 @@ def run(
     torch.set_num_threads(config.threads)
     cv2.setNumThreads(1)  # the workers': one picture at a time
     place = join()
-    crops = [packs.load(Path(config.data) / name, cache=cache) for name in config.packs]
+    crops = load_data(config, cache)
     state = build(config, len(training_identities(crops[0])), place)
     checkpoint = out / "checkpoint.pt"
     out.mkdir(parents=True, exist_ok=True)
@@ -293,6 +293,13 @@ def run(
     if place.rank == 0:
         save(state, checkpoint, config, basis)
     leave()
+
+
+def load_data(config: Config, cache: Path) -> list[packs.Crops]:
+    """The packs to learn from. Raises InputError if none is named."""
+    if not config.packs:
+        raise InputError("""packs is empty: name folders of data, such as --set 'packs=["faces"]'""")
+    return [packs.load(Path(config.data) / name, cache=cache) for name in config.packs]
 
 
 def end_of(state: State, config: Config) -> int | None:
@@ -427,17 +434,19 @@ def adopt(state: State, weights: Path, *, network: str) -> packs.Floats:
     They may be of a member of the family with fewer or more blocks. Raises InputError for another's.
     """
     stored = read_checkpoint(weights)
+    basis = basis_of(stored, weights)
     first = stored["average"]
     if stored["network"] != network:
         first = with_other_depth(first, shape_named(stored["network"]), state.student)
     for part in (state.student, state.average):
         part.load_state_dict(first)
-    return np.asarray(stored["basis"].float().numpy(), np.float32)
+    return basis
 
 
 def restore(state: State, path: Path, *, network: str) -> packs.Floats:
     """Continue from a checkpoint; returns the target's axes. Raises InputError if it is of another."""
     stored = read_checkpoint(path)
+    basis = basis_of(stored, path)
     if stored["network"] != network:
         raise InputError(
             f"{path} is of {stored['network']}, not {network}; set network, or take a fresh folder"
@@ -448,7 +457,7 @@ def restore(state: State, path: Path, *, network: str) -> packs.Floats:
     take_up(state.optimisers, stored["optimisers"], path)
     state.images = stored["images"]
     state.decay_from = stored["decay_from"]
-    return np.asarray(stored["basis"].numpy(), np.float32)
+    return basis
 
 
 if __name__ == "__main__":

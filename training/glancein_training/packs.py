@@ -55,7 +55,8 @@ def load(folder: Path, *, cache: Path) -> Crops:
 
     A ``.json`` beside the array says which files it was decoded from: a changed tar is decoded anew. An array
     without one, from before there were such files, is taken as it is. Raises FileNotFoundError if the folder
-    has no ``labels.csv`` or lacks a file that was never read, InputError if labels and pictures do not fit.
+    has no ``labels.csv`` or lacks a file that was never read, InputError if labels, pictures and teachers do
+    not fit.
     """
     with (folder / "labels.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -78,7 +79,7 @@ def load(folder: Path, *, cache: Path) -> Crops:
         pixels=np.load(array_path, mmap_mode="r"),
         identity=np.array(identity, np.int64),
         is_train=np.array([row.get("split", "train") == "train" for row in rows]),
-        teachers=tuple(read_teacher(folder / name) for name in TEACHERS),
+        teachers=tuple(read_teacher(folder / name, len(rows)) for name in TEACHERS),
         data_sha256=sha256_of(sources),
     )
 
@@ -112,12 +113,8 @@ def decode_all(folder: Path, rows: list[dict[str, str]]) -> Pixels:
 
 def decode_tar(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, Pixels]]:
     """Name and pixels of the wanted members of one tar. Raises InputError as ``decode_all`` does."""
-    with tarfile.open(path) as tar, ThreadPoolExecutor(2) as pool:
-        jobs = []
-        for member in tar:
-            file = tar.extractfile(member)
-            if file is not None and member.name in wanted:
-                jobs.append((member.name, pool.submit(decode, file.read())))
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [(name, pool.submit(decode, data)) for name, data in members_of(path, wanted)]
         lacking = set(wanted) - {name for name, _ in jobs}
         if lacking:
             raise InputError(f"{path} lacks {min(lacking)}, which labels.csv names: copy the pack again")
@@ -129,16 +126,30 @@ def decode_tar(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, Pixel
             yield name, pixels
 
 
+def members_of(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    """Name and content of the wanted files in one tar. Raises InputError if it is cut short or no tar."""
+    try:
+        with tarfile.open(path) as tar:
+            for member in tar:
+                file = tar.extractfile(member)
+                if file is not None and member.name in wanted:
+                    yield member.name, file.read()
+    except tarfile.TarError as err:
+        raise InputError(f"cannot read {path}: {err}; copy the pack again") from err
+
+
 def decode(data: bytes) -> Pixels:
     """One stored crop as RGB pixels."""
     with Image.open(io.BytesIO(data)) as image:
         return np.asarray(image.convert("RGB"))
 
 
-def read_teacher(path: Path) -> Floats:
-    """A teacher's vectors, dequantised and of unit length, (n, d)."""
+def read_teacher(path: Path, rows: int) -> Floats:
+    """A teacher's vectors, dequantised and of unit length, (n, d). Raises InputError if n is not ``rows``."""
     with np.load(path) as stored:
         vectors = stored["vectors"].astype(np.float32) * stored["scale"].astype(np.float32)[:, None]
+    if len(vectors) != rows:
+        raise InputError(f"{path} has {len(vectors)} rows, labels.csv {rows}: copy the pack again")
     return unit_rows(vectors)
 
 

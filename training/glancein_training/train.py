@@ -23,7 +23,7 @@ from glancein_training import packs
 from glancein_training.augment import Strength, augment
 from glancein_training.averaging import follow
 from glancein_training.checkpoints import load_head, load_network, read_checkpoint, write_checkpoint
-from glancein_training.configuration import keep_record
+from glancein_training.configuration import at_least, keep_record
 from glancein_training.descent import descend
 from glancein_training.distill import embed, tar_at
 from glancein_training.mining.collapse import CollapseWatch, stop_unless_finite
@@ -36,6 +36,7 @@ from glancein_training.sampling import PeopleSampler, people_sampler
 from glancein_training.terminal import bar
 
 FIRST = "glance-33"  # the network of a run that names neither one nor a start
+LEAST = {"people": 2, "each": 2, "note_every_steps": 1, "threads": 1, "seed": 0}
 SAME = ("network", "loss", "mining", "margin", "people", "each", "seed")  # settings that a run keeps
 CURVE_COLUMNS = ["step", "loss", "active", "tar_1e-2", "tar_1e-3", "tar_1e-4", "images_per_s"]
 
@@ -99,6 +100,7 @@ def run(
     A run on own photos leaves ``labels.csv`` too: who was kept out. Raises InputError if the data or the
     checkpoint does not fit, TrainingCollapsed if nothing can be learned.
     """
+    at_least(config, LEAST)
     torch.set_num_threads(config.threads)
     place = join()
     config = with_network(config)

@@ -110,6 +110,31 @@ def test_few_second_pictures_give_a_report_without_ten_folds(tmp_path: Path) -> 
     assert report.verification.genuine_pairs == 8
 
 
+@pytest.mark.parametrize("seen", [0, 1, 2])
+def test_too_few_faces_are_refused(tmp_path: Path, seen: int) -> None:
+    """Nothing can be told from them, and the libraries behind the report break on them."""
+    found = np.arange(12) < seen
+    np.savez(
+        tmp_path / "e.npz",
+        path=[f"p{k % 4}/{k}.jpg" for k in range(12)],
+        found=found,
+        embedding=vectors_of(12, 1),
+    )
+
+    with pytest.raises(InputError, match=f"{seen} of 12 pictures have a face"):
+        evaluate(Request(tmp_path / "e.npz"), tmp_path / "out", QUICK)
+
+    assert not (tmp_path / "out").exists()
+
+
+def test_file_without_pictures_is_refused(tmp_path: Path) -> None:
+    """An empty folder that was embedded."""
+    np.savez(tmp_path / "e.npz", path=np.array([], str), embedding=np.zeros((0, 24), np.float32))
+
+    with pytest.raises(InputError, match=r"e\.npz holds no pictures"):
+        read_faces(tmp_path / "e.npz")
+
+
 def test_badge_folders_match_by_file_name(tmp_path: Path) -> None:
     """One folder of badge photos and one of the kiosk: the person is the file's name, groups come by id."""
     path = np.array(["neutral/001.jpg", "neutral/002.jpg", "smiling/001.jpg", "smiling/002.jpg"])

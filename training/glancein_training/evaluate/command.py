@@ -14,6 +14,8 @@ from glancein_training.evaluate.pair_list import listed_pairs, read_pair_list
 from glancein_training.evaluate.report import Plan, Report, measure, write_html, write_json
 from glancein_training.evaluate.verification import Pairs, all_pairs
 
+FEWEST_FACES = 3  # two of one person and one of another
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -33,9 +35,15 @@ class Request:
 
 
 def evaluate(request: Request, out: Path, plan: Plan) -> Report:
-    """Measure and write ``report.json``, ``report.html`` and, with images, ``errors.png``."""
+    """Measure and write ``report.json``, ``report.html`` and, with images, ``errors.png``.
+
+    Raises InputError if the files do not fit together or there are too few faces.
+    """
     everyone = read_faces(request.embeddings, labels=request.labels, identity_from=request.identity_from)
     faces = chosen_faces(everyone, request, seed=plan.seed)
+    seen = int(faces.found.sum())
+    if seen < FEWEST_FACES:
+        raise InputError(f"{seen} of {len(faces)} pictures have a face: a report needs {FEWEST_FACES}")
     listed = None
     if request.pairs:
         listed = listed_pairs(faces, read_pair_list(request.pairs), request.images)

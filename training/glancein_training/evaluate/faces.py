@@ -97,6 +97,8 @@ def read_faces(path: Path, *, labels: Path | None = None, identity_from: str = "
     if missing:
         raise InputError(f"{path} has no array {min(missing)!r}; make it with `glancein embed`")
     paths = np.array([str(p).replace("\\", "/") for p in stored["path"]])
+    if len(paths) == 0:
+        raise InputError(f"{path} holds no pictures")
     if len(paths) != len(stored["embedding"]):
         raise InputError(f"{path} holds {len(paths)} paths and {len(stored['embedding'])} embeddings")
     found = np.asarray(stored.get("found", np.ones(len(paths), bool)), bool)
