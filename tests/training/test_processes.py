@@ -17,7 +17,7 @@ import torch
 from glancein_training import packs
 from glancein_training.augment import Strength
 from glancein_training.lessons import Batches, prepare
-from glancein_training.processes import Place, first_says, share_gradients
+from glancein_training.processes import Place, all_say, first_says, share_gradients
 
 TWO = """
 import sys
@@ -82,6 +82,7 @@ def test_alone_nothing_is_shared() -> None:
 
     assert weight.grad.tolist() == [1, 1]
     assert first_says(word=True)
+    assert all_say(7) == [7]
 
 
 @pytest.mark.heavy

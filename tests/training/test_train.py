@@ -169,6 +169,16 @@ def test_run_of_more_processes_is_not_continued_by_one(noise_data: Path, tmp_pat
         train(a_config(noise_data), tmp_path / "run", until=2)
 
 
+def test_processes_that_would_go_on_from_several_steps_are_refused(
+    noise_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cut between their checkpoints; mixed, they would wait for each other for ever."""
+    monkeypatch.setattr("glancein_training.train.all_say", lambda step: [step, 200])
+
+    with pytest.raises(InputError, match=r"of steps 0, 200: take a fresh folder with start=.*checkpoint\.pt"):
+        train(a_config(noise_data), tmp_path / "run", until=1)
+
+
 def test_record_says_what_every_session_ran_with(noise_data: Path, tmp_path: Path) -> None:
     """A resumed run's record holds the settings now and those before, where each began and from what."""
     train(a_config(noise_data), tmp_path / "first", until=1)
@@ -469,7 +479,10 @@ def test_checkpoint_counts_the_images_of_all_processes(noise_data: Path, tmp_pat
 
 @pytest.mark.heavy
 def test_two_processes_keep_the_same_weights(noise_data: Path, tmp_path: Path) -> None:
-    """Under torchrun each process sees its own pictures and both end with the same weights."""
+    """Under torchrun each process sees its own pictures and both end with the same weights.
+
+    Without the checkpoint of one of them they do not go on.
+    """
     program = tmp_path / "two.py"
     program.write_text(
         "import sys\n"
@@ -486,7 +499,8 @@ def test_two_processes_keep_the_same_weights(noise_data: Path, tmp_path: Path) -
 
     words = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(program)]
     words += [str(tmp_path / "run"), str(tmp_path / "cache"), *settings, "loss=cosface"]
-    subprocess.run(words, check=True, timeout=300, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run(words, check=True, timeout=300, env=environment)
 
     one = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
     other = torch.load(tmp_path / "run" / "checkpoint-1.pt", weights_only=True)
@@ -494,3 +508,7 @@ def test_two_processes_keep_the_same_weights(noise_data: Path, tmp_path: Path) -
     assert all(torch.equal(one["student"][name], other["student"][name]) for name in learned)
     assert torch.equal(one["head"]["centres"], other["head"]["centres"])
     assert not torch.equal(one["rng"], other["rng"])
+    (tmp_path / "run" / "checkpoint-1.pt").unlink()
+    cut = subprocess.run(words, check=False, timeout=300, env=environment, capture_output=True, text=True)
+    assert cut.returncode != 0
+    assert "are of steps 4, 0: take a fresh folder" in cut.stderr

@@ -54,6 +54,15 @@ def add_up(tensors: Sequence[Tensor]) -> None:
             tensor.copy_(summed.view_as(tensor))
 
 
+def all_say(number: int) -> list[int]:
+    """What every process says, by rank."""
+    if not dist.is_initialized():
+        return [number]
+    said = [torch.zeros(1, dtype=torch.int64) for _ in range(dist.get_world_size())]
+    dist.all_gather(said, torch.tensor([number]))
+    return [int(one.item()) for one in said]
+
+
 def first_says(*, word: bool) -> bool:
     """What the first process says, so that all of them stop at the same step."""
     if not dist.is_initialized():

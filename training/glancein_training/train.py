@@ -31,7 +31,7 @@ from glancein_training.mining.offline import offline_triplets
 from glancein_training.networks import Embedder, shape_named, to_network_floats
 from glancein_training.objectives import Moment, Objective, objective
 from glancein_training.people import load_people, write_labels
-from glancein_training.processes import Place, first_says, join, leave, share_gradients
+from glancein_training.processes import Place, all_say, first_says, join, leave, share_gradients
 from glancein_training.sampling import PeopleSampler, people_sampler
 from glancein_training.terminal import bar
 
@@ -114,6 +114,7 @@ def run(
     is_fresh = not checkpoint.exists()
     if not is_fresh:
         restore(state, checkpoint, config, place)
+    refuse_other_steps(all_say(state.step), out)
     if place.rank == 0:
         keep_record(
             out,
@@ -141,6 +142,15 @@ def run(
             progress.update(task, completed=state.step, told=note.add(state, loss, active))
     save(state, checkpoint, config, place)
     leave()
+
+
+def refuse_other_steps(steps: list[int], out: Path) -> None:
+    """Raise InputError if the processes would go on from several steps, cut while they kept theirs."""
+    if len(set(steps)) > 1:
+        raise InputError(
+            f"the checkpoints of {out} are of steps {', '.join(map(str, steps))}: "
+            f"take a fresh folder with start={out / 'checkpoint.pt'}"
+        )
 
 
 def with_network(config: Config) -> Config:
