@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ pytest.importorskip("torch", reason="needs PyTorch: pip install .[training]")
 import torch
 from numpy.typing import NDArray
 
+from glancein.errors import InputError
 from glancein_training.lessons import prepare, towards_people
 from glancein_training.packs import NO_IDENTITY, Crops, Floats, unit_rows
 
@@ -30,6 +33,27 @@ def test_a_nameless_picture_of_a_development_person_is_not_trained_on() -> None:
     lessons, _ = prepare([named, nameless], None, 3)
 
     assert lessons.where.tolist() == [[0, 1], [0, 2], [1, 1]]
+
+
+@pytest.mark.parametrize("teachers", [(0,), (1, 2)])
+def test_packs_without_the_same_teachers_are_refused(teachers: tuple[int, ...]) -> None:
+    """There is nothing to ask for, or something else in every pack."""
+    crops = [pack(np.eye(3, dtype=np.float32), [0, 1, 2], [True] * 3) for _ in teachers]
+    fewer = [replace(c, teachers=c.teachers[:n]) for c, n in zip(crops, teachers, strict=True)]
+
+    with pytest.raises(InputError, match="same teachers' vectors"):
+        prepare(fewer, None, 3)
+
+
+def test_one_teacher_is_enough_to_learn_from() -> None:
+    """The target is then its own vectors, turned onto its axes."""
+    alone = replace(
+        pack(np.eye(3, dtype=np.float32), [0, 1, 2], [True] * 3), teachers=(np.eye(3, dtype=np.float32),)
+    )
+
+    lessons, basis = prepare([alone], None, 3)
+
+    assert np.allclose(lessons.targets[0].numpy() @ basis.T, np.eye(3), atol=1e-6)
 
 
 def test_one_teacher_alone_does_not_exclude() -> None:

@@ -69,6 +69,20 @@ def test_teachers_are_unit_rows(pack: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(np.linalg.norm(crops.teachers[1], axis=1), 1.0, atol=1e-6)
 
 
+@pytest.mark.parametrize("kept", ["", "b"])
+def test_pack_has_as_many_teachers_as_there_are_files(pack: Path, tmp_path: Path, kept: str) -> None:
+    """Whoever trains from identities or only embeds needs none."""
+    whole = packs.load(pack, cache=tmp_path / "cache")
+    for letter in {"a", "b"} - {kept}:
+        (pack / f"teacher_{letter}.npz").unlink()
+
+    crops = packs.load(pack, cache=tmp_path / "cache")
+
+    assert len(crops.teachers) == len(kept)
+    np.testing.assert_array_equal(crops.pixels, whole.pixels)
+    assert crops.data_sha256 != whole.data_sha256
+
+
 def test_second_load_needs_no_tar(pack: Path, tmp_path: Path) -> None:
     """The decoded array is kept, so training starts at once the next time."""
     first = packs.load(pack, cache=tmp_path / "cache")

@@ -135,6 +135,16 @@ def training_identities(crops: packs.Crops) -> NDArray[np.int64]:
     return np.unique(crops.identity[crops.is_train])
 
 
+def refuse_without_teachers(crops: Sequence[packs.Crops]) -> None:
+    """Raise InputError unless every pack has the vectors of as many teachers, one at least."""
+    counts = [len(c.teachers) for c in crops]
+    if 0 in counts or len(set(counts)) > 1:
+        told = ", ".join(map(str, counts))
+        raise InputError(
+            f"every pack needs the same teachers' vectors, teacher_*.npz; there are {told} of them"
+        )
+
+
 def strangers_to_development(crops: list[packs.Crops]) -> list[NDArray[np.int64]]:
     """Rows of each pack to train on: nameless pictures that look like a development person are left out.
 
@@ -202,13 +212,15 @@ def prepare(
     """Targets and labels of every pack; without a ``basis`` its axes come from the training rows.
 
     Trained on are the training rows but for ``strangers_to_development``. ``to_people``: how far targets move
-    towards their people's (``towards_people``).
+    towards their people's (``towards_people``). Raises InputError if a pack lacks teachers.
     """
+    refuse_without_teachers(crops)
     train_rows = strangers_to_development(crops)
     names = training_identities(crops[0])
     if basis is None:
         stacked = [
-            np.vstack([c.teachers[k][r] for c, r in zip(crops, train_rows, strict=True)]) for k in (0, 1)
+            np.vstack([c.teachers[k][r] for c, r in zip(crops, train_rows, strict=True)])
+            for k in range(len(crops[0].teachers))
         ]
         _, basis = make_target(stacked, None, width)
     labels = [

@@ -25,7 +25,7 @@ Pixels = NDArray[np.uint8]
 
 STORED_PX = 128  # 8 px of margin on every side of the 112 px crop, for shift, scale and rotation
 NO_IDENTITY = -1
-TEACHERS = ("teacher_a.npz", "teacher_b.npz")
+TEACHERS = "teacher_*.npz"  # as many as there are; only a distillation needs one
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,9 @@ class Crops:
     pixels: Pixels  # (n, 128, 128, 3) RGB
     identity: NDArray[np.int64]  # (n,), NO_IDENTITY where there is none
     is_train: NDArray[np.bool_]  # (n,)
-    teachers: tuple[Floats, ...]  # each (n, d), unit rows
+    teachers: tuple[
+        Floats, ...
+    ]  # each (n, d), unit rows; in the order of their names, none where none taught
     data_sha256: str  # of all that was read: labels, pictures, teachers
     names: tuple[str, ...] = ()  # by identity, where people have names beside their numbers
 
@@ -67,7 +69,8 @@ def load(folder: Path, *, cache: Path) -> Crops:
     digest = hashlib.sha256((folder / "labels.csv").read_bytes()).hexdigest()
     array_path = cache / f"{folder.name}-{digest[:16]}.npy"
     before = load_sources(array_path.with_suffix(".json"))
-    sources = look(folder, {"labels.csv", *tars, *TEACHERS}, before)
+    teachers = sorted(path.name for path in folder.glob(TEACHERS))
+    sources = look(folder, {"labels.csv", *tars, *teachers}, before)
     cache.mkdir(parents=True, exist_ok=True)
     if not array_path.exists() or differ(before, sources, tars):
         unfinished = array_path.with_suffix(f".{os.getpid()}.part.npy")
@@ -79,7 +82,7 @@ def load(folder: Path, *, cache: Path) -> Crops:
         pixels=np.load(array_path, mmap_mode="r"),
         identity=np.array(identity, np.int64),
         is_train=np.array([row.get("split", "train") == "train" for row in rows]),
-        teachers=tuple(read_teacher(folder / name, len(rows)) for name in TEACHERS),
+        teachers=tuple(read_teacher(folder / name, len(rows)) for name in teachers),
         data_sha256=sha256_of(sources),
     )
 

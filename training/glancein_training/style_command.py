@@ -20,14 +20,14 @@ from torch import Tensor, nn
 from glancein.domain.align import CROP_PX
 from glancein.errors import InputError
 from glancein_training import augment, packs
-from glancein_training.checkpoints import load_network, read_checkpoint
+from glancein_training.checkpoints import basis_of, load_network, read_checkpoint
 from glancein_training.configuration import record
 from glancein_training.evaluate import identification
 from glancein_training.evaluate.bootstrap import Estimate
 from glancein_training.evaluate.faces import Faces, Floats
 from glancein_training.evaluate.identification import draw_galleries, identify
 from glancein_training.evaluate.robustness import Disturbance, Embed, disturbed, measure
-from glancein_training.lessons import make_target
+from glancein_training.lessons import make_target, refuse_without_teachers
 from glancein_training.losses.distillation import cosine_distillation
 from glancein_training.networks import Embedder, to_network_floats
 from glancein_training.robustness import Choice, pictures_of, with_vectors
@@ -85,13 +85,14 @@ def compare(
     Writes ``style.json`` into ``out``. Raises InputError if weights or pack cannot be used.
     """
     crops = packs.load(place.pack, cache=place.cache)
+    refuse_without_teachers([crops])
     rows = np.random.default_rng(trial.seed).permutation(np.flatnonzero(crops.is_train))[: trial.images]
     if not 1 <= trial.batch <= len(rows):
         raise InputError(
             f"a batch of {trial.batch} out of {len(rows)} pictures tunes nothing; set images or batch"
         )
     clean = torch.from_numpy(np.asarray(crops.pixels[rows])).permute(0, 3, 1, 2).contiguous()
-    basis = np.asarray(read_checkpoint(place.weights)["basis"].float().numpy(), np.float32)
+    basis = basis_of(read_checkpoint(place.weights), place.weights)
     target, _ = make_target([t[rows] for t in crops.teachers], basis, basis.shape[1])
     looks = spoilt_looks(clean, trial.seed)
     network = load_network(place.weights)
