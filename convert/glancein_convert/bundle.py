@@ -130,7 +130,7 @@ def export_embedder(request: Request, *, say: Say = print) -> ModelCard:
         figures=figures,
         licence=licence(trained.config),
         data_note=data_note(trained.config),
-        training_command=request.training_command or training_command(trained.config, trained.images),
+        training_command=request.training_command or training_command(trained),
         files=files,
         matching=Matching(judged.points, COHORT_FILE, MARGIN_COS),
     )
@@ -282,11 +282,17 @@ def _embed_all(
     return first, second, third
 
 
-def training_command(config: Mapping[str, object], images: int) -> str:
+def training_command(trained: checkpoints.Checkpoint) -> str:
     """The last part of the training as a shell command, without the folders and files of its machine.
 
-    Where a distillation began is in training/runs/embedder.sh.
+    A decay that was begun by hand is told as ``stable_images``, which is the same run. Where a distillation
+    began that does not say so is in training/runs/embedder.sh.
     """
+    config, images, origin = trained.config, trained.images, trained.origin
+    if "blend" in origin:
+        return _blend_command(origin["blend"], images)
+    if "decay_from" in origin:
+        config = {**config, "stable_images": origin["decay_from"]}
     settings = [(name, value) for name, value in _flat(config) if name not in PLACES]
     told = " ".join(f"--set {shlex.quote(f'{name}={json.dumps(value)}')}" for name, value in settings)
     match config:
@@ -294,7 +300,20 @@ def training_command(config: Mapping[str, object], images: int) -> str:
             return f"glancein-train train RUN {told} # {images} images"
         case {"begin": _, "old_weight": _}:
             return f"glancein-train harmonic RUN {told} # of a network of {images} images"
-    return f"python -m glancein_training.distill RUN {told} # {images} images, from training/runs/embedder.sh"
+    command = f"python -m glancein_training.distill RUN {told}"
+    if "start_from" not in origin:
+        return f"{command} # {images} images, from training/runs/embedder.sh"
+    start = origin["start_from"]
+    return f"{command} --start-from {shlex.quote(start['name'])} # {start['sha256']}; {images} images"
+
+
+def _blend_command(blend: Mapping[str, Any], images: int) -> str:
+    """What made weights between two runs; the ends are known again by their hashes."""
+    first, second = blend["first"], blend["second"]
+    names = f"{shlex.quote(first['name'])} {shlex.quote(second['name'])}"
+    shares = " ".join(f"--share {share}" for share in blend["shares"])
+    hashes = f"{first['sha256']} and {second['sha256']}"
+    return f"glancein-train blend {names} {shares} --out FILE # {hashes}; {images} images"
 
 
 def data_note(config: Mapping[str, object]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import nn
 
 from glancein.domain.align import CROP_PX
 from glancein_convert.errors import ConversionError
-from glancein_training.checkpoints import network_in, read_checkpoint
+from glancein_training.checkpoints import network_in, origin_of, read_checkpoint
 from glancein_training.networks import Embedder
 
 
@@ -23,6 +23,7 @@ class Checkpoint:
     name: str
     images: int
     config: dict[str, Any]  # the run's configuration, any JSON
+    origin: dict[str, Any] = field(default_factory=dict)  # what glancein_training.checkpoints.ORIGIN names
 
 
 def load_embedder(path: Path) -> Checkpoint:
@@ -38,7 +39,8 @@ def load_embedder(path: Path) -> Checkpoint:
         )
     refuse_diverged(network, path)
     name = str(stored["network"])
-    return Checkpoint(network, name, int(stored.get("images", 0)), dict(stored.get("config", {})))
+    images, config = int(stored.get("images", 0)), dict(stored.get("config", {}))
+    return Checkpoint(network, name, images, config, origin_of(stored))
 
 
 def refuse_diverged(network: nn.Module, path: Path) -> None:

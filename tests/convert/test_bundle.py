@@ -34,16 +34,45 @@ if TYPE_CHECKING:
 OWN = train.Config(data="/home/me/photos", landmarks="/home/me/faces.npz")
 
 
+def trained(config: object, **origin: object) -> checkpoints.Checkpoint:
+    """Weights of such a run, whatever they are."""
+    network = cast("Embedder", nn.Identity())
+    return checkpoints.Checkpoint(network, "none", 1234, asdict(config), origin)  # type: ignore[call-overload]  # any dataclass
+
+
 def test_training_command_gives_the_settings_back_through_a_shell() -> None:
     """Lists and the disturbances included; what follows the # is for people."""
     config = replace(
         Config(), network="glance-249", packs=("faces", "two words"), augment=Strength(rotate_deg=7.0)
     )
 
-    words = shlex.split(training_command(asdict(config), 1234), comments=True)
+    words = shlex.split(training_command(trained(config)), comments=True)
 
     assert words[:4] == ["python", "-m", "glancein_training.distill", "RUN"]
     assert with_settings(Config(), words[5::2]) == config
+
+
+def test_training_command_of_a_decay_says_where_it_began() -> None:
+    """Begun by hand after so many images is the run that is told so before; the start by name and hash."""
+    start = {"name": "first run.pt", "sha256": "0123abcd"}
+
+    command = training_command(trained(Config(), decay_from=640, start_from=start))
+
+    words = shlex.split(command, comments=True)
+    assert words[-2:] == ["--start-from", "first run.pt"]
+    assert with_settings(Config(), words[5:-2:2]) == replace(Config(), stable_images=640)
+    assert "# 0123abcd" in command
+
+
+def test_training_command_of_a_blend_is_that_of_the_blend() -> None:
+    """Neither end's run makes the weights between them."""
+    ends = {"first": {"name": "a.pt", "sha256": "aa"}, "second": {"name": "b c.pt", "sha256": "bb"}}
+
+    command = training_command(trained(Config(), decay_from=0, blend={**ends, "shares": [0.4, 1.0]}))
+
+    told = ["glancein-train", "blend", "a.pt", "b c.pt", "--share", "0.4", "--share", "1.0", "--out", "FILE"]
+    assert shlex.split(command, comments=True) == told
+    assert "# aa and bb" in command
 
 
 @pytest.mark.parametrize(
@@ -53,7 +82,7 @@ def test_training_command_is_of_the_program_that_trained(
     config: train.Config | harmonic.Config, verb: str
 ) -> None:
     """Own photos are learned by `train`, old vectors by `harmonic`; no folder of that machine is told."""
-    words = shlex.split(training_command(asdict(config), 1234), comments=True)
+    words = shlex.split(training_command(trained(config)), comments=True)
 
     assert words[:3] == ["glancein-train", verb, "RUN"]
     fields = {field.name for field in dataclasses.fields(config)}

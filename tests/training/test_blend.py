@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,19 @@ def test_each_part_has_its_own_share(tmp_path: Path) -> None:
         share = shares[layers[int(name.split(".")[1])] if name.startswith("body") else 3]
         by_hand = (1 - share) * a[name].double() + share * b[name].double()
         torch.testing.assert_close(weight.double(), by_hand, atol=1e-3, rtol=1e-3)
+
+
+def test_blend_keeps_what_it_was_made_of(tmp_path: Path) -> None:
+    """Both files by name and hash, and the shares, in the order in which they are given again."""
+    first, second = kept(tmp_path / "a.pt", seed=1), kept(tmp_path / "b.pt", seed=2)
+
+    blend(first, second, [0.4, 0.8, 0.3, 0.8], tmp_path / "out.pt")
+
+    made = torch.load(tmp_path / "out.pt", weights_only=True)["blend"]
+    assert made["shares"] == [0.4, 0.8, 0.3, 0.8]
+    for end, path in (("first", first), ("second", second)):
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert made[end] == {"name": path.name, "sha256": digest}
 
 
 def test_record_is_that_of_the_later_run_without_its_folders(tmp_path: Path) -> None:

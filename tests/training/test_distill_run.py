@@ -222,6 +222,22 @@ def test_record_names_kept_weights_and_decay(noise_data: Path, tmp_path: Path) -
     assert told == [(0, False, digest), (8, True, None)]
 
 
+def test_kept_weights_say_what_they_were_begun_from(noise_data: Path, tmp_path: Path) -> None:
+    """And when their decay began, after a resume too."""
+    train(a_config(noise_data), tmp_path / "first", 8)
+    first, config, out = tmp_path / "first.pt", a_config(noise_data, decay_images=8), tmp_path / "run"
+    keep(tmp_path / "first" / "checkpoint.pt", first)
+    run(config, out, tmp_path / "cache", compiled=False, stop_at_images=8, start_from=first)
+
+    run(config, out, tmp_path / "cache", compiled=False, decay=True)
+    keep(out / "checkpoint.pt", tmp_path / "kept.pt")
+
+    stored = torch.load(tmp_path / "kept.pt", weights_only=True)
+    digest = hashlib.sha256(first.read_bytes()).hexdigest()
+    assert stored["start_from"] == {"name": "first.pt", "sha256": digest}
+    assert stored["decay_from"] == 8
+
+
 def test_line_of_the_curve_is_printed_with_its_names(
     noise_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

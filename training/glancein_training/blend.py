@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from glancein.errors import InputError
-from glancein_training.checkpoints import basis_of, read_checkpoint, write_kept
+from glancein_training.checkpoints import basis_of, known_as, read_checkpoint, write_kept
 from glancein_training.networks import EmbedderShape, Shape, shape_named
 
 PARTS = (
@@ -26,8 +26,8 @@ def blend(first: Path, second: Path, shares: Sequence[float], out: Path) -> None
     """Write the averaged weights ``shares`` of the way from ``first`` to ``second``, as kept weights.
 
     One share for all of the network, or one for each of its ``PARTS``. Settings and count of images are those
-    of ``second``. Raises InputError if there are other shares, one is not between 0 and 1, or the two are not
-    one network with one space of targets.
+    of ``second``; shares, names and hashes of both files are kept. Raises InputError if there are other
+    shares, one is not between 0 and 1, or the two are not one network with one space of targets.
     """
     for share in shares:
         if not 0 <= share <= 1:
@@ -45,7 +45,8 @@ def blend(first: Path, second: Path, shares: Sequence[float], out: Path) -> None
         else later
         for name, later in theirs["average"].items()
     }
-    write_kept(theirs, weights, out)
+    made = {"first": known_as(first), "second": known_as(second), "shares": list(shares)}
+    write_kept({**theirs, "blend": made}, weights, out)
 
 
 def _share_of(name: str, shares: Sequence[float], shape: Shape) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,10 @@ from torch import nn
 
 from glancein.errors import InputError
 from glancein_training.networks import Embedder, shape_named
+
+# How weights came to be beside their settings: what they were begun from, after how many images the rate
+# fell, and the ends and shares of a blend.
+ORIGIN = ("start_from", "decay_from", "blend")
 
 
 def write_checkpoint(content: Mapping[str, object], path: Path) -> None:
@@ -56,15 +61,26 @@ def halved(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     }
 
 
+def known_as(path: Path) -> dict[str, str]:
+    """By what a file is known again wherever it lies: its name and its hash."""
+    return {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def origin_of(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says of ORIGIN; those of earlier releases say nothing."""
+    return {name: stored[name] for name in ORIGIN if stored.get(name) is not None}
+
+
 def write_kept(stored: Mapping[str, Any], average: Mapping[str, torch.Tensor], out: Path) -> None:
     """Write what is worth going on from: these averaged weights as float16 and the target's axes.
 
-    ``stored``: the checkpoint that says network, images, settings and axes.
+    ``stored``: the checkpoint that says network, images, settings, axes and what ORIGIN names.
     """
     kept = {
         "network": stored["network"],
         "images": stored["images"],
         "config": without_places(stored["config"]),
+        **origin_of(stored),
     }
     write_checkpoint({**kept, "average": halved(average), "basis": stored["basis"].half()}, out)
 

@@ -26,7 +26,14 @@ from glancein.errors import InputError
 from glancein_training import packs
 from glancein_training.augment import Strength
 from glancein_training.averaging import follow
-from glancein_training.checkpoints import basis_of, load_head, read_checkpoint, write_checkpoint, write_kept
+from glancein_training.checkpoints import (
+    basis_of,
+    known_as,
+    load_head,
+    read_checkpoint,
+    write_checkpoint,
+    write_kept,
+)
 from glancein_training.configuration import at_least, keep_record, with_settings
 from glancein_training.descent import descend, take_up
 from glancein_training.lessons import Batch, Batches, Lessons, prepare, training_identities
@@ -105,6 +112,7 @@ class State:
     optimisers: tuple[torch.optim.Optimizer, ...]
     images: int = 0
     decay_from: int | None = None
+    start_from: dict[str, str] | None = None  # name and hash of the kept weights it began with
 
 
 def rate_at(images: int, config: Config, decay_from: int | None) -> float:
@@ -406,6 +414,7 @@ def save(state: State, path: Path, config: Config, basis: packs.Floats) -> None:
             "optimisers": [o.state_dict() for o in state.optimisers],
             "images": state.images,
             "decay_from": state.decay_from,
+            "start_from": state.start_from,
             "basis": torch.from_numpy(basis),
             "config": asdict(config),
         },
@@ -440,6 +449,7 @@ def adopt(state: State, weights: Path, *, network: str) -> packs.Floats:
         first = with_other_depth(first, shape_named(stored["network"]), state.student)
     for part in (state.student, state.average):
         part.load_state_dict(first)
+    state.start_from = known_as(weights)
     return basis
 
 
@@ -457,6 +467,7 @@ def restore(state: State, path: Path, *, network: str) -> packs.Floats:
     take_up(state.optimisers, stored["optimisers"], path)
     state.images = stored["images"]
     state.decay_from = stored["decay_from"]
+    state.start_from = stored.get("start_from")
     return basis
 
 
