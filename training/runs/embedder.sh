@@ -121,8 +121,13 @@ few() {
 few "$RUN-middle" "$RUN/ninth.pt" --set seed=81 --set warm_up_images=5000 --set note_every_images=25600 --set average_decay=0.99 \
     --set rate=2e-3 --set decay_images=51200 --decay
 few "$RUN-n1" "$RUN-middle/checkpoint.pt" --set seed=91 --set average_decay=0.995 --set rate=5e-3 --set decay_images=900000 --decay
-keep "$RUN-n1/checkpoint.pt" training/weights/embedder-next.pt
+keep "$RUN-n1/checkpoint.pt" "$RUN/tenth.pt"
+
+# Run p1: crop and mirror image learn their sum, as the kiosk adds them.
+few "$RUN-p1" "$RUN/tenth.pt" --set seed=101 --set both_sides=true --set batch=64 --set warm_up_images=6400 \
+    --set note_every_images=25600 --set average_decay=0.995 --set rate=5e-3 --set decay_images=560000 --decay
+keep "$RUN-p1/checkpoint.pt" training/weights/embedder-next.pt
 
 # What ships lies between i1 and n1: n1 alone misses one of the fifty scanned badges, as i2 does.
-python -m glancein_training.cli blend "$RUN/eighth.pt" training/weights/embedder-next.pt --share 0.4 --share 0.8 --share 0.3 --share 0.8 \
+python -m glancein_training.cli blend "$RUN/eighth.pt" training/weights/embedder-next.pt --share 0.8 --share 1 --share 0.5 --share 1 \
     --out training/weights/embedder.pt
