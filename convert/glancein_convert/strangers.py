@@ -44,7 +44,7 @@ def calibrate(
     seed: int = 0,
 ) -> Strangers:
     """Thresholds on int8 vectors: for each rate the stricter of all development crops and frontal ones."""
-    same = same_person(teachers)
+    same = same_person(teachers, len(identity))
     everyone = thresholds.impostor_tail(development.summed, identity, same_person=same)
     frontal = np.flatnonzero(development.symmetry >= np.quantile(development.symmetry, 1 - FRONTAL_SHARE))
     ahead = thresholds.impostor_tail(
@@ -68,9 +68,9 @@ def calibrate(
     return Strangers(points, pack_cohort(cohort, development, seed=seed), figures)
 
 
-def same_person(teachers: Sequence[Floats]) -> NDArray[np.bool_]:
-    """(n, n) pairs of crops that every teacher believes to show one person."""
-    out = np.ones((len(teachers[0]), len(teachers[0])), np.bool_)
+def same_person(teachers: Sequence[Floats], crops: int) -> NDArray[np.bool_]:
+    """(crops, crops): the pairs that every teacher believes to show one person, none without a teacher."""
+    out = np.full((crops, crops), bool(teachers))
     for vectors in teachers:
         out &= (vectors @ vectors.T) > SAME_PERSON_COS
     return out
