@@ -35,9 +35,7 @@ class Crops:
     pixels: Pixels  # (n, 128, 128, 3) RGB
     identity: NDArray[np.int64]  # (n,), NO_IDENTITY where there is none
     is_train: NDArray[np.bool_]  # (n,)
-    teachers: tuple[
-        Floats, ...
-    ]  # each (n, d), unit rows; in the order of their names, none where none taught
+    teachers: tuple[Floats, ...]  # each (n, d), unit rows; by the names of their files, or none
     data_sha256: str  # of all that was read: labels, pictures, teachers
     names: tuple[str, ...] = ()  # by identity, where people have names beside their numbers
 
