@@ -20,7 +20,6 @@ from glancein_convert.figures import (
     score,
     search_false_positives,
 )
-from glancein_convert.strangers import same_person
 from glancein_convert.thresholds import Doubles, Indices
 
 
@@ -199,15 +198,6 @@ def test_interval_of_a_handful_of_people_is_of_resamples_that_tell_something() -
     for figure in (pair_accuracy, one_shot_miss_rate):
         value, low, high = figure(vectors, identity, rounds=50)
         assert 0 <= low <= value <= high <= 1
-
-
-def test_pairs_are_of_one_person_only_if_every_teacher_says_so() -> None:
-    """Without a teacher nobody says so, and every pair of two names is one of strangers."""
-    near, far = (np.array(rows, np.float32) for rows in ([[1, 0], [1, 0], [0, 1]], [[1, 0], [0, 1], [0, 1]]))
-
-    assert same_person([near], 3)[0].tolist() == [True, True, False]
-    assert same_person([near, far], 3)[0].tolist() == [True, False, False]
-    assert not same_person([], 3).any()
 
 
 def test_searches_of_strangers_are_counted_as_the_rate_of_one_comparison_foretells() -> None:
