@@ -225,6 +225,11 @@ class EventId:
     epoch: str
     seq: int
 
+    @property
+    def word(self) -> str:
+        """In one word: kiosk/epoch/number."""
+        return f"{self.kiosk}/{self.epoch}/{self.seq}"
+
 
 @dataclass(frozen=True, slots=True)
 class Voided:

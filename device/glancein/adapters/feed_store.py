@@ -286,7 +286,7 @@ def _correction(payload: str) -> dict[str, object]:
         return {}
     ((column, value),) = change_fields(body.becomes).items()
     return {
-        "corrects": f"{body.of.kiosk}/{body.of.epoch}/{body.of.seq}",
+        "corrects": body.of.word,
         "becomes": column,
         "value": None if column == "void" else value,
         "by": body.by,

@@ -304,7 +304,7 @@ def _tally_document(tally: Tally, held: list[Held]) -> dict[str, object]:
             {
                 "number": one.number,
                 "state": one.state.value,
-                "event": f"{one.event.kiosk}/{one.event.epoch}/{one.event.seq}",
+                "event": one.event.id.word,
                 "attempts": one.attempts,
                 "again_at": _time(one.retry_at),
                 "words": one.words,

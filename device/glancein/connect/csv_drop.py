@@ -81,7 +81,7 @@ def row_of(parcel: Parcel) -> dict[str, object] | None:
     """The cells of one event, None for a check-in that was voided."""
     event, punch = parcel.event, parcel.punch
     row: dict[str, object] = {
-        "event_id": f"{event.kiosk}/{event.epoch}/{event.seq}",
+        "event_id": event.id.word,
         "kind": kind_of(event.body),
         "site": event.site,
         "kiosk": event.kiosk,
@@ -106,9 +106,8 @@ def row_of(parcel: Parcel) -> dict[str, object] | None:
 def _correction(correction: Correction) -> dict[str, object]:
     """What an earlier row becomes: ``becomes`` names the column that changes, or says void."""
     ((column, value),) = change_fields(correction.becomes).items()
-    of = correction.of
     cells: dict[str, object] = {
-        "corrects": f"{of.kiosk}/{of.epoch}/{of.seq}",
+        "corrects": correction.of.word,
         "becomes": column,
         "reason": correction.reason,
         "by": correction.by,

@@ -73,7 +73,7 @@ def body_of(parcel: Parcel) -> bytes:
     """The JSON that is sent: what the kiosk said, and the punch that follows from it."""
     event, punch = parcel.event, parcel.punch
     data: dict[str, object] = {
-        "id": f"{event.kiosk}/{event.epoch}/{event.seq}",
+        "id": event.id.word,
         "event": parse_object(parcel.payload),
         "punch": None
         if punch is None

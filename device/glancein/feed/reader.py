@@ -46,7 +46,7 @@ class FeedEvent:
     @property
     def id(self) -> str:
         """The event's name as one word: kiosk/epoch/number. De-duplicate on it."""
-        return f"{self.event.kiosk}/{self.event.epoch}/{self.event.seq}"
+        return self.event.id.word
 
 
 class Feed:

@@ -35,7 +35,6 @@ from glancein.web.desk.record import (
     Sheet,
     event_id,
     event_json,
-    event_name,
     punch_json,
     sheet_json,
     standing_json,
@@ -132,7 +131,7 @@ class Attendance:
         about, becomes = fields["event"], fields["becomes"]
         with self.desk.audit.noting(call.who.name, "corrected", about=about, detail=becomes):
             event = self.desk.ledger.record(correction)
-        return JSONResponse({"event": event_name(event.id)}, 201)
+        return JSONResponse({"event": event.id.word}, 201)
 
     def add_punch(self, call: Call) -> Response:
         """Write down a punch that nobody made at the kiosk, such as a forgotten check-out.
@@ -158,7 +157,7 @@ class Attendance:
             event = self.desk.ledger.note(
                 noted, lambda name: Correction(name, OtherTime(wall), reason=reason, by=_by(call), moment=now)
             )
-        return JSONResponse({"event": event_name(event.id)}, 201)
+        return JSONResponse({"event": event.id.word}, 201)
 
     def export(self, call: Call) -> Response:
         """The days of everybody, or of one person, as CSV or XLSX; no cell is a formula."""

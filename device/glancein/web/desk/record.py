@@ -112,13 +112,8 @@ class Record:
         return Sheet(person_id, name, days, voided)
 
 
-def event_name(name: EventId) -> str:
-    """An event's name in one word: kiosk/epoch/number."""
-    return f"{name.kiosk}/{name.epoch}/{name.seq}"
-
-
 def event_id(text: str) -> EventId:
-    """The name that ``event_name`` wrote. Raises InputError."""
+    """The name that ``EventId.word`` wrote. Raises InputError."""
     kiosk, _, rest = text.partition("/")
     epoch, _, seq = rest.partition("/")
     if not (kiosk and epoch and seq.isascii() and seq.isdigit() and len(seq) < 16):
@@ -141,7 +136,7 @@ def becomes_words(becomes: Becomes) -> tuple[str, str]:
 
 def event_json(event: Event, name: str, hours: Hours) -> Json:
     """An event as the live list shows it; ``name`` is that of its person."""
-    found: Json = {"event": event_name(event.id), "time": _local(event.body.moment.wall, hours)}
+    found: Json = {"event": event.id.word, "time": _local(event.body.moment.wall, hours)}
     match event.body:
         case CheckIn() as punch:
             return found | {
@@ -155,7 +150,7 @@ def event_json(event: Event, name: str, hours: Hours) -> Json:
             kind, what = becomes_words(correction.becomes)
             return found | {
                 "kind": "correction",
-                "of": event_name(correction.of),
+                "of": correction.of.word,
                 "becomes": kind,
                 "what": what,
                 "by": correction.by,
@@ -168,7 +163,7 @@ def punch_json(punch: Punch) -> Json:
     """A punch as it stands, as JSON values."""
     recorded = punch.event.check_in
     return {
-        "event": event_name(punch.event.id),
+        "event": punch.event.id.word,
         "id": punch.person_id,
         "direction": punch.direction.value,
         "time": punch.wall.isoformat(),
@@ -186,7 +181,7 @@ def correction_json(event: Event) -> Json:
         raise TypeError(f"event {event.seq} is no correction")
     kind, value = becomes_words(event.body.becomes)
     return {
-        "event": event_name(event.id),
+        "event": event.id.word,
         "becomes": kind,
         "value": value,
         "reason": event.body.reason,
