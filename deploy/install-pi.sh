@@ -6,6 +6,10 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 prefix=/opt/glancein
 settings=/etc/glancein/kiosk.env
+# The program as the service runs it: its account, groups and settings.
+as_kiosk="sudo systemd-run --quiet --pipe --wait --uid=glancein --gid=glancein --property=\"SupplementaryGroups=video plugdev\" --property=EnvironmentFile=-$settings --setenv=GLANCEIN_DATA=/var/lib/glancein $prefix/bin/glancein"
+copy=
+trap '[ -z "$copy" ] || rm -rf "$copy"' EXIT
 
 main() {
     [ "$(id -u)" = 0 ] || fail "this changes the system" "Run it as root: sudo $0"
@@ -23,8 +27,10 @@ main() {
     cat <<TEXT
 Installed. Next:
   sudo nano $settings                       camera, broker, names of site and kiosk
-  sudo -u glancein GLANCEIN_DATA=/var/lib/glancein $prefix/bin/glancein enroll badge.jpg --id E1024 --name "…"
-  sudo systemd-run --quiet --pipe --wait --uid=glancein --gid=glancein --property="SupplementaryGroups=video plugdev" --property=EnvironmentFile=-$settings --setenv=GLANCEIN_DATA=/var/lib/glancein $prefix/bin/glancein doctor
+  sudo install -o glancein -m 0600 badge.jpg /var/lib/glancein/new.jpg       (its account cannot look into yours)
+  $as_kiosk enroll /var/lib/glancein/new.jpg --id E1024 --name "…"
+  sudo rm /var/lib/glancein/new.jpg
+  $as_kiosk doctor
   sudo systemctl restart glancein-kiosk && journalctl -fu glancein-kiosk
 TEXT
 }
@@ -53,7 +59,7 @@ account() {
 }
 
 program() { # --system-site-packages: picamera2 comes from apt
-    local constraints=() source=$1 copy=
+    local constraints=() source=$1
     if [ -d "$source" ]; then
         # Building leaves root's files where it happens, and takes in modules of earlier builds: never in the checkout.
         copy=$(mktemp -d)
@@ -61,14 +67,15 @@ program() { # --system-site-packages: picamera2 comes from apt
             tar -C "$copy" --no-same-owner -xf - || fail "the checkout could not be copied" "The lines above say why."
         source=$copy
     fi
-    [ -x "$prefix/bin/python" ] || python3 -m venv --system-site-packages "$prefix"
+    # An environment whose making was interrupted has a python and no pip.
+    "$prefix/bin/python" -m pip --version >/dev/null 2>&1 || python3 -m venv --clear --system-site-packages "$prefix" ||
+        fail "python3 could not make an environment in $prefix" "The lines above say why."
     if "$prefix/bin/python" -c 'import picamera2' 2>/dev/null &&
         /usr/bin/python3 -c 'import numpy, sys; sys.exit(not numpy.__version__.startswith("1."))' 2>/dev/null; then
         constraints=(--constraint "$here/constraints-numpy1.txt")
     fi
     "$prefix/bin/python" -m pip install --quiet --upgrade "${constraints[@]}" "$source" ||
         fail "pip could not install glancein" "The lines above say why; the first installation needs the network."
-    [ -z "$copy" ] || rm -rf "$copy"
 }
 
 service() {

@@ -68,7 +68,7 @@ def test_installer_leaves_nothing_in_the_checkout(tmp_path: Path) -> None:
     python = prefix / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text(  # pip writes where it builds
-        '#!/bin/sh\n[ "$2" = pip ] || exit 1\n'
+        '#!/bin/sh\n[ "$2" = pip ] || exit 1\n[ "$3" != --version ] || exit 0\n'
         'for last; do :; done\ncd "$last" && find . -type f | sort && mkdir -p build && touch build/root\n',
         encoding="utf-8",
     )
@@ -86,6 +86,47 @@ def test_installer_leaves_nothing_in_the_checkout(tmp_path: Path) -> None:
 
     assert done.stdout.splitlines() == ["./device/glancein/new.py"]
     assert sorted(path.relative_to(checkout) for path in checkout.rglob("*")) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkout", "prefix"]
+
+
+def test_installer_makes_an_unfinished_environment_anew(tmp_path: Path) -> None:
+    """Interrupted after its python and before its pip, it is not taken for one that works."""
+    python = tmp_path / "prefix/bin/python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to("/bin/false")
+    script = (DEPLOY / "install-pi.sh").read_text(encoding="utf-8").replace('main "$@"', 'program "$1"')
+    script = script.replace("prefix=/opt/glancein", f"prefix={tmp_path}/prefix")
+    stand_in = 'python3() { echo "$*"; ln -sf /bin/true "$prefix/bin/python"; }\n'
+
+    done = subprocess.run(
+        ["/usr/bin/env", "bash", "-c", stand_in + script, "install-pi.sh", "glancein.whl"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.split()[:3] == ["-m", "venv", "--clear"]
+
+
+def test_installer_leaves_no_copy_where_it_fails(tmp_path: Path) -> None:
+    """What was copied to build in is gone again after a failure as well."""
+    checkout, python = tmp_path / "checkout", tmp_path / "prefix/bin/python"
+    for folder in (checkout, python.parent):
+        folder.mkdir(parents=True)
+    python.write_text('#!/bin/sh\n[ "$3" = --version ]\n', encoding="utf-8")
+    python.chmod(0o755)
+    script = (DEPLOY / "install-pi.sh").read_text(encoding="utf-8").replace('main "$@"', 'program "$1"')
+    script = script.replace("prefix=/opt/glancein", f"prefix={tmp_path}/prefix")
+
+    done = subprocess.run(
+        ["/usr/bin/env", f"TMPDIR={tmp_path}", "bash", "-c", script, "install-pi.sh", checkout],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "pip could not install glancein" in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkout", "prefix"]
 
 
@@ -129,8 +170,12 @@ def test_doctor_is_called_alike_wherever_it_is_read() -> None:
     done = subprocess.run(["/usr/bin/env", "bash", "-c", ending], capture_output=True, text=True, check=True)
 
     line = doctor_of("raspberry-pi.md")
+    lines = [told.strip() for told in done.stdout.splitlines()]
     assert doctor_of("broker.md") == line
-    assert line in [told.strip() for told in done.stdout.splitlines()]
+    assert line in lines
+    enrol = next(told for told in lines if " enroll " in told)
+    assert enrol.split(" enroll ")[0] == line.removesuffix(" doctor")
+    assert enrol in (DEPLOY.parent / "docs/raspberry-pi.md").read_text(encoding="utf-8")
 
 
 def doctor_of(guide: str) -> str:

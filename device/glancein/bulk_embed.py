@@ -37,6 +37,7 @@ class Row:
 
     path: str
     problem: str | None  # a sentence that names the file
+    reason: str | None  # its code
     embedding: Floats  # (128,)
     box: Floats  # (4,) left, top, width, height
     landmarks: Floats  # (5, 2)
@@ -79,7 +80,7 @@ def embed_one(path: Path, reader: Reader) -> Row:
     try:
         pixels, face, _ = _find(path, reader)
     except PhotoError as err:
-        return _empty(path, str(err))
+        return _empty(path, err)
     return _embed(path, pixels, face, embedder=reader.embedder)
 
 
@@ -157,14 +158,13 @@ def _embed(path: Path, pixels: Pixels, face: Face, *, embedder: Embedder) -> Row
     crop = align.crop(pixels, face.landmarks)
     box = np.array([face.box.left, face.box.top, face.box.width, face.box.height], np.float32)
     overall = quality.check(crop, face, quality.PROBE_LIMITS).overall
-    return Row(str(path), None, embedder.embed([crop])[0], box, face.landmarks, overall)
+    return Row(str(path), None, None, embedder.embed([crop])[0], box, face.landmarks, overall)
 
 
-def _empty(path: Path, problem: str) -> Row:
-    landmarks = np.zeros((5, 2), np.float32)
-    return Row(
-        str(path), problem, np.zeros(EMBEDDING_SIZE, np.float32), np.zeros(4, np.float32), landmarks, 0.0
-    )
+def _empty(path: Path, problem: PhotoError) -> Row:
+    nothing = np.zeros(EMBEDDING_SIZE, np.float32)
+    box, landmarks = np.zeros(4, np.float32), np.zeros((5, 2), np.float32)
+    return Row(str(path), str(problem), problem.reason, nothing, box, landmarks, 0.0)
 
 
 _reader: Reader | None = None  # one for each child process, set by its initializer

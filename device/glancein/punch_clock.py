@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from glancein.domain.attendance import Policy, Recognised, asks, next_event
 from glancein.domain.choice import Question
-from glancein.errors import InputError, NotRecorded, StoreError
+from glancein.errors import InputError, StoreError
 from glancein.ports import Clock, Ledger, Panel, People, Screen
 from glancein.types import Correction, Direction, Event, EventId, Method, Voided
 
@@ -78,11 +78,16 @@ class PunchClock:
             self.other_ways += who.method is not Method.FACE
             try:
                 return self._punch(who, direction)
-            except (NotRecorded, StoreError) as err:
-                self.not_recorded += 1
-                _log.error("a check-in was not recorded: %s", err)  # the sentence says it all
-                self._screen.show_not_recorded(str(err))
-                return Outcome.NOT_RECORDED
+            except StoreError as err:
+                return self.fail(err)
+
+    def fail(self, err: StoreError) -> Outcome:
+        """A check-in that the database did not let happen: counted, said on the screen and in the log."""
+        with self._lock:
+            self.not_recorded += 1
+            _log.error("a check-in was not recorded: %s", err)  # the sentence says it all
+            self._screen.show_not_recorded(str(err))
+        return Outcome.NOT_RECORDED
 
     def choose(self, token: str, direction: Direction) -> Outcome:
         """The answer to a question. Raises InputError when it no longer stands."""

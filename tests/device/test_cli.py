@@ -135,6 +135,38 @@ def test_settings_when_one_is_unknown(home: Path, capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        ["people", "list"],
+        ["identify", "a.jpg"],
+        ["verify", "a.jpg", "b.jpg"],
+        ["embed", "a.jpg", "--out", "e.npz"],
+        ["models", "list"],
+        ["models", "verify"],
+    ],
+    ids=" ".join,
+)
+def test_json_when_a_command_is_stopped(
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+) -> None:
+    """A script that reads a document gets one, whatever stopped the command."""
+    home.mkdir()
+    (home / "settings.toml").write_text("kiosc = 'x'\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+
+    code = cli.main([*words, "--json"])
+
+    told = capsys.readouterr()
+    document = json.loads(told.out)
+    assert (code, document["outcome"], document["reason"]) == (2, "refused", "bad_input")
+    assert document["message"] in told.err
+
+
+@pytest.mark.parametrize(
     ("words", "reason"),
     [
         (["enroll", "missing.jpg", "--id", "E1", "--name", "A"], "unreadable"),
@@ -453,7 +485,7 @@ def test_embed_when_the_list_is_not_utf8(tmp_path: Path, capsys: pytest.CaptureF
     code = cli.main(["embed", "--list", str(listed), "--out", str(tmp_path / "e.npz"), "--processes", "1"])
 
     told = capsys.readouterr()
-    assert (code, told.out.split()[:3]) == (0, ["1", "of", "2"])
+    assert (code, told.out.split()[:3]) == (1, ["1", "of", "2"])
     assert told.err == f"{tmp_path}/gone.jpg cannot be read: No such file or directory\n"
 
 
@@ -482,7 +514,7 @@ def test_embed_when_the_list_is_none(
 
 @pytest.mark.usefixtures("home")
 def test_embed_when_given_a_list_and_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every picture of a list is a row of the .npz, in order, in one process or two alike."""
+    """Every picture of a list is a row of the .npz, in order, in one process or two; one missing: code 1."""
     listed = tmp_path / "files.txt"
     names = [str(PICTURES / name) for name in ("collins.jpg", "biden.jpg")]
     listed.write_text("\n".join([*names, str(tmp_path / "none.jpg")]) + "\n", encoding="utf-8")
@@ -490,7 +522,7 @@ def test_embed_when_given_a_list_and_a_folder(tmp_path: Path, capsys: pytest.Cap
 
     for out, processes in zip(outs, ("1", "2"), strict=True):
         code, told = answer(capsys, "embed", "--list", listed, "--out", out, "--processes", processes)
-        assert (code, told["found"], told["pictures"]) == (0, 2, 3)
+        assert (code, told["found"], told["pictures"]) == (1, 2, 3)
 
     with np.load(outs[0]) as one, np.load(outs[1]) as two:
         assert one["path"].tolist()[:2] == names

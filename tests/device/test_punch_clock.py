@@ -11,7 +11,7 @@ from tests.device.punches import MODEL, correction_of, moment
 
 from glancein.domain.attendance import Ask, DirectionRule, Fixed, Policy, Recognised
 from glancein.domain.choice import Question
-from glancein.errors import InputError, NotRecorded
+from glancein.errors import InputError, NotRecorded, StoreError
 from glancein.punch_clock import CHOICE_S, DISOWN_S, Outcome, PunchClock, Record
 from glancein.types import (
     CheckIn,
@@ -122,6 +122,14 @@ def test_punch_noted_for_yesterday_touches_nobody_today(around: Surroundings, le
 
     assert clock.punch(FACE) is Outcome.RECORDED
     assert around.said[-1] == "out name of E1"
+
+
+def test_pin_that_cannot_be_looked_up_is_not_recorded(around: Surroundings, ledger: FakeLedger) -> None:
+    """A database that fails before the punch is as red, and counts as much, as one that fails at it."""
+    clock = clock_of(around, ledger)
+
+    assert clock.fail(StoreError("the disk is full")) is Outcome.NOT_RECORDED
+    assert (clock.not_recorded, around.said) == (1, ["NOT RECORDED the disk is full"])
 
 
 def test_failed_commit_is_never_thanked_for(around: Surroundings, ledger: FakeLedger) -> None:

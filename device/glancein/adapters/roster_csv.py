@@ -72,13 +72,13 @@ def decode_text(data: bytes, name: str, encoding: str | None = None, *, otherwis
     """
     marked = next((name for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark)), "utf-8")
     try:
-        text = data.decode(encoding or marked)
-    except LookupError as err:
-        raise InputError(f"there is no encoding {encoding!r}: utf-8, cp1252, cp949 and others") from err
+        text = data.decode(encoding or marked).removeprefix("\ufeff")
     except UnicodeDecodeError as err:
         hint = "check the encoding given" if encoding else f"save it as 'CSV UTF-8'{otherwise}"
         line = data.count(b"\n", 0, err.start) + 1
         raise InputError(f"{name}, line {line}: not {encoding or marked}; {hint}") from err
+    except (LookupError, UnicodeError) as err:  # such as Python's own codec "undefined"
+        raise InputError(f"there is no encoding {encoding!r}: utf-8, cp1252, cp949 and others") from err
     if "\0" in text:
         raise InputError(f"{name} is not text: save the table as CSV")
     return text

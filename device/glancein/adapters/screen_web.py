@@ -150,7 +150,7 @@ class WebScreen:
         self._mono_s = mono_s
         self._sight: dict[str, object] | None = None
         self._sight_s = float("-inf")
-        self._answer: tuple[float, Message] | None = None
+        self._answer: tuple[float, dict[str, object]] | None = None
         self._thanked: tuple[float, Event] | None = None
         self.unrecorded = 0  # punches in a row that could not be stored
 
@@ -212,10 +212,12 @@ class WebScreen:
         self._say("withdrawn", {"event": _id_of(event)})
 
     def standing(self) -> list[Message]:
-        """What a page that has just come must know: the answer that is up."""
-        if self._answer is None or self._mono_s() - self._answer[0] > ANSWER_FRESH_S:
+        """What a page that has just come must know: the answer that is up, and for how long it has been."""
+        if self._answer is None:
             return []
-        return [self._answer[1]]
+        said_s, data = self._answer
+        age_s = self._mono_s() - said_s
+        return [message("answer", {**data, "age_s": round(age_s, 1)})] if age_s <= ANSWER_FRESH_S else []
 
     def _punch(self, event: Event, name: str | None) -> dict[str, object]:
         punch = event.check_in
@@ -233,9 +235,9 @@ class WebScreen:
         return name if self._names and name else person_id
 
     def _say(self, kind: str, data: Mapping[str, object]) -> None:
-        said = message("answer", {"kind": kind, **data})
+        said = {"kind": kind, **data}
         self._answer = self._mono_s(), said
-        self.pages.send(said)
+        self.pages.send(message("answer", said))
 
 
 def message(kind: str, data: Mapping[str, object], *, passing: bool = False) -> Message:

@@ -16,7 +16,7 @@ from rich.console import Console
 from glancein import wiring
 from glancein.cli.app import AsJson, DataFolder, app
 from glancein.cli.output import Output, one_line, table
-from glancein.cli.refusal import finding_json
+from glancein.cli.refusal import finding_json, refusals_told
 from glancein.errors import InputError, PhotoError
 from glancein.types import Accepted, Candidate, Decision, Frame, Limits, Reason, Rejected
 
@@ -43,13 +43,14 @@ def identify(pictures: Pictures, *, data: DataFolder = None, as_json: AsJson = F
     """
     from glancein.domain.gallery import gather  # noqa: PLC0415  # loads numpy
 
-    home = wiring.open_home(data)
-    recogniser = wiring.open_recogniser(home)
-    with closing(wiring.open_people(home)) as store:
-        gallery = gather(store.templates(recogniser.embedder.model_sha256))
-    limits = recogniser.limits_for(len(set(gallery.person_ids)), home.settings)
-    pipeline = wiring.pipeline_of(recogniser, home.settings)
     output = Output(as_json)
+    with refusals_told(output):
+        home = wiring.open_home(data)
+        recogniser = wiring.open_recogniser(home)
+        with closing(wiring.open_people(home)) as store:
+            gallery = gather(store.templates(recogniser.embedder.model_sha256))
+        limits = recogniser.limits_for(len(set(gallery.person_ids)), home.settings)
+        pipeline = wiring.pipeline_of(recogniser, home.settings)
     work = output.track(pictures, "identifying")
     answers = [_identify(picture, pipeline, gallery, limits) for picture in work]
     columns = ("picture", "person", "nearest", "runner-up", "quality", "reason")
@@ -77,8 +78,10 @@ def verify(
     """
     from glancein.bulk_embed import embed_only_face  # noqa: PLC0415  # loads numpy
 
-    home, output = wiring.open_home(data), Output(as_json)
-    recogniser = wiring.open_recogniser(home)
+    output = Output(as_json)
+    with refusals_told(output):
+        home = wiring.open_home(data)
+        recogniser = wiring.open_recogniser(home)
     reader = wiring.reader_of(recogniser, trusted=False)
     limit = recogniser.limits_for(1, home.settings).accept_cos
     nothing = {"same": None, "score": None, "threshold": limit, "reason": None, "message": None}
@@ -114,21 +117,24 @@ def embed(
     """Detect, align and embed pictures with the device pipeline, for evaluation.
 
     Arrays: path (n), found (n) bool, embedding (n, 128) float32 unit rows, box (n, 4) left top width height,
-    landmarks (n, 5, 2), quality (n). Pictures without a face stay in, with found = False and zeros.
+    landmarks (n, 5, 2), quality (n). Pictures without a face stay in, with found = False and zeros. Exit
+    code 1 if a picture could not be read.
     """
     from glancein import bulk_embed  # noqa: PLC0415  # loads numpy
 
-    wanted = bulk_embed.list_pictures([*(paths or []), *_read_list(files)])
-    if not wanted:
-        raise InputError("no pictures: name files or folders, or give --list files.txt")
-    bulk_embed.check_writable(out)
-    home, output = wiring.open_home(data), Output(as_json)
-    sha256 = wiring.open_recogniser(home).embedder.model_sha256
-    work = bulk_embed.embed_all(
-        wanted, open_reader=partial(wiring.open_bulk_reader, home), processes=processes
-    )
-    rows = list(output.track(work, "embedding", total=len(wanted)))
-    bulk_embed.save(rows, out, model_sha256=sha256)
+    output = Output(as_json)
+    with refusals_told(output):
+        wanted = bulk_embed.list_pictures([*(paths or []), *_read_list(files)])
+        if not wanted:
+            raise InputError("no pictures: name files or folders, or give --list files.txt")
+        bulk_embed.check_writable(out)
+        home = wiring.open_home(data)
+        sha256 = wiring.open_recogniser(home).embedder.model_sha256
+        work = bulk_embed.embed_all(
+            wanted, open_reader=partial(wiring.open_bulk_reader, home), processes=processes
+        )
+        rows = list(output.track(work, "embedding", total=len(wanted)))
+        bulk_embed.save(rows, out, model_sha256=sha256)
     missed = [row for row in rows if not row.found]
     for row in missed[:20]:
         print(one_line(str(row.problem)), file=sys.stderr)
@@ -139,6 +145,8 @@ def embed(
         console.print(f"{len(rows) - len(missed)} of {len(rows)} faces embedded -> {out}", markup=False)
 
     output.result({"pictures": len(rows), "found": len(rows) - len(missed), "out": str(out)}, tell)
+    if any(row.reason in UNREADABLE for row in missed):
+        raise typer.Exit(SOME_FAILED)
 
 
 def _read_list(file: Path | None) -> list[Path]:

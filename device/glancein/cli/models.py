@@ -13,6 +13,7 @@ import typer
 from glancein import wiring
 from glancein.cli.app import AsJson, DataFolder, app
 from glancein.cli.output import Output, table
+from glancein.cli.refusal import refusals_told
 
 if TYPE_CHECKING:
     from glancein.adapters.model_store import Installed, ModelStore
@@ -28,12 +29,14 @@ app.add_typer(models, name="models")
 @models.command("list")
 def list_models(*, data: DataFolder = None, as_json: AsJson = False) -> None:
     """Show every network on this machine; the first of a kind is the one in use."""
-    found = [entry for kind in KINDS for entry in _store(data, kind).listing()]
+    output = Output(as_json)
+    with refusals_told(output):
+        found = [entry for kind in KINDS for entry in _store(data, kind).listing()]
     rows = [
         (e.card.kind, e.role, e.card.name, e.card.sha256[:16], f"{e.card.size_bytes / 1e6:.2f} MB")
         for e in found
     ]
-    Output(as_json).result(
+    output.result(
         [_plain(entry) for entry in found],
         lambda console: console.print(
             table("networks", "kind", "role", "name", "SHA-256", "size", rows=rows)
@@ -57,14 +60,16 @@ def verify(
     from glancein.adapters.model_store import try_out  # noqa: PLC0415  # only here
     from glancein.model_card import read_card  # noqa: PLC0415  # as above
 
-    folders = [bundle] if bundle is not None else [_store(data, kind).folder() for kind in KINDS]
-    cards = [read_card(folder) for folder in folders]
-    signers = []
-    for folder, card in zip(folders, cards, strict=True):
-        signers.append(_store(data, card.kind).signed_by(folder))
-        try_out(folder, card.kind)
+    output = Output(as_json)
+    with refusals_told(output):
+        folders = [bundle] if bundle is not None else [_store(data, kind).folder() for kind in KINDS]
+        cards = [read_card(folder) for folder in folders]
+        signers = []
+        for folder, card in zip(folders, cards, strict=True):
+            signers.append(_store(data, card.kind).signed_by(folder))
+            try_out(folder, card.kind)
     found = list(zip(cards, signers, strict=True))
-    Output(as_json).result(
+    output.result(
         [
             {"kind": c.kind, "name": c.name, "sha256": c.sha256, "sound": True, "signed_by": who}
             for c, who in found

@@ -36,14 +36,16 @@ PersonId = Annotated[str, typer.Argument(metavar="ID", help="The person's id, as
 @people.command("list")
 def list_people(*, data: DataFolder = None, as_json: AsJson = False) -> None:
     """List everybody who is enrolled."""
-    home = wiring.open_home(data)
-    with closing(wiring.open_people(home)) as store:
-        everybody = store.people()
-    model = wiring.embedder_sha256(home)
+    output = Output(as_json)
+    with refusals_told(output):
+        home = wiring.open_home(data)
+        with closing(wiring.open_people(home)) as store:
+            everybody = store.people()
+        model = wiring.embedder_sha256(home)
     rows = [
         (p.person_id, p.name, f"{p.enrolled_at:%Y-%m-%d %H:%M}", _model_state(p, model)) for p in everybody
     ]
-    Output(as_json).result(
+    output.result(
         [_as_json(p) for p in everybody],
         lambda console: console.print(
             table(f"{len(rows)} enrolled", "id", "name", "enrolled", "model", rows=rows)

@@ -84,7 +84,7 @@ def kiosk(
                 wiring.open_feedway(home, stores.ledger, broker=broker or home.settings.broker, port=port)
             )
         )
-        terminal = TerminalScreen(as_json=as_json)
+        terminal = TerminalScreen(as_json=as_json, zone=wiring.time_zone(home.settings.time_zone))
         lines = stack.enter_context(contextlib.closing(wiring.note_attempts(home, terminal, stores.ledger)))
         page = _make_page(home, stores, lines) if on_web else None
         door = wiring.open_kiosk(home, stores, camera=eye, screen=page or lines, feedway=feedway)

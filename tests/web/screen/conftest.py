@@ -39,8 +39,10 @@ def kiosk(running: Stage) -> Iterator[Stage]:
     running.scenery.show(None)
     running.publisher.is_connected, running.publisher.backlog = True, 0
     running.screen.unrecorded = 0
+    running.scenery.is_broken = False
     wait_until(lambda: running.kiosk._visit.seen_mono_s is None and running.kiosk.health.frames > 0)
     yield running
+    running.scenery.is_broken = False
     running.scenery.show(None)
 
 

@@ -195,7 +195,9 @@ def test_page_that_comes_back_sees_the_answer_that_is_up() -> None:
     now = [100.0]
     screen = WebScreen(mono_s=lambda: now[0])
     heard(screen, "refused")
-    assert len(screen.standing()) == 1
+    now[0] += 2.5
+    (said,) = screen.standing()
+    assert json.loads(said.data.decode().partition("data: ")[2])["age_s"] == 2.5
 
     now[0] += 60
 

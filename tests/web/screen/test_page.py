@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from tests.web.screen.conftest import SETTINGS
 from tests.web.screen.stage import PIN, Stage, hold_up, stage
 
 from glancein.adapters.pass_card import code_of
+from glancein.adapters.passes_sqlite import SqlitePasses
 from glancein.domain.choice import Question
+from glancein.errors import StoreError
 from glancein.scenes import moving
 from glancein.types import Correction, Direction, Event, Method, Reason, Voided
 from glancein.web.language import words
@@ -120,6 +123,64 @@ def test_pin_is_an_equal_way_in(page: Chrome, kiosk: Stage) -> None:
     assert (event.check_in.person_id, event.check_in.method) == ("E1002", Method.PIN)
     assert words("screen", "en")["answer.method.pin"] in text_of(page, "at")
     assert not find(page, "#pad").is_displayed()
+
+
+def test_pin_on_a_full_disk_is_not_recorded(
+    page: Chrome, kiosk: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not "the kiosk is not answering": red and loud as for a face, and the pad is out of the way."""
+
+    def full(_self: SqlitePasses, *_number_and_pin: str, at: datetime) -> str:
+        raise StoreError(f"the disk is full at {at}")
+
+    monkeypatch.setattr(SqlitePasses, "who_types", full)
+    find(page, "#open-pad").click()
+    find(page, "#number").send_keys("1002", Keys.ENTER)
+    find(page, "#pin").send_keys(PIN, Keys.ENTER)
+
+    until(page, shows("not_recorded"))
+
+    until(page, lambda b: not find(b, "#pad").is_displayed())
+    until(page, lambda b: not find(b, "#unrecorded").get_attribute("hidden"))
+    assert kiosk.kiosk.punches.not_recorded > 0
+    kiosk.screen.unrecorded = 0
+
+
+def test_half_typed_number_survives_a_face(page: Chrome, kiosk: Stage) -> None:
+    """Somebody else who is recognised meanwhile does not close the pad of who types."""
+    find(page, "#open-pad").click()
+    find(page, "#number").send_keys("100")
+    check_in_by_face(page, kiosk)
+
+    assert find(page, "#pad").is_displayed()
+    assert find(page, "#number").get_property("value") == "100"
+    find(page, "#key-close").click()
+
+
+def test_pad_that_nobody_types_on_makes_way(page: Chrome, kiosk: Stage) -> None:
+    """Who opened it and was recognised after all sees the answer."""
+    find(page, "#open-pad").click()
+
+    check_in_by_face(page, kiosk)
+
+    assert not find(page, "#pad").is_displayed()
+
+
+def test_answer_that_has_had_its_time_stays_away(page: Chrome, kiosk: Stage) -> None:
+    """A page loaded anew shows an answer for the rest of its seconds, and one that is over not at all."""
+    event = check_in_by_face(page, kiosk)
+    page.refresh()
+    until(page, shows("recorded"))
+
+    kiosk.screen._thanked = None
+    kiosk.screen.show_repeat(event, "Barack Obama")
+    assert kiosk.screen._answer is not None
+    said_s, said = kiosk.screen._answer
+    kiosk.screen._answer = said_s - 4, said  # it has three seconds, and pages are told for eight
+    page.refresh()
+    until(page, lambda b: text_of(b, "clock-time") != "")
+
+    assert not shows("repeat")(page)
 
 
 def test_wrong_pin_is_told_and_nothing_recorded(page: Chrome, kiosk: Stage) -> None:
@@ -292,6 +353,19 @@ def cut_feed(kiosk: Stage) -> None:
     kiosk.publisher.is_connected, kiosk.publisher.backlog = False, 7
 
 
+def everything_fails(kiosk: Stage) -> None:
+    """No broker, no camera, and a punch that could not be stored a while ago."""
+    cut_feed(kiosk)
+    kiosk.scenery.is_broken = True
+    kiosk.screen.unrecorded = 1
+
+
+def is_in_trouble(browser: Chrome) -> Any:  # Any: what a condition answers
+    """True once all of it is said on the resting page."""
+    bands = browser.find_elements(By.CSS_SELECTOR, ".band")
+    return is_resting(browser) and all(band.is_displayed() for band in bands)
+
+
 def rest(_kiosk: Stage) -> None:
     """Nothing happens."""
 
@@ -312,6 +386,7 @@ STATES: dict[str, tuple[Callable[[Stage], None], Callable[[Chrome], Any]]] = {
     "refused": (refuse, shows("refused")),
     "not-recorded": (fail, shows("not_recorded")),
     "offline": (cut_feed, is_offline),
+    "troubles": (everything_fails, is_in_trouble),
 }
 
 
@@ -341,7 +416,7 @@ def test_every_state_fits_every_screen(page: Chrome, kiosk: Stage, state: str) -
         for size in SIZES:
             resize(page, size)
             keep(page, f"{state}-{language}-{size}")
-            problems[language, size] = [*cut_off(page), *serious_findings(page)]
+            problems[language, size] = [*cut_off(page), *overlapping(page), *serious_findings(page)]
 
     assert seen(page)
     assert [found for found in problems.items() if found[1]] == []
@@ -401,6 +476,26 @@ def severe(browser: Chrome) -> list[str]:
     """What the browser complained of since the last time."""
     entries: list[dict[str, str]] = browser.get_log("browser")  # type: ignore[no-untyped-call]  # selenium's
     return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
+
+
+def overlapping(browser: Chrome) -> list[str]:
+    """Texts of the resting page that lie on another part's: the states above, the clock, the buttons."""
+    return list(
+        browser.execute_script(
+            """
+            if (document.querySelector("dialog[open], .cover:not([hidden])")) return [];
+            const boxes = (part) => [...document.querySelectorAll(`#${part} :is(p, time, button)`)]
+              .filter((e) => e.getBoundingClientRect().width && getComputedStyle(e).visibility !== "hidden");
+            const out = [];
+            for (const [one, other] of [["bands", "idle"], ["idle", "controls"], ["bands", "controls"]])
+              for (const a of boxes(one)) for (const b of boxes(other)) {
+                const over = a.getBoundingClientRect().bottom - b.getBoundingClientRect().top;
+                if (over > 1) out.push(`${a.id} over ${b.id} by ${Math.round(over)}`);
+              }
+            return out;
+            """
+        )
+    )
 
 
 def cut_off(browser: Chrome) -> list[str]:

@@ -9,7 +9,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from glancein.domain.attendance import Recognised
 from glancein.domain.passes import PinAnswer
-from glancein.errors import InputError
+from glancein.errors import InputError, StoreError
 from glancein.types import Direction, EventId, Method
 from glancein.web.access import Door, Who
 from glancein.web.app import STATIC
@@ -114,7 +114,10 @@ def _live(parts: ScreenParts) -> Response:
 def _take_pin(parts: ScreenParts, call: Call) -> Response:
     """A punch by PIN; why not is said in a code the page has words for."""
     now = parts.clock.now().wall
-    answer = parts.passes.who_types(call.fields["number"], call.fields["pin"], at=now)
+    try:
+        answer = parts.passes.who_types(call.fields["number"], call.fields["pin"], at=now)
+    except StoreError as err:
+        return JSONResponse({"outcome": str(parts.punches.fail(err))})
     if isinstance(answer, PinAnswer):
         return JSONResponse({"refused": str(answer)}, 403)
     return JSONResponse({"outcome": str(parts.punches.punch(by(Method.PIN, answer)))})

@@ -76,8 +76,12 @@ def serving(
 
 
 def take_pass(parts: ScreenParts, text: str) -> None:
-    """A punch by the pass that was held to the camera. Raises StoreError."""
-    person_id = parts.passes.who_shows(text)
+    """A punch by the pass that was held to the camera."""
+    try:
+        person_id = parts.passes.who_shows(text)
+    except StoreError as err:
+        parts.punches.fail(err)
+        return
     if person_id is None:
         parts.screen.show_refusal(PASS_REFUSED, NOT_VALID)
     else:

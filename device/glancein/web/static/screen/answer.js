@@ -25,21 +25,28 @@ function byId(id) {
 /** True while an answer covers the page. */
 export const isUp = () => shown !== null;
 
-/** Take an answer of the kiosk; true if it covers the page now. */
+/**
+ * Take an answer of the kiosk; true if it covers the page now.
+ * One with an `age_s` was up before this page came: it is shown in silence, for the rest of its time.
+ */
 export function take(answer) {
   if (answer.kind === "refused" && !FINAL.has(answer.reason)) {
     speak(`reason.${answer.reason}`);
     return false;
   }
+  const look = LOOKS[answer.kind];
+  const rest = look.stay(answer) - 1000 * (answer.age_s ?? 0);
+  if (rest <= 0) return false;
   shown = answer;
   paint();
-  const look = LOOKS[answer.kind];
-  tone(answer.kind === "recorded" && answer.direction === "out" ? "out" : look.tone);
-  speak(look.voice(answer));
+  if (answer.age_s === undefined) {
+    tone(answer.kind === "recorded" && answer.direction === "out" ? "out" : look.tone);
+    speak(look.voice(answer));
+  }
   cover.classList.remove("enter");
   void cover.offsetWidth; // begins the animation anew
   cover.classList.add("enter");
-  stay(look.stay(answer));
+  stay(rest);
   return true;
 }
 

@@ -24,7 +24,11 @@ function parts(date) {
 
 /** The time of an event in words. */
 export function timeOf(text) {
-  const { time, half } = parts(local(text));
+  return inWords(parts(local(text)));
+}
+
+/** In Korean the half of the day comes first. */
+function inWords({ time, half }) {
   if (!half) return time;
   return locale().startsWith("ko") ? `${half} ${time}` : `${time} ${half}`;
 }
@@ -37,7 +41,7 @@ function show() {
   put("clock-time", time);
   put("clock-half", half);
   put("date", day.format(now));
-  put("small-clock", half ? `${time} ${half}` : time);
+  put("small-clock", inWords({ time, half }));
 }
 
 function put(id, text) {

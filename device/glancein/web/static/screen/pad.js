@@ -17,6 +17,12 @@ let timer = 0;
 /** True while the pad is open. */
 export const isOpen = () => pad.open;
 
+/** Close the pad unless somebody is typing: who comes by face behind them does not wipe a number half typed. */
+export function yieldTo(answer) {
+  const isTyping = pad.open && (number.value || pin.value);
+  if (!isTyping || ["pin", "qr"].includes(answer.method)) close();
+}
+
 /** Open the pad, empty. */
 export function open() {
   form.reset();
@@ -64,7 +70,7 @@ async function submit() {
   const done = await ask("/pin", { number: number.value, pin: pin.value });
   enter.disabled = false;
   if (done?.ok) return close();
-  const why = done?.refused ?? "lost.title";
+  const why = done === null ? "lost.title" : (done.refused ?? "pin.trouble");
   says.textContent = say(why);
   tone("wait");
   speak(why);

@@ -32,7 +32,7 @@ function heard(kind, data) {
   else if (kind === "sight") sight(data);
   else if (answer.take(data)) {
     isAnswered = true;
-    if (["recorded", "repeat", "not_recorded", "choice"].includes(data.kind)) pad.close();
+    if (["recorded", "repeat", "not_recorded", "choice"].includes(data.kind)) pad.yieldTo(data);
     settle();
   }
 }
