@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pytest
 from PIL import Image
+from tests.device.punches import check_in, event
 
 from glancein import cli, wiring
 from glancein.cli import run
@@ -628,6 +629,22 @@ def test_kiosk_tells_programs_beside_it_how_it_is(home: Path, monkeypatch: pytes
     assert code == 0
     assert told == [{"frames": 0, "recorded": 0, "not_recorded": 0, "enrolled": 0, "camera": ""}]
     assert wiring.running_kiosk(wiring.open_home(home)) is None
+
+
+@pytest.mark.usefixtures("home")
+def test_kiosk_tells_the_time_of_its_time_zone(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the terminal as on the page and in the feed, whatever zone the machine is in."""
+    monkeypatch.setenv("GLANCEIN_TIME_ZONE", "Asia/Seoul")
+    punch = event(punch=check_in())  # noon UTC
+    monkeypatch.setattr(
+        "glancein.kiosk.Kiosk.run", lambda door, _: door._parts.screen.show_recorded(punch, None)
+    )
+
+    cli.main(["kiosk", "--camera", f"{PICTURES}/", "--port", "0"])
+
+    assert " at 21:00:00 " in capsys.readouterr().out
 
 
 def test_kiosk_names_no_option_of_another_command_when_its_desk_is_open(
