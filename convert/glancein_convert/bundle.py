@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from glancein.adapters.tflite_runtime import EDGE_TPU_SUFFIX, Network, open_model
+from glancein.errors import InputError
 from glancein.model_card import (
     CARD_FILE,
     GOLDEN_FILE,
@@ -49,6 +50,7 @@ from glancein_convert.export import export_float
 from glancein_convert.fold import fold_batch_norm, head_as_convolution
 from glancein_convert.golden import make_golden
 from glancein_convert.ranges import METHODS, Method
+from glancein_training.outputs import check_folder
 
 MODEL_FILE = "model.tflite"
 COHORT_FILE = "cohort.npz"
@@ -84,8 +86,12 @@ class Request:
 
 
 def export_embedder(request: Request, *, say: Say = print) -> ModelCard:
-    """Convert, measure, judge, and only then write the bundle. Raises ConversionError if the gate fails."""
+    """Convert, measure, judge, and only then write the bundle.
+
+    Raises ConversionError if the gate fails, InputError for places that cannot be written.
+    """
     torch.set_num_threads(1)
+    check_places(request.out, request.report)
     trained = checkpoints.load_embedder(request.checkpoint)
     sets = crops.load_sets(
         request.data,
@@ -139,6 +145,20 @@ def export_embedder(request: Request, *, say: Say = print) -> ModelCard:
         f"wrote {request.out}: {card.sha256[:16]}, {card.size_bytes / 1e6:.2f} MB; report in {request.report}"
     )
     return card
+
+
+def check_places(out: Path, report: Path) -> None:
+    """Before minutes of work, not after. Raises InputError where bundle or report cannot be written."""
+    check_folder(out, "--out")
+    check_folder(report, "--report")
+    refuse_folders(out)
+
+
+def refuse_folders(out: Path) -> None:
+    """Raise InputError if a folder has the name of one of a bundle's files."""
+    for name in (CARD_FILE, SIGNATURE_FILE, MODEL_FILE, GOLDEN_FILE):
+        if (out / name).is_dir():
+            raise InputError(f"{out / name} is a folder, where a file of the bundle goes: move it away")
 
 
 def make_card(
@@ -273,8 +293,11 @@ def _embed_all(
         )
         arrays = {f"{i}_{name}": getattr(v, name) for i, v in enumerate(made) for name in vectors.FIELDS}
         part = kept.with_suffix(".part.npz")
-        np.savez(part, allow_pickle=False, **arrays)
-        part.replace(kept)  # half of a file would be taken for the whole the next time
+        try:
+            np.savez(part, allow_pickle=False, **arrays)
+            part.replace(kept)  # half of a file would be taken for the whole the next time
+        finally:
+            part.unlink(missing_ok=True)
     with np.load(kept) as stored:
         first, second, third = (
             vectors.Vectors(*(stored[f"{i}_{name}"] for name in vectors.FIELDS)) for i in range(3)

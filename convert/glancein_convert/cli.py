@@ -310,11 +310,14 @@ def _no_constant(name: str) -> float:
 
 
 def _run(act: Callable[[], None]) -> None:
-    """Do it; an error of ours, or a file that is not there, becomes one line and its exit code."""
+    """Do it; an error of ours, or a file that cannot be used, becomes one line and its exit code."""
     try:
         act()
     except FileNotFoundError as err:
         _complain(f"there is no {err.filename}")
+        raise typer.Exit(InputError.exit_code) from None
+    except OSError as err:
+        _complain(f"cannot use {err.filename}: {err.strerror}" if err.filename else str(err))
         raise typer.Exit(InputError.exit_code) from None
     except GlanceinError as err:
         _complain(str(err))

@@ -11,6 +11,7 @@ from glancein.adapters.tflite_runtime import open_model
 from glancein_convert import crops, vectors
 from glancein_convert.errors import ConversionError
 from glancein_training import packs
+from glancein_training.outputs import check_file, writing
 
 
 def embed_pack(  # noqa: PLR0913  # what the command takes
@@ -19,8 +20,9 @@ def embed_pack(  # noqa: PLR0913  # what the command takes
     """Write path, found and embedding (crop and mirror image summed) of a pack; returns their number.
 
     ``split`` "" takes all pictures; ``most`` of them are drawn, always the same ones. Raises ConversionError
-    if there are none.
+    if there are none, ModelError for what is no model, InputError if ``out`` cannot be written.
     """
+    check_file(out)
     labels = pack / "labels.csv"
     if not labels.exists():
         raise ConversionError(f"{pack} is no pack of crops: it has no labels.csv")
@@ -30,9 +32,10 @@ def embed_pack(  # noqa: PLR0913  # what the command takes
     if len(wanted) == 0:
         raise ConversionError(f"{labels} has no pictures of split {split!r}")
     wanted = np.sort(np.random.default_rng(0).permutation(wanted)[:most])
+    network = open_model(model)
     pixels = packs.load(pack, cache=cache).pixels
-    found = vectors.by_int8(open_model(model), crops.centre(pixels, wanted)).summed
-    part = out.with_suffix(".part.npz")
-    np.savez(part, path=[rows[k]["path"] for k in wanted], found=np.ones(len(wanted), bool), embedding=found)
-    part.replace(out)
+    found = vectors.by_int8(network, crops.centre(pixels, wanted)).summed
+    paths = [rows[k]["path"] for k in wanted]
+    with writing(out) as part:
+        np.savez(part, path=paths, found=np.ones(len(wanted), bool), embedding=found)
     return len(wanted)

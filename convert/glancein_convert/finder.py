@@ -19,10 +19,12 @@ from glancein_convert import finder_parity, layers
 from glancein_convert.bundle import (
     MODEL_FILE,
     Say,
+    check_places,
     compiled_for_edge_tpu,
     complaints,
     judge,
     make_card,
+    refuse_folders,
     write_bundle,
 )
 from glancein_convert.checkpoints import refuse_diverged
@@ -76,9 +78,11 @@ class FinderRequest:
 def export_finder(request: FinderRequest, *, say: Say = print) -> ModelCard:
     """Convert the averaged weights of finder and landmarks, measure, judge, and only then write the bundle.
 
-    Raises InputError for other weights, ConversionError if the gate fails or the data are not there.
+    Raises InputError for other weights or places that cannot be written, ConversionError if the gate fails or
+    the data are not there.
     """
     torch.set_num_threads(1)
+    check_places(request.out, request.report)
     network, points = load_weights(request.weights), load_network(request.landmarks).eval()
     refuse_diverged(network, request.weights)
     refuse_diverged(points, request.landmarks)
@@ -165,6 +169,7 @@ def recard(out: Path, words: CardWords) -> Path:
     Raises ModelError if there is no bundle, or the new card would be none.
     """
     card = read_card(out)
+    refuse_folders(out)
     changed = replace(card, finding=words.finding, figures={**card.figures, **words.figures})
     path = write_card(out, changed)
     (out / SIGNATURE_FILE).unlink(missing_ok=True)

@@ -176,6 +176,7 @@ def test_vectors_that_were_half_written_are_made_again(
         patched.setattr(np, "savez", full)
         with pytest.raises(OSError, match="no space"):
             bundle._embed_all(tmp_path, trained, network, tmp_path / "model.tflite", sets)
+        assert [path.name for path in tmp_path.iterdir()] == ["model.tflite"]
 
     found = bundle._embed_all(tmp_path, trained, network, tmp_path / "model.tflite", sets)
 

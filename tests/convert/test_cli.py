@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 
 from glancein.model_card import read_card
 from glancein_convert.cli import SHIPPED, app
+from glancein_convert.signing import new_key
 
 WEIGHTS = Path(__file__).parents[2] / "training/weights"
 FINDER = [str(WEIGHTS / "finder.pt"), str(WEIGHTS / "landmarks.pt")]
@@ -84,6 +86,76 @@ def test_weights_in_the_wrong_order_are_told_apart(tmp_path: Path) -> None:
     assert "there is no finder 'second-look'" in refused("export-finder", *reversed(FINDER), *out)[1]
     assert "not of a second-look" in refused("export-finder", FINDER[0], FINDER[0], *out)[1]
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("verb", ["export", "export-finder"])
+@pytest.mark.parametrize(
+    ("out", "report", "told"),
+    [
+        ("file", "r", "--out {}/file is no folder, {}/file is a file: name another place"),
+        ("file/b", "r", "--out {}/file/b is no folder, {}/file is a file"),
+        ("b", "file", "--report {}/file is no folder"),
+        ("signed", "r", "{}/signed/card.sig is a folder, where a file of the bundle goes: move it away"),
+    ],
+)
+def test_export_looks_at_its_places_before_its_minutes_of_work(
+    tmp_path: Path, verb: str, out: str, report: str, told: str
+) -> None:
+    """A folder that cannot be made, and a folder where a file goes, are told first; nothing is written."""
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    (tmp_path / "signed/card.sig").mkdir(parents=True)
+    weights = FINDER if verb == "export-finder" else [WEIGHTS / "embedder.pt"]
+    places = ("--out", tmp_path / out, "--report", tmp_path / report, "--data", tmp_path)
+
+    code, said = refused(verb, *weights, *places)
+
+    assert code == 2
+    assert told.replace("{}", str(tmp_path)) in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "signed"]
+
+
+@pytest.mark.parametrize(
+    ("out", "told"),
+    [
+        ("folder", "{}/folder is a folder: give --out the name of a file"),
+        ("none/e.npz", "{}/none/e.npz cannot be written: No such file or directory"),
+    ],
+)
+def test_embed_looks_at_its_place_before_its_work(tmp_path: Path, out: str, told: str) -> None:
+    """By the name that was given, and nothing is left beside it."""
+    (tmp_path / "folder").mkdir()
+
+    code, said = refused("embed", tmp_path / "m.tflite", tmp_path / "pack", "--out", tmp_path / out)
+
+    assert code == 2
+    assert told.replace("{}", str(tmp_path)) in said
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder"]
+
+
+def test_pack_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+    """Whatever the laboratory finds wrong with it; here the tar lacks a picture."""
+    (tmp_path / "labels.csv").write_text("path,tar\n1.webp,a.tar\n", encoding="utf-8")
+    tarfile.open(tmp_path / "a.tar", "w").close()
+    places = ("--out", tmp_path / "e.npz", "--cache", tmp_path / "cache")
+
+    code, said = refused("embed", SHIPPED / "embedder/model.tflite", tmp_path, *places)
+
+    assert code == 2
+    assert f"{tmp_path / 'a.tar'} lacks 1.webp" in said
+    assert not (tmp_path / "e.npz").exists()
+
+
+def test_signature_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    """Whatever the system says of the file."""
+    bundle = tmp_path / "bundle"
+    shutil.copytree(SHIPPED / "finder", bundle, ignore=shutil.ignore_patterns("card.sig"))
+    (bundle / "card.sig").mkdir()
+    new_key(tmp_path / "k.pem")
+
+    code, said = refused("sign", bundle, "--key", tmp_path / "k.pem")
+
+    assert code == 2
+    assert f"cannot use {bundle / 'card.sig'}: Is a directory" in said
 
 
 def test_recarded_bundle_keeps_what_is_not_given(tmp_path: Path) -> None:

@@ -212,6 +212,19 @@ def test_wrong_setting_is_refused_before_any_work(tmp_path: Path, setting: str, 
 
 
 @pytest.mark.usefixtures("tiny_network")
+@pytest.mark.parametrize("out", ["folder", "none/e.npz"])
+def test_embed_looks_at_its_place_before_its_work(tmp_path: Path, out: str) -> None:
+    """By the name that was given, and nothing is left beside it."""
+    (tmp_path / "folder").mkdir()
+    checkpoint = tmp_path / "none.pt"
+
+    refused = CliRunner().invoke(app, ["embed", str(checkpoint), str(tmp_path), "--out", str(tmp_path / out)])
+
+    assert refused.exit_code == 2
+    assert refused.output.startswith(f"glancein-train: {tmp_path / out} ")
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder"]
+
+
 def test_checkpoint_is_embedded_and_measured_under_worse_pictures(noise_data: Path, tmp_path: Path) -> None:
     """From a checkpoint to the file that `evaluate` reads, and to the robustness figures with their plots."""
     checkpoint = str(write_checkpoint(tmp_path / "checkpoint.pt"))

@@ -11,13 +11,15 @@ from glancein.errors import InputError
 from glancein_training import packs
 from glancein_training.checkpoints import load_network
 from glancein_training.distill import embed
+from glancein_training.outputs import check_file, writing
 
 
 def embed_pack(checkpoint: Path, pack: Path, out: Path, *, cache: Path, split: str = "") -> int:
     """Write path, found and embedding (crop and mirror image summed) of a pack; returns the number.
 
-    Raises InputError if the pack has no labels or the split no pictures.
+    Raises InputError if the pack has no labels, the split no pictures, or ``out`` cannot be written.
     """
+    check_file(out)
     network = load_network(checkpoint)
     labels = pack / "labels.csv"
     if not labels.exists():
@@ -29,9 +31,7 @@ def embed_pack(checkpoint: Path, pack: Path, out: Path, *, cache: Path, split: s
         raise InputError(f"{labels} has no pictures of split {split!r}")
     crops = packs.load(pack, cache=cache)
     vectors = embed(network, crops.pixels[wanted]).numpy()
-    part = out.with_suffix(".part.npz")
-    np.savez(
-        part, path=[rows[k]["path"] for k in wanted], found=np.ones(len(wanted), bool), embedding=vectors
-    )
-    part.replace(out)
+    paths = [rows[k]["path"] for k in wanted]
+    with writing(out) as part:
+        np.savez(part, path=paths, found=np.ones(len(wanted), bool), embedding=vectors)
     return len(wanted)
