@@ -166,9 +166,12 @@ def _write_report(
 def recard(out: Path, words: CardWords) -> Path:
     """Give a bundle's card another threshold and more figures; a signature of the old card goes.
 
-    Raises ModelError if there is no bundle, or the new card would be none.
+    Raises ConversionError if it is no finder's, ModelError if there is no bundle, or the new card would be
+    none.
     """
     card = read_card(out)
+    if card.kind != "finder":
+        raise ConversionError(f"{out} is the bundle of an {card.kind}: --recard changes that of a finder")
     refuse_folders(out)
     changed = replace(card, finding=words.finding, figures={**card.figures, **words.figures})
     path = write_card(out, changed)

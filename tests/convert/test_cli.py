@@ -158,6 +158,23 @@ def test_signature_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     assert f"cannot use {bundle / 'card.sig'}: Is a directory" in said
 
 
+@pytest.mark.parametrize(("kind", "code"), [("embedder", 7), ("finder", 2)])
+def test_bundle_that_cannot_be_recarded_stays_as_it_was(tmp_path: Path, kind: str, code: int) -> None:
+    """An embedder has no finding; a folder in place of the signature could not be removed afterwards."""
+    folder = tmp_path / kind
+    shutil.copytree(SHIPPED / kind, folder)
+    if kind == "finder":
+        (folder / "card.sig").unlink()
+        (folder / "card.sig").mkdir()
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+    found, said = refused("export-finder", *FINDER, "--out", folder, "--recard", "--threshold", "0.4")
+
+    assert found == code
+    assert str(folder) in said
+    assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
 def test_recarded_bundle_keeps_what_is_not_given(tmp_path: Path) -> None:
     """New figures alone leave the threshold, a new threshold leaves its false faces."""
     folder = tmp_path / "bundle"
