@@ -55,7 +55,6 @@ def load_sets(  # noqa: PLR0913  # one number for each set
         ) from err
     rng = np.random.default_rng(seed)
     train = np.flatnonzero(faces.is_train)
-    calibration = diverse(faces.pixels, rng.choice(train, min(len(train), 4000), replace=False), rng)
     development = np.flatnonzero(~faces.is_train)
     names = np.unique(faces.identity[development])[:people]
     if len(train) == 0 or len(names) < FEWEST_PEOPLE:
@@ -63,6 +62,7 @@ def load_sets(  # noqa: PLR0913  # one number for each set
             f"{data / 'faces'} gives {len(train)} training crops and {len(names)} development people: "
             f"at least {FEWEST_PEOPLE} people of split val, and crops of split train, are needed"
         )
+    calibration = diverse(faces.pixels, rng.choice(train, min(len(train), 4000), replace=False), rng)
     development = development[np.isin(faces.identity[development], names)]
     strangers = np.sort(rng.choice(len(unlabelled), min(cohort, len(unlabelled)), replace=False))
     note = {
