@@ -76,6 +76,7 @@ class Request:
     data: Path
     cache: Path
     report: Path
+    landmarks: Path | None = None
     people: int | None = None
     threads: tuple[int, ...] = (1, 2, 4)
     force: bool = False
@@ -96,6 +97,7 @@ def export_embedder(request: Request, *, say: Say = print) -> ModelCard:
     sets = crops.load_sets(
         request.data,
         request.cache,
+        landmarks=request.landmarks,
         people=request.people,
         cohort=4 * (request.people or 1000),
         tuning=crops.TUNING_CROPS if "tuned" in request.improvements else 0,

@@ -48,7 +48,10 @@ Report = Annotated[Path | None, typer.Option(help="folder of the report; default
 def export(  # noqa: PLR0913, PLR0917  # every option of a command is an argument
     checkpoint: Annotated[Path, typer.Argument(help="checkpoint.pt of a training run")],
     out: Annotated[Path, typer.Option(help="folder of the bundle")],
-    data: Annotated[Path, typer.Option(help="folder with faces/ and unlabelled/")] = Path("../shared/data"),
+    data: Annotated[
+        Path, typer.Option(help="folder with faces/ and unlabelled/, or with --landmarks one for each person")
+    ] = Path("../shared/data"),
+    landmarks: Annotated[Path | None, typer.Option(help="FILE.npz of `glancein embed DATA`")] = None,
     cache: Annotated[Path, typer.Option(help="decoded crops")] = DEFAULT_CACHE,
     report: Report = None,
     method: Annotated[
@@ -79,7 +82,7 @@ def export(  # noqa: PLR0913, PLR0917  # every option of a command is an argumen
         _look_at(key)
         request = bundle.Request(
             checkpoint, out, data, cache.expanduser(), report or REPORTS / f"{out.name}-report",
-            force=force, methods=methods, improvements=improvements, people=people,
+            landmarks=landmarks, force=force, methods=methods, improvements=improvements, people=people,
             training_command=training_command,
         )  # fmt: skip
         bundle.export_embedder(request, say=out_console.print)

@@ -12,6 +12,7 @@ from glancein.domain.align import CROP_PX
 from glancein.types import Floats, Pixels
 from glancein_convert.errors import ConversionError
 from glancein_training import packs
+from glancein_training.people import DEVELOPMENT_SHARE, load_people
 
 MARGIN_PX = (packs.STORED_PX - CROP_PX) // 2
 CALIBRATION_CROPS = 256
@@ -19,6 +20,10 @@ COHORT_CROPS = 4000
 TUNING_CROPS = 6000
 STRATA = 8
 FEWEST_PEOPLE = 10  # development people that anything can be said of
+FEWEST_KEPT_OUT = (
+    150  # crops of them: the frontal half of fewer has no 3 pairs in 1,000 to set a threshold by
+)
+FEWEST_CROPS = 20  # training crops: one half sets the ranges, the other judges them
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,7 @@ class CropSets:
     development: Pixels
     identity: NDArray[np.int64]  # (n,)
     teachers: tuple[Floats, ...]  # each (n, d)
-    cohort: Pixels  # of people without a label
+    cohort: Pixels  # of strangers, people without a label; none beside a maker's own photos
     tuning: Pixels  # of training people, for quantisation-aware fine-tuning; empty unless asked for
     note: dict[str, object]
 
@@ -38,6 +43,7 @@ def load_sets(  # noqa: PLR0913  # one number for each set
     data: Path,
     cache: Path,
     *,
+    landmarks: Path | None = None,
     seed: int = 0,
     people: int | None = None,
     cohort: int = COHORT_CROPS,
@@ -45,41 +51,61 @@ def load_sets(  # noqa: PLR0913  # one number for each set
 ) -> CropSets:
     """Crops from ``data/faces`` and ``data/unlabelled``; of the development people all, or the first few.
 
-    Raises ConversionError if the folders are not there or hold too few people.
+    With ``landmarks``, what `glancein embed` found in ``data``, a folder for each person: crops of those
+    photos and no strangers. Raises ConversionError if the folders are not there or hold too few people,
+    InputError if a picture cannot be used.
     """
-    try:
-        faces, unlabelled = (packs.load(data / name, cache=cache) for name in ("faces", "unlabelled"))
-    except FileNotFoundError as err:
-        raise ConversionError(
-            f"no crops in {data}: give --data a folder with faces/ and unlabelled/"
-        ) from err
+    faces, unlabelled = _read(data, cache, landmarks)
     rng = np.random.default_rng(seed)
     train = np.flatnonzero(faces.is_train)
     development = np.flatnonzero(~faces.is_train)
     names = np.unique(faces.identity[development])[:people]
-    if len(train) == 0 or len(names) < FEWEST_PEOPLE:
-        raise ConversionError(
-            f"{data / 'faces'} gives {len(train)} training crops and {len(names)} development people: "
-            f"at least {FEWEST_PEOPLE} people of split val, and crops of split train, are needed"
-        )
-    calibration = diverse(faces.pixels, rng.choice(train, min(len(train), 4000), replace=False), rng)
     development = development[np.isin(faces.identity[development], names)]
-    strangers = np.sort(rng.choice(len(unlabelled), min(cohort, len(unlabelled)), replace=False))
+    _refuse_too_few(data, faces, development)
+    calibration = diverse(faces.pixels, rng.choice(train, min(len(train), 4000), replace=False), rng)
     note = {
         "calibration_rows": [int(row) for row in calibration],
         "seed": seed,
         "faces_data_sha256": faces.data_sha256,
-        "unlabelled_data_sha256": unlabelled.data_sha256,
     }
+    unknown: Pixels = np.empty((0, CROP_PX, CROP_PX, 3), np.uint8)
+    if unlabelled is not None:
+        strangers = np.sort(rng.choice(len(unlabelled), min(cohort, len(unlabelled)), replace=False))
+        unknown = centre(unlabelled.pixels, strangers)
+        note["unlabelled_data_sha256"] = unlabelled.data_sha256
     return CropSets(
         calibration=centre(faces.pixels, calibration),
         development=centre(faces.pixels, development),
         identity=faces.identity[development],
         teachers=tuple(teacher[development] for teacher in faces.teachers),
-        cohort=centre(unlabelled.pixels, strangers),
+        cohort=unknown,
         tuning=centre(faces.pixels, np.sort(rng.choice(train, min(tuning, len(train)), replace=False))),
         note=note,
     )
+
+
+def _read(data: Path, cache: Path, landmarks: Path | None) -> tuple[packs.Crops, packs.Crops | None]:
+    """People with names, and strangers; none of these beside own photos. Raises as ``load_sets`` does."""
+    if landmarks is not None:
+        return load_people(data, landmarks), None
+    try:
+        return packs.load(data / "faces", cache=cache), packs.load(data / "unlabelled", cache=cache)
+    except FileNotFoundError as err:
+        raise ConversionError(
+            f"no crops in {data}: give --data a folder with faces/ and unlabelled/, or own photos and "
+            f"--landmarks FILE.npz of `glancein embed`"
+        ) from err
+
+
+def _refuse_too_few(data: Path, faces: packs.Crops, development: NDArray[np.int64]) -> None:
+    """Raise ConversionError, before any work, where no range or no threshold could be set in the end."""
+    train, people = int(faces.is_train.sum()), len(np.unique(faces.identity[development]))
+    if train < FEWEST_CROPS or people < FEWEST_PEOPLE or len(development) < FEWEST_KEPT_OUT:
+        raise ConversionError(
+            f"{data} gives {train} training crops and {len(development)} of {people} people kept out (split "
+            f"val of a pack, one person in {DEVELOPMENT_SHARE} of own photos); the least are "
+            f"{FEWEST_CROPS} and {FEWEST_KEPT_OUT} of {FEWEST_PEOPLE} people"
+        )
 
 
 def centre(pixels: Pixels, rows: NDArray[np.int64]) -> Pixels:

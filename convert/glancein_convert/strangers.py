@@ -43,7 +43,10 @@ def calibrate(
     *,
     seed: int = 0,
 ) -> Strangers:
-    """Thresholds on int8 vectors: for each rate the stricter of all development crops and frontal ones."""
+    """Thresholds on int8 vectors: for each rate the stricter of all development crops and frontal ones.
+
+    Without strangers (no rows in ``cohort``) there is no figure of them, and the cohort's file holds nobody.
+    """
     same = same_person(teachers, len(identity))
     everyone = thresholds.impostor_tail(development.summed, identity, same_person=same)
     frontal = np.flatnonzero(development.symmetry >= np.quantile(development.symmetry, 1 - FRONTAL_SHARE))
@@ -119,6 +122,8 @@ def against_cohort(
     development: Vectors, cohort: Vectors, points: Sequence[ThresholdPoint]
 ) -> dict[str, dict[str, float]]:
     """Share of development x cohort pairs (different sources, so different people) over each threshold."""
+    if len(cohort.summed) == 0:
+        return {}
     scores = development.summed @ cohort.summed.T
     return {
         f"{point.false_match_rate:g}": {
@@ -129,8 +134,11 @@ def against_cohort(
 
 
 def pack_cohort(cohort: Vectors, development: Vectors, *, seed: int) -> bytes:
-    """An .npz: ``vectors`` (2000, 128) int8 and ``scale`` (2000,) float32, unit vector = vectors * scale."""
-    rows = np.concatenate([cohort.summed, development.summed])
+    """An .npz: ``vectors`` (2000, 128) int8 and ``scale`` (2000,) float32, unit vector = vectors * scale.
+
+    Without strangers it holds nobody: development people are then its maker's own, their vectors templates.
+    """
+    rows = np.concatenate([cohort.summed, development.summed]) if len(cohort.summed) else cohort.summed
     picked = np.sort(
         np.random.default_rng(seed).choice(len(rows), min(COHORT_VECTORS, len(rows)), replace=False)
     )

@@ -43,8 +43,11 @@ def by_float(module: nn.Module, pixels: Pixels, *, batch: int = 128) -> Vectors:
 
 
 def by_int8(network: Network, pixels: Pixels) -> Vectors:
-    """Vectors of pixels (n, 112, 112, 3) RGB by an int8 file."""
+    """Vectors of pixels (n, 112, 112, 3) RGB by an int8 file; n may be 0."""
     spec = network.outputs[0]
+    if len(pixels) == 0:
+        none: Floats = np.empty((0, spec.shape[-1]), np.float32)
+        return Vectors(none, none, none[:, 0])
     steps = [network.run(pixels_to_int8(p)[None])[0].reshape(-1) for p in pixels]
     mirrored = [network.run(pixels_to_int8(p[:, ::-1])[None])[0].reshape(-1) for p in pixels]
     single = to_float(np.stack(steps), scale=spec.scale, zero_point=spec.zero_point)

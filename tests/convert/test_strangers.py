@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="the converter needs torch: pip install .[convert]")
 
-from glancein_convert.strangers import same_person
+from glancein.adapters.tflite_runtime import open_model
+from glancein_convert import vectors
+from glancein_convert.cli import SHIPPED
+from glancein_convert.strangers import against_cohort, pack_cohort, same_person
 
 
 def test_pairs_are_of_one_person_only_if_every_teacher_says_so() -> None:
@@ -17,3 +22,15 @@ def test_pairs_are_of_one_person_only_if_every_teacher_says_so() -> None:
     assert same_person([near], 3)[0].tolist() == [True, True, False]
     assert same_person([near, far], 3)[0].tolist() == [True, False, False]
     assert not same_person([], 3).any()
+
+
+def test_cohort_without_strangers_holds_nobody() -> None:
+    """Its maker's own people are no strangers, and their vectors are templates."""
+    network = open_model(SHIPPED / "embedder/model.tflite")
+    nobody = vectors.by_int8(network, np.empty((0, 112, 112, 3), np.uint8))
+    own = vectors.Vectors(*(np.ones(shape, np.float32) for shape in ((3, 128), (3, 128), (3,))))
+
+    packed = np.load(io.BytesIO(pack_cohort(nobody, own, seed=0)))
+
+    assert (packed["vectors"].shape, packed["scale"].shape) == ((0, 128), (0,))
+    assert against_cohort(own, nobody, ()) == {}
