@@ -319,6 +319,9 @@ def _run(act: Callable[[], None]) -> None:
     except FileNotFoundError as err:
         _complain(f"there is no {err.filename}")
         raise typer.Exit(InputError.exit_code) from None
+    except ModuleNotFoundError as err:
+        _complain(f"{err.name} is not installed: pip install .[convert]")
+        raise typer.Exit(ConversionError.exit_code) from None
     except OSError as err:
         _complain(f"cannot use {err.filename}: {err.strerror}" if err.filename else str(err))
         raise typer.Exit(InputError.exit_code) from None

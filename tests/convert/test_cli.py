@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -86,6 +87,16 @@ def test_weights_in_the_wrong_order_are_told_apart(tmp_path: Path) -> None:
     assert "there is no finder 'second-look'" in refused("export-finder", *reversed(FINDER), *out)[1]
     assert "not of a second-look" in refused("export-finder", FINDER[0], FINDER[0], *out)[1]
     assert not (tmp_path / "out").exists()
+
+
+def test_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what installs it."""
+    monkeypatch.setitem(sys.modules, "litert_torch", None)
+
+    code, said = refused("speed", "glance-33")
+
+    assert code == 7
+    assert "litert_torch is not installed: pip install .[convert]" in said
 
 
 @pytest.mark.parametrize("verb", ["export", "export-finder"])
