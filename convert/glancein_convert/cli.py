@@ -229,7 +229,11 @@ def _ask_compiler(model: Path) -> bool:
             error_console.print(str(err), markup=False)
             return False
     left = ", ".join(f"{p.count} {p.name}: {p.status}" for p in compiled.on_cpu)
-    out_console.print(f"{edge_tpu.COMPILER} {compiled.version}: {left or 'everything'} ", markup=False)
+    if not left:
+        left = (
+            "everything" if compiled.maps_everything else "less than everything; its log does not tell what"
+        )
+    out_console.print(f"{edge_tpu.COMPILER} {compiled.version}: {left}", markup=False, soft_wrap=True)
     return compiled.maps_everything
 
 

@@ -124,6 +124,25 @@ def test_command_shows_the_shipped_networks_and_asks_a_compiler_that_is_there(
     assert "Internal compiler error" in capsys.readouterr().err
 
 
+def test_command_does_not_call_everything_what_a_compiler_leaves_untold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """27 operations, of which its table has 26: exit code 1, and the words fit it."""
+    log = ["Edge TPU Compiler version 16.0", "Model compiled successfully", "Total number of operations: 27"]
+    program = tmp_path / "edgetpu_compiler"
+    lines = [*(f"echo '{line}'" for line in log), "echo 'CONV_2D 26 Mapped to Edge TPU'"]
+    copy = 'cp "$4" "$3/$(basename "$4" .tflite)_edgetpu.tflite"'
+    program.write_text("\n".join(["#!/bin/sh", *lines, copy]) + "\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+
+    assert run_preflight() == 1
+
+    assert (
+        "edgetpu_compiler 16.0: less than everything; its log does not tell what" in capsys.readouterr().out
+    )
+
+
 def run_preflight() -> int:
     """Exit code of the command."""
     ended = cli.app(["preflight"], standalone_mode=False)
