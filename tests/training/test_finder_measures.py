@@ -73,6 +73,17 @@ def test_second_detection_of_a_face_is_false() -> None:
     assert figures.threshold[0.01] == pytest.approx(0.8)
 
 
+def test_detections_count_best_first_when_they_come_in_another_order() -> None:
+    """The better of two on one face is the hit, wherever it stands in a file."""
+    far = face(TRUE, 0.3, POINTS + np.float32(40))
+
+    figures = measure([[far, face(TRUE, 0.9)]] * 20, [labels(TRUE)] * 20)
+
+    assert figures.recall[0.01] == 1.0
+    assert figures.average_precision == 1.0
+    assert figures.errors.tolist() == [0.0] * 20
+
+
 @pytest.mark.parametrize("ignored", [labels(ELSEWHERE, score=0.4), labels((300.0, 50.0, 20.0, 24.0))])
 def test_detections_on_ignored_labels_count_neither_way(ignored: Labels) -> None:
     """Uncertain and small labels excuse the detections on them."""

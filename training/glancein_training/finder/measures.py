@@ -128,9 +128,10 @@ def match(
 def match_one(
     faces: Sequence[Face], known: Labels, counted: Booleans
 ) -> list[tuple[float, bool, int, float]]:
-    """Score, hit, face number and landmark error of each detection that is not to be ignored."""
+    """Score, hit, face number and landmark error of each detection that is not to be ignored, best first."""
     if not faces:
         return []
+    faces = sorted(faces, key=lambda face: -face.score)  # a file of anybody's detections has any order
     edges = np.array(
         [[f.box.left, f.box.top, f.box.left + f.box.width, f.box.top + f.box.height] for f in faces],
         np.float32,
