@@ -131,6 +131,20 @@ def test_picture_whose_name_holds_a_comma_is_known(noise_data: Path, tmp_path: P
     assert _rows_by_path(pack) == {row["path"]: number for number, row in enumerate(rows)}
 
 
+@pytest.mark.parametrize("begin", ["turned", "random"], ids=["same", "other"])
+def test_folder_with_a_run_is_refused_when_another_is_to_go_there(
+    networks: tuple[Path, Path], noise_data: Path, tmp_path: Path, begin: str
+) -> None:
+    """Whatever its settings: there is nothing to go on from, and every file stays as it was."""
+    fit(networks, noise_data, tmp_path / "run")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+
+    with pytest.raises(InputError, match="run holds a run already; take a fresh folder"):
+        fit(networks, noise_data, tmp_path / "run", begin=begin)
+
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -70,8 +70,9 @@ def run(config: Config, out: Path, cache: Path) -> Crossed:
     """Learn the last layer, write ``checkpoint.pt``, ``config.json`` and ``harmonic.json``; the figures.
 
     The figures are of the odd development people, the crop alone, without its mirror image. Raises InputError
-    if the data, the old vectors and the network do not fit together.
+    if ``out`` holds a run already, or the data, the old vectors and the network do not fit together.
     """
+    refuse_used(out)
     if config.begin not in BEGINNINGS:
         raise InputError(f"begin is {', '.join(BEGINNINGS)}, not {config.begin!r}")
     torch.set_num_threads(config.threads)
@@ -92,6 +93,12 @@ def run(config: Config, out: Path, cache: Path) -> Crossed:
     content = {"network": stored["network"], "images": stored.get("images", 0), "config": asdict(config)}
     write_checkpoint({**content, "average": state}, out / "checkpoint.pt")
     return found
+
+
+def refuse_used(out: Path) -> None:
+    """Raise InputError if a run lies in this folder: one of minutes has no half way to go on from."""
+    if (out / "checkpoint.pt").exists():
+        raise InputError(f"{out} holds a run already; take a fresh folder")
 
 
 def gather(config: Config, network: Embedder, cache: Path) -> Material:

@@ -38,10 +38,11 @@ train train "$RUNS/triplet" --set "data=$DATA/faces" --set network=glance-33-64p
     --set warm_up_steps=10 --set steps=80 --set note_every_steps=40 --set average_decay=0.95 \
     $HEAVY
 
+# The other runs go on where they stopped, these take minutes and are there or not.
 fit() {
     out=$1
     shift
-    train harmonic "$RUNS/harmonic-$out" --set "data=$DATA/faces" --set "old=$DATA/faces/teacher_b.npz" "$@"
+    [ -e "$RUNS/harmonic-$out/checkpoint.pt" ] || train harmonic "$RUNS/harmonic-$out" --set "data=$DATA/faces" --set "old=$DATA/faces/teacher_b.npz" "$@"
 }
 fit as-is --set begin=as-is --set steps=0
 fit turned --set steps=0
