@@ -149,6 +149,11 @@ def test_folder_with_a_run_is_refused_when_another_is_to_go_there(
     ("changes", "said"),
     [
         ({"begin": "anyhow"}, "begin is"),
+        ({"each": 0}, "each=0 is too low: set 2 or more"),
+        ({"steps": -5}, "steps=-5 is too low: set 0 or more"),
+        ({"threads": 0}, "threads=0 is too low"),
+        ({"seed": -1}, "seed=-1 is too low"),
+        ({"rate": -1}, "rate=-1.0 is too low"),
         ({"data": "nowhere"}, "labels.csv"),
         ({"old": "teacher"}, "vectors of 12 numbers, the network of 8"),
         ({"people": 50}, "the data has"),

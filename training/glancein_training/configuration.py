@@ -10,6 +10,7 @@ import platform
 import subprocess
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,10 +36,15 @@ def with_settings(config: Settings, settings: Sequence[str]) -> Settings:
 
 
 def at_least(config: object, least: Mapping[str, int]) -> None:
-    """Raise InputError naming the first setting that is lower than it may be."""
+    """Raise InputError naming the first setting that is lower than it may be; "transfer.steps" is inside."""
     for name, number in least.items():
-        if getattr(config, name) < number:
-            raise InputError(f"{name}={getattr(config, name)} is too low: set {number} or more")
+        refuse_below(name, attrgetter(name)(config), number)
+
+
+def refuse_below(name: str, value: float, least: int) -> None:
+    """Raise InputError if the value of this name is lower than it may be."""
+    if value < least:
+        raise InputError(f"{name}={value} is too low: set {least} or more")
 
 
 def record(config: object, **more: object) -> dict[str, object]:

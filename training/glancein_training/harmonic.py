@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from glancein.errors import InputError
 from glancein_training import packs
 from glancein_training.checkpoints import load_network, read_checkpoint, write_checkpoint
-from glancein_training.configuration import record
+from glancein_training.configuration import at_least, record
 from glancein_training.descent import descend
 from glancein_training.evaluate.cross import Crossed, cross
 from glancein_training.evaluate.faces import Faces, Ints, parity_of, read_faces, read_labels
@@ -31,6 +31,16 @@ from glancein_training.sampling import people_sampler
 
 BEGINNINGS = ("turned", "as-is", "random")
 BATCH = 256
+LEAST = {
+    "pictures": 1,
+    "people": 2,
+    "each": 2,
+    "steps": 0,  # then the layer is turned and learns nothing
+    "rate": 0,
+    "threads": 1,
+    "resamples": 2,
+    "seed": 0,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +82,7 @@ def run(config: Config, out: Path, cache: Path) -> Crossed:
     The figures are of the odd development people, the crop alone, without its mirror image. Raises InputError
     if ``out`` holds a run already, or the data, the old vectors and the network do not fit together.
     """
+    at_least(config, LEAST)
     refuse_used(out)
     if config.begin not in BEGINNINGS:
         raise InputError(f"begin is {', '.join(BEGINNINGS)}, not {config.begin!r}")

@@ -21,7 +21,7 @@ from glancein.domain.align import CROP_PX
 from glancein.errors import InputError
 from glancein_training import augment, packs
 from glancein_training.checkpoints import basis_of, load_network, read_checkpoint
-from glancein_training.configuration import record
+from glancein_training.configuration import at_least, record
 from glancein_training.evaluate import identification
 from glancein_training.evaluate.bootstrap import Estimate
 from glancein_training.evaluate.faces import Faces, Floats
@@ -36,6 +36,16 @@ from glancein_training.style import Transfer, restyle
 Progress = Callable[[int, int], None]
 Look = Callable[[Tensor, torch.Generator], Tensor]
 GALLERIES, FPIRS = 10, (0.01, 0.1)  # drawings of who is enrolled, and rates to set the threshold by
+LEAST = {
+    "images": 1,
+    "passes": 1,
+    "rate": 0,
+    "people": 0,
+    "seed": 0,
+    "transfer.layers": 1,
+    "transfer.steps": 0,
+    "transfer.rate": 0,
+}
 MARGIN_PX = (packs.STORED_PX - CROP_PX) // 2
 
 
@@ -82,8 +92,9 @@ def compare(
 
     "Camera" and "badge" looks are drawn by ``augment``. Restyled: a clean picture in the look of somebody
     else's poor one; brought back: a poor one in the look of somebody else's clean one.
-    Writes ``style.json`` into ``out``. Raises InputError if weights or pack cannot be used.
+    Writes ``style.json`` into ``out``. Raises InputError if settings, weights or pack cannot be used.
     """
+    at_least(trial, LEAST)
     crops = packs.load(place.pack, cache=place.cache)
     refuse_without_teachers([crops])
     rows = np.random.default_rng(trial.seed).permutation(np.flatnonzero(crops.is_train))[: trial.images]

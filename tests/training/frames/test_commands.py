@@ -121,6 +121,32 @@ def test_study_of_too_few_people_says_how_many_there_are(
     assert "7 people to train on" in " ".join(result.output.split())
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("rank --plan report_visits=0", "report_visits=0 is too low: set 1 or more"),
+        ("rank --plan frames=0", "frames=0 is too low"),
+        ("rank --plan seed=-1", "seed=-1 is too low"),
+        ("rank --set visits=0", "visits=0 is too low"),
+        ("rank --set rate=-1", "rate=-1.0 is too low"),
+        ("defects --plan fit_people=-3", "fit_people=-3 is too low: set 2 or more"),
+        ("defects --set batch=0", "batch=0 is too low"),
+        ("person-limit --plan report_people=2", "report_people=2 is too low: set 4 or more"),
+        ("person-limit --plan report_people=1", "report_people=1 is too low"),
+        ("person-limit --plan fit_people=0", "fit_people=0 is too low"),
+        ("person-limit --set galleries=0", "galleries=0 is too low"),
+        ("style --set passes=0", "passes=0 is too low"),
+        ("style --set transfer.layers=0", "transfer.layers=0 is too low"),
+    ],
+)
+def test_setting_that_cannot_be_is_refused_before_any_work(tmp_path: Path, words: str, said: str) -> None:
+    """One line that names it and says how low it may be; nothing is opened for it."""
+    result = CliRunner().invoke(app, [*words.split(), "--pack", str(tmp_path / "none")])
+
+    assert result.exit_code == 2
+    assert said in " ".join(result.output.split())
+
+
 def test_simulate_gives_the_same_visits_again(
     noise_data: Path, tiny_weights: Path, kept_visits: Path
 ) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from glancein.domain import quality
+from glancein_training.configuration import at_least
 from glancein_training.evaluate.bootstrap import Estimate, estimate, person_weights
 from glancein_training.frames import defects
 from glancein_training.frames.label_decision import CountDecision, Decision, ThresholdDecision, fit
@@ -44,8 +45,10 @@ class Row:
 def measure(study: Study, learning: defects.Learning, *, progress: Progress | None = None) -> list[Row]:
     """Train, set every limit on people kept out of training, report on others.
 
-    Writes ``defects.json`` and the network, ``defects.pt``. Raises InputError if the pack is too small.
+    Writes ``defects.json`` and the network, ``defects.pt``. Raises InputError for impossible settings, or if
+    the pack is too small.
     """
+    at_least(learning, defects.LEAST)
     visits = simulate(study, progress)
     fitted, chosen, report = (defects.frames_of(visits[name]) for name in ("fit", "choose", "report"))
     person = np.repeat(visits["report"].person[:, None], study.plan.frames, axis=1)[visits["report"].known]

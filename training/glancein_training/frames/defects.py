@@ -22,6 +22,7 @@ from glancein_training.frames.spoil import DEFECTS, Bools, Defect, Floats
 from glancein_training.frames.visits import Visits
 from glancein_training.losses.ranking import ranking_log_sum_exp
 
+LEAST = {"epochs": 1, "batch": 1, "rate": 0, "weight_decay": 0, "seed": 0}
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 REASONS: dict[Reason, Defect] = {

@@ -13,12 +13,15 @@ import torch
 import torch.nn.functional as F  # noqa: N812  # the name every torch user knows
 from torch import Tensor, nn
 
+from glancein_training.configuration import at_least
 from glancein_training.frames import fuse
 from glancein_training.frames.rank import Standardised
 from glancein_training.frames.spoil import Floats
 from glancein_training.frames.visits import Ints, Progress, Study, Visits, simulate
 
 NEIGHBOURS = 5
+LEAST = {"galleries": 1, "steps": 1, "rate": 0, "weight_decay": 0, "seed": 0}
+LEAST_PEOPLE = {"fit_people": 4, "report_people": 4}  # half are enrolled, and each of them needs a neighbour
 STEEP = 20.0  # a cosine 0.05 beyond the limit is a probability of 0.73
 
 
@@ -128,7 +131,12 @@ def normalised(looks: Looks) -> fuse.InGallery:
 
 
 def measure(study: Study, learning: Learning, *, progress: Progress | None = None) -> list[fuse.Judged]:
-    """One limit for all against limits of one's own, on new people; writes ``limits.json``."""
+    """One limit for all against limits of one's own, on new people; writes ``limits.json``.
+
+    Raises InputError for impossible settings, or if the pack is too small for the plan.
+    """
+    at_least(learning, LEAST)
+    at_least(study.plan, LEAST_PEOPLE)
     visits = simulate(study, progress)
     fitted, report = looks_of(visits["fit"]), looks_of(visits["report"])
     enrolled = min(len(fitted.template), len(report.template)) // 2

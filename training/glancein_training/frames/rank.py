@@ -18,6 +18,7 @@ from glancein_training.losses.frame_order import frame_order
 from glancein_training.networks import convolution, to_network_floats
 
 HIDDEN = 32
+LEAST = {"epochs": 1, "visits": 1, "rate": 0, "weight_decay": 0, "alike": 0, "seed": 0}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 
 from glancein.domain.visit import NOBODY_WEIGHT
+from glancein_training.configuration import at_least
 from glancein_training.frames import fuse, rank
 from glancein_training.frames.spoil import Floats
 from glancein_training.frames.visits import Progress, Study, Visits, simulate
@@ -29,8 +30,10 @@ class Row:
 def measure(study: Study, learning: rank.Learning, *, progress: Progress | None = None) -> list[Row]:
     """Train every view, choose each one's steepness on people kept out of training, report on others.
 
-    Writes ``ranking.json``. Raises InputError if the pack is too small for the plan.
+    Writes ``ranking.json``. Raises InputError for impossible settings, or if the pack is too small for the
+    plan.
     """
+    at_least(learning, rank.LEAST)
     visits = simulate(study, progress)
     choose, report = visits["choose"], visits["report"]
     scores: Scores = {

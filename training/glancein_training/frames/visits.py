@@ -23,7 +23,7 @@ from glancein.domain import quality
 from glancein.errors import InputError
 from glancein_training import packs
 from glancein_training.checkpoints import load_network
-from glancein_training.configuration import record
+from glancein_training.configuration import at_least, record
 from glancein_training.distill import embed
 from glancein_training.evaluate.faces import read_labels
 from glancein_training.frames.plain_measures import SecondLook, measure, nose_offset, row_of
@@ -38,11 +38,21 @@ SMALL_PX = 56
 TURNED = 0.30  # nose offset of a head turned away, and of one that is not; between them nobody can tell
 STRAIGHT = 0.20
 LABELLED_RIGHT = 0.2  # the pack's cosine to the person's own mean: below, labels are wrong
+LEAST = {
+    "fit_people": 2,
+    "choose_people": 2,
+    "report_people": 2,  # one enrolled and one stranger
+    "report_visits": 1,
+    "frames": 1,
+    "stills": 0,
+    "chance": 0,
+    "seed": 0,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How many visits of whom; the same plan gives the same frames."""
+    """How many visits of whom; the same plan gives the same frames. Raises InputError if impossible."""
 
     fit_people: int = 400  # of the training split: networks learn on them
     choose_people: int = 120  # of the training split: settings are chosen on them
@@ -52,6 +62,10 @@ class Plan:
     stills: int = 0  # pictures of the person that the frames of one visit are made of; 0: all there are
     chance: float = 0.15  # of each defect in each frame
     seed: int = 1
+
+    def __post_init__(self) -> None:
+        """No plan is ever simulated that lacks people, visits or frames."""
+        at_least(self, LEAST)
 
 
 @dataclass(frozen=True, slots=True)
