@@ -26,7 +26,7 @@ PLAN = {
     "fit_people": 4,
     "choose_people": 3,
     "report_people": 5,
-    "report_visits": 1,
+    "report_visits": 4,  # enough strangers to tell a tenth of
     "frames": 2,
     "chance": 0.5,
 }
@@ -60,17 +60,21 @@ def options(data: Path, weights: Path, cache: Path) -> list[str]:
 @pytest.mark.parametrize(
     "case",
     [
-        ("rank", "epochs=1", "ranking.json", "plain mean"),
-        ("defects", "epochs=1", "defects.json", "plain measures, kiosk's limits"),
-        ("person-limit", "steps=2", "limits.json", "one limit for all"),
+        ("rank", "epochs=1", "ranking.json", "plain mean", {"0.1"}),
+        ("defects", "epochs=1", "defects.json", "plain measures, kiosk's limits", set()),
+        ("person-limit", "steps=2", "limits.json", "one limit for all", {"0.1"}),
     ],
     ids=["rank", "defects", "person-limit"],
 )
 def test_study_prints_and_keeps_its_figures(
-    noise_data: Path, tiny_weights: Path, kept_visits: Path, tmp_path: Path, case: tuple[str, str, str, str]
+    noise_data: Path,
+    tiny_weights: Path,
+    kept_visits: Path,
+    tmp_path: Path,
+    case: tuple[str, str, str, str, set[str]],
 ) -> None:
-    """The table as JSON, and the same rows beside the plan in the folder."""
-    verb, setting, file, first = case
+    """The table as JSON, and the same rows beside the plan in the folder; misses at resolved rates alone."""
+    verb, setting, file, first, rates = case
     given = options(noise_data, tiny_weights, kept_visits)
 
     result = CliRunner().invoke(app, [verb, *given, "--set", setting, "--out", str(tmp_path / "out")])
@@ -80,6 +84,7 @@ def test_study_prints_and_keeps_its_figures(
     kept = json.loads((tmp_path / "out" / file).read_text(encoding="utf-8"))
     assert kept["rows"] == rows
     assert kept["report_people"] == PLAN["report_people"]
+    assert {rate for row in rows for rate in (row.get("judged") or row).get("misses", ())} == rates
     assert (rows[0].get("name") or rows[0]["judged"]["name"]) == first
 
 
@@ -135,6 +140,11 @@ def test_study_of_too_few_people_says_how_many_there_are(
         ("person-limit --plan report_people=1", "report_people=1 is too low"),
         ("person-limit --plan fit_people=0", "fit_people=0 is too low"),
         ("person-limit --set galleries=0", "galleries=0 is too low"),
+        ("rank --plan report_people=9 --plan report_visits=1", "5 looks of strangers tell nothing"),
+        (
+            "person-limit --plan report_people=4 --plan report_visits=1",
+            "8 looks of strangers tell nothing at an FPIR of 10 %: plan more report_people or report_visits",
+        ),
         ("style --set passes=0", "passes=0 is too low"),
         ("style --set transfer.layers=0", "transfer.layers=0 is too low"),
     ],

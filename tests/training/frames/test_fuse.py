@@ -11,6 +11,7 @@ pytest.importorskip("torch", reason="the laboratory needs torch: pip install .[t
 
 from glancein.domain.decide import decide
 from glancein.domain.visit import Visit, VisitRules, add
+from glancein.errors import InputError
 from glancein.types import Accepted, Candidate, Limits, Reason, Rejected
 from glancein_training.frames import fuse
 from glancein_training.frames.spoil import Bools, Floats
@@ -144,11 +145,28 @@ def test_judge_tells_the_better_scores_and_by_how_much() -> None:
     perfect = np.where(np.arange(PEOPLE) == visits.person[:, None], 1.0, 0.0).astype(np.float32)
     ways = {"mean": fuse.whatever_gallery(mean), "perfect": fuse.whatever_gallery(perfect)}
 
-    first, second = fuse.judge(ways, visits.person, people=PEOPLE, enrolled=3, drawings=4, resamples=10)
+    first, second = fuse.judge(
+        ways, visits.person, people=PEOPLE, enrolled=3, rates=(0.1, 0.2), drawings=4, resamples=10
+    )
 
-    assert first.misses["0.1"].value > 0
-    assert second.misses["0.1"].value == 0
-    assert second.differences["0.1"].value == pytest.approx(-first.misses["0.1"].value)
+    assert first.misses["0.2"].value > 0
+    assert second.misses["0.2"].value == 0
+    assert second.differences["0.2"].value == pytest.approx(-first.misses["0.2"].value)
+    assert list(first.misses) == list(first.differences) == ["0.2"]  # six looks of strangers tell no tenth
+
+
+@pytest.mark.parametrize(
+    ("strangers", "told"), [(10, [0.1]), (99, [0.1]), (100, [0.01, 0.1])], ids=["10", "99", "100"]
+)
+def test_rates_are_told_when_one_stranger_may_pass(strangers: int, told: list[float]) -> None:
+    """Below one look the limit is the strangers' best score, at whatever rate."""
+    assert fuse.told_rates(strangers) == told
+
+
+def test_too_few_strangers_for_any_rate_are_refused() -> None:
+    """In one line that says what to plan more of."""
+    with pytest.raises(InputError, match="9 looks of strangers tell nothing at an FPIR of 10 %: plan more"):
+        fuse.told_rates(9)
 
 
 def test_steepest_that_helps_finds_the_use_of_the_truth() -> None:

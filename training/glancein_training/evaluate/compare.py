@@ -10,7 +10,13 @@ import numpy as np
 from glancein.errors import InputError
 from glancein_training.evaluate.bootstrap import Estimate, estimate, person_weights
 from glancein_training.evaluate.faces import Faces
-from glancein_training.evaluate.identification import Bench, draw_galleries, limit_at, miss_rate
+from glancein_training.evaluate.identification import (
+    Bench,
+    draw_galleries,
+    limit_at,
+    miss_rate,
+    resolved_rates,
+)
 from glancein_training.evaluate.verification import all_pairs, resample_true_accepts, true_accepts_at
 
 FALSE_ACCEPT_RATES = (1e-2, 1e-3, 1e-4)
@@ -64,7 +70,7 @@ def _measure(faces: Faces, *, gallery: int, resamples: int, seed: int) -> _Measu
     found = [bench.search(drawn) for drawn in draw_galleries(faces, gallery, 10, padding=0, seed=seed)]
     tars = resample_true_accepts(pairs, weights, rates)
     tar = true_accepts_at(pairs, rates)
-    if STRANGER_RATE * min(len(s.stranger_cos) for s in found) < 1:
+    if not resolved_rates([STRANGER_RATE], min(len(s.stranger_cos) for s in found)):
         return _Measured(rates, tar, tars, np.nan, np.full(len(weights), np.nan))
     misses = [miss_rate(s, limit_at(s, STRANGER_RATE)) for s in found]
     sampled = []

@@ -151,7 +151,7 @@ def identify(
     was looked at and that of who was enrolled. Rates of less than one stranger are left out.
     """
     found = [bench.search(gallery) for gallery in galleries]
-    resolved = [rate for rate in rates if rate * min(len(s.stranger_cos) for s in found) >= 1]
+    resolved = resolved_rates(rates, min(len(s.stranger_cos) for s in found))
     plain = np.ones(len(bench.faces.people))
     points = np.array([_misses(s, plain, resolved) for s in found])  # (galleries, 2, rates)
     weights = person_weights(len(bench.faces.people), resamples, seed=seed)
@@ -167,6 +167,11 @@ def identify(
         thresholds_cos={f"{r:.3f}": estimate(mean[1, k], sampled[:, 1, k]) for k, r in enumerate(resolved)},
         ranks=_rank_estimates(found, weights),
     )
+
+
+def resolved_rates(rates: Sequence[float], strangers: int) -> list[float]:
+    """Those FPIRs at which one at least of so many looks of strangers is accepted."""
+    return [rate for rate in rates if rate * strangers >= 1]
 
 
 def miss_rate(searches: Searches, limit_cos: float, weight: Doubles | None = None) -> float:

@@ -6,18 +6,20 @@ plain mean if the weights are equal. Judged one-shot and open-set, as at a kiosk
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from glancein.domain.visit import NOBODY_WEIGHT
+from glancein.errors import InputError
 from glancein_training.evaluate.bootstrap import Estimate, estimate, person_weights
-from glancein_training.evaluate.identification import Searches, limit_at, miss_rate
+from glancein_training.evaluate.identification import Searches, limit_at, miss_rate, resolved_rates
 from glancein_training.frames.spoil import Bools, Floats
 from glancein_training.frames.visits import Ints, Visits
 
 InGallery = Callable[[Ints], Floats]  # people enrolled -> scores (v, p) of every visit and person
+RATES = (0.01, 0.1)  # FPIRs to tell misses at
 STEEPNESS = (0.25, 0.5, 1.0, 2.0, 4.0)  # weights are exp(steepness * score), scores of unit deviation
 
 
@@ -97,19 +99,34 @@ def search(scores: Floats, person: Ints, enrolled: Ints) -> Searches:
     return Searches(person[mated], own, against.max(axis=1), rank, person[~mated], stranger)
 
 
+def told_rates(strangers: int, rates: Sequence[float] = RATES) -> list[float]:
+    """The rates that so many looks of strangers resolve. Raises InputError if they resolve none."""
+    told = resolved_rates(rates, strangers)
+    if not told:
+        raise InputError(
+            f"{strangers} looks of strangers tell nothing at an FPIR of {100 * max(rates):g} %: "
+            f"plan more report_people or report_visits"
+        )
+    return told
+
+
 def judge(
     scores: Mapping[str, InGallery],
     person: Ints,
     *,
     people: int,
     enrolled: int,
-    rates: tuple[float, ...] = (0.01, 0.1),
+    rates: Sequence[float] = RATES,
     drawings: int = 20,
     resamples: int = 200,
     seed: int = 0,
 ) -> list[Judged]:
-    """Misses of each named score, same galleries and resamples; the first is what others differ from."""
+    """Misses of each named score, same galleries and resamples; the first is what others differ from.
+
+    At the rates that the strangers' looks resolve. Raises InputError if they resolve none.
+    """
     drawn = galleries(people, enrolled, drawings, seed=seed)
+    rates = told_rates(min(int(np.isin(person, rows, invert=True).sum()) for rows in drawn), rates)
     weights = person_weights(people, resamples, seed=seed)
     points: dict[str, np.ndarray] = {}
     samples: dict[str, np.ndarray] = {}

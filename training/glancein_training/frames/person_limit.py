@@ -133,13 +133,15 @@ def normalised(looks: Looks) -> fuse.InGallery:
 def measure(study: Study, learning: Learning, *, progress: Progress | None = None) -> list[fuse.Judged]:
     """One limit for all against limits of one's own, on new people; writes ``limits.json``.
 
-    Raises InputError for impossible settings, or if the pack is too small for the plan.
+    Raises InputError for impossible settings, if the plan has too few strangers to tell a rate of, or if the
+    pack is too small for it.
     """
     at_least(learning, LEAST)
     at_least(study.plan, LEAST_PEOPLE)
+    enrolled = min(study.plan.fit_people, study.plan.report_people) // 2
+    fuse.told_rates(study.plan.stranger_visits(enrolled) * study.plan.frames)
     visits = simulate(study, progress)
     fitted, report = looks_of(visits["fit"]), looks_of(visits["report"])
-    enrolled = min(len(fitted.template), len(report.template)) // 2
     ways = {
         "one limit for all": fuse.whatever_gallery(report.cosines),
         "scores normalised": normalised(report),

@@ -30,10 +30,11 @@ class Row:
 def measure(study: Study, learning: rank.Learning, *, progress: Progress | None = None) -> list[Row]:
     """Train every view, choose each one's steepness on people kept out of training, report on others.
 
-    Writes ``ranking.json``. Raises InputError for impossible settings, or if the pack is too small for the
-    plan.
+    Writes ``ranking.json``. Raises InputError for impossible settings, if the plan has too few strangers to
+    tell a rate of, or if the pack is too small for it.
     """
     at_least(learning, rank.LEAST)
+    fuse.told_rates(study.plan.stranger_visits(study.plan.report_people // 2))
     visits = simulate(study, progress)
     choose, report = visits["choose"], visits["report"]
     scores: Scores = {

@@ -67,6 +67,10 @@ class Plan:
         """No plan is ever simulated that lacks people, visits or frames."""
         at_least(self, LEAST)
 
+    def stranger_visits(self, enrolled: int) -> int:
+        """Visits to report on of people who are not enrolled, so many being it."""
+        return (self.report_people - enrolled) * self.report_visits
+
 
 @dataclass(frozen=True, slots=True)
 class Visits:
