@@ -15,9 +15,12 @@ pytest.importorskip("matplotlib", reason="the laboratory needs matplotlib: pip i
 
 import torch
 from PIL import Image
+from rich.console import Console
+from typer.core import TyperGroup
+from typer.main import get_command
 from typer.testing import CliRunner
 
-from glancein_training import cost
+from glancein_training import cli, cost
 from glancein_training.cli import app
 from glancein_training.networks import FAMILY, Embedder, EmbedderShape
 
@@ -77,6 +80,33 @@ def test_compare_tells_the_better_network(tmp_path: Path) -> None:
 
     assert result.exit_code == 0, result.output
     assert "difference" in result.output
+
+
+@pytest.mark.parametrize(("asked", "enrolled"), [(5, 5), (400, 10)])
+def test_compare_says_how_many_are_enrolled_when_more_were_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: int, enrolled: int
+) -> None:
+    """Half of the people at most: the others are the strangers."""
+    monkeypatch.setattr(cli, "out_console", Console(width=200))
+    good = write_embeddings(tmp_path / "good.npz", noise=0.3)
+
+    result = CliRunner().invoke(app, ["compare", str(good), "--gallery", str(asked), "--resamples", "2"])
+
+    assert result.exit_code == 0, result.output
+    assert f"FNIR at FPIR 1 %, {enrolled} enrolled" in result.output
+
+
+def test_only_evaluate_promises_padding() -> None:
+    """`compare` and `cross` enrol nobody beside the people that are measured."""
+    command = get_command(app)
+    assert isinstance(command, TyperGroup)
+
+    helps = {
+        name: next(str(p.help) for p in command.commands[name].params if p.name == "split")  # type: ignore[attr-defined]  # of options
+        for name in ("evaluate", "compare", "cross")
+    }
+
+    assert {name for name, told in helps.items() if "pad" in told} == {"evaluate"}
 
 
 def test_compare_of_different_pictures_is_refused(tmp_path: Path) -> None:

@@ -35,7 +35,9 @@ def evaluate(
         Path | None, typer.Option(help="embeddings of strangers to pad galleries with")
     ] = None,
     padding_labels: Annotated[Path | None, typer.Option(help="labels.csv of the padding")] = None,
-    split: Split = "",
+    split: Annotated[
+        str, typer.Option(help="only this split of the labels; the others pad the galleries")
+    ] = "",
     half: Half = "all",
     people: Annotated[int, typer.Option(help="draw only this many people; 0 for all")] = 0,
     enrol_from: Annotated[str, typer.Option(help="folder of the badge photos; only they are enrolled")] = "",
@@ -76,7 +78,7 @@ def compare(
     labels: Labels = None,
     split: Split = "",
     half: Half = "all",
-    gallery: Annotated[int, typer.Option(help="people enrolled", min=1)] = 400,
+    gallery: Annotated[int, typer.Option(help="people enrolled, at most half of them all", min=1)] = 400,
     resamples: Annotated[int, typer.Option(min=2)] = 200,
     seed: int = 0,
 ) -> None:
@@ -92,7 +94,8 @@ def compare(
             faces = command.chosen_faces(read_faces(path, labels=labels), request, seed=seed)
             named.append((f"{path.parent.name}/{path.stem}", faces))
         rows = measure(named, gallery=gallery, resamples=resamples, seed=seed)
-    table = Table("", *(f"TAR at FAR {rate}" for rate in rows[0].true_accepts), "FNIR at FPIR 1 %")
+    heads = [f"TAR at FAR {rate}" for rate in rows[0].true_accepts]
+    table = Table("", *heads, f"FNIR at FPIR 1 %, {rows[0].enrolled:,} enrolled")
     for row in rows:
         table.add_row(
             row.name, *(report.percent(e) for e in row.true_accepts.values()), report.percent(row.miss)

@@ -18,7 +18,7 @@ error_console = Console(stderr=True)
 
 CACHE = Path.home() / ".cache/glancein"
 Labels = Annotated[Path | None, typer.Option(help="labels.csv with path and identity (or id), split, groups")]
-Split = Annotated[str, typer.Option(help="only this split of the labels; others pad the galleries")]
+Split = Annotated[str, typer.Option(help="only this split of the labels")]
 Half = Annotated[str, typer.Option(help="even (to choose on), odd (to report on) or all people")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE of the configuration; repeatable")]
 

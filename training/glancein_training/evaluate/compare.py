@@ -29,6 +29,7 @@ class Compared:
 
     name: str
     true_accepts: dict[str, Estimate]
+    enrolled: int  # people in each drawing, the same ones for every network
     miss: Estimate  # FNIR at FPIR 1 %; not a number where a drawing has less than one stranger at that rate
     true_accepts_difference: dict[str, Estimate]
     miss_difference: Estimate
@@ -37,6 +38,7 @@ class Compared:
 def compare(named: Sequence[tuple[str, Faces]], *, gallery: int, resamples: int, seed: int) -> list[Compared]:
     """Figures of each network; the first is what the others are measured against.
 
+    ``gallery``: people to enrol, at most; half of them all are enrolled if they are fewer than twice as many.
     Resamples and galleries are the same for all, so a difference's interval is far narrower than the figures'
     own. Raises InputError if the pictures differ; their order may.
     """
@@ -56,6 +58,7 @@ def in_order(faces: Faces, name: str, first: tuple[str, Faces]) -> Faces:
 @dataclass(frozen=True, slots=True)
 class _Measured:
     rates: list[float]
+    enrolled: int
     tar: np.ndarray[tuple[int], np.dtype[np.float64]]
     tars: np.ndarray[tuple[int, int], np.dtype[np.float64]]
     miss: float
@@ -67,17 +70,19 @@ def _measure(faces: Faces, *, gallery: int, resamples: int, seed: int) -> _Measu
     rates = [rate for rate in FALSE_ACCEPT_RATES if rate * len(pairs.impostor()) >= 1]
     weights = person_weights(pairs.people, resamples, seed=seed)
     bench = Bench(faces)
-    found = [bench.search(drawn) for drawn in draw_galleries(faces, gallery, 10, padding=0, seed=seed)]
+    drawn = draw_galleries(faces, gallery, 10, padding=0, seed=seed)
+    enrolled = len(drawn[0].rows)
+    found = [bench.search(one) for one in drawn]
     tars = resample_true_accepts(pairs, weights, rates)
     tar = true_accepts_at(pairs, rates)
     if not resolved_rates([STRANGER_RATE], min(len(s.stranger_cos) for s in found)):
-        return _Measured(rates, tar, tars, np.nan, np.full(len(weights), np.nan))
+        return _Measured(rates, enrolled, tar, tars, np.nan, np.full(len(weights), np.nan))
     misses = [miss_rate(s, limit_at(s, STRANGER_RATE)) for s in found]
     sampled = []
     for k, weight in enumerate(weights):
         searches = found[k % len(found)]
         sampled.append(miss_rate(searches, limit_at(searches, STRANGER_RATE, weight), weight))
-    return _Measured(rates, tar, tars, float(np.mean(misses)), np.array(sampled))
+    return _Measured(rates, enrolled, tar, tars, float(np.mean(misses)), np.array(sampled))
 
 
 def _against(name: str, this: _Measured, first: _Measured) -> Compared:
@@ -86,6 +91,7 @@ def _against(name: str, this: _Measured, first: _Measured) -> Compared:
     return Compared(
         name=name,
         true_accepts={n: estimate(float(this.tar[k]), this.tars[:, k]) for k, n in enumerate(names)},
+        enrolled=this.enrolled,
         miss=estimate(this.miss, this.misses),
         true_accepts_difference={n: estimate(float(gap[k]), gaps[:, k]) for k, n in enumerate(names)},
         miss_difference=estimate(this.miss - first.miss, this.misses - first.misses),
