@@ -7,7 +7,6 @@ features are computed once, and a run takes minutes. The old network is known by
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from glancein_training.configuration import at_least, record
 from glancein_training.descent import descend
 from glancein_training.evaluate.cross import Crossed, cross
 from glancein_training.evaluate.faces import Faces, Ints, parity_of, read_faces, read_labels
+from glancein_training.figures import to_json
 from glancein_training.losses.distillation import relational_distillation
 from glancein_training.losses.harmonic import harmonic_loss
 from glancein_training.networks import Embedder, network_pictures
@@ -97,8 +97,8 @@ def run(config: Config, out: Path, cache: Path) -> Crossed:
     found = judge(network, material, config)
     out.mkdir(parents=True, exist_ok=True)
     kept = record(config, old_sha256=hashlib.sha256(Path(config.old).read_bytes()).hexdigest())
-    (out / "config.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    (out / "harmonic.json").write_text(json.dumps(asdict(found), indent=1) + "\n", encoding="utf-8")
+    (out / "config.json").write_text(to_json(kept) + "\n", encoding="utf-8")
+    (out / "harmonic.json").write_text(to_json(asdict(found)) + "\n", encoding="utf-8")
     stored = read_checkpoint(Path(config.start))
     state = network.state_dict()
     content = {"network": stored["network"], "images": stored.get("images", 0), "config": asdict(config)}

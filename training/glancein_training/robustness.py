@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from glancein_training.evaluate import plots
 from glancein_training.evaluate.command import Request, chosen_faces
 from glancein_training.evaluate.faces import Bools, Faces, Floats, read_faces, read_labels
 from glancein_training.evaluate.robustness import Robustness, disturbances, disturbed, measure
+from glancein_training.figures import to_json
 from glancein_training.unpack import CLEAN
 
 
@@ -97,7 +97,7 @@ def _write(found: list[Robustness], out: Path, *, name: str, people: int) -> Non
         figure = plots.curves_plot(f"{row.name} ({row.unit})" if row.unit else row.name, row.values, curve)
         figure.savefig(out / f"robustness-{number + 1}.svg")
     content = {"embedded_by": name, "people": people, "rows": [asdict(row) for row in found]}
-    (out / "robustness.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    (out / "robustness.json").write_text(to_json(content) + "\n", encoding="utf-8")
 
 
 def pictures_of(choice: Choice, *, seed: int) -> tuple[Faces, np.ndarray[tuple[int], np.dtype[np.int64]]]:

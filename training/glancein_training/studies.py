@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ import typer
 from rich.table import Table
 
 from glancein.errors import InputError
+from glancein_training.figures import to_json
 from glancein_training.terminal import (
     CACHE,
     Half,
@@ -142,7 +142,7 @@ def networks(
                 raise InputError("there are no milliseconds to plot; install the converter, or give --run")
             plots.save(cost.time_plot(found), plot)
     if as_json:
-        print(json.dumps([asdict(c) for c in found], indent=1))
+        print(to_json([asdict(c) for c in found]))
         return
     table = Table("network", "parameters", "MMAC", "int8 MB", "int8 ms", "input", "embedding")
     for c in found:

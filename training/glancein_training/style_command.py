@@ -7,7 +7,6 @@ short enough for anybody to repeat.
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from glancein_training.evaluate.bootstrap import Estimate
 from glancein_training.evaluate.faces import Faces, Floats
 from glancein_training.evaluate.identification import draw_galleries, identify
 from glancein_training.evaluate.robustness import Disturbance, Embed, disturbed, measure
+from glancein_training.figures import to_json
 from glancein_training.lessons import make_target, refuse_without_teachers
 from glancein_training.losses.distillation import cosine_distillation
 from glancein_training.networks import Embedder, to_network_floats
@@ -122,7 +122,7 @@ def compare(
     if place.out is not None:
         place.out.mkdir(parents=True, exist_ok=True)
         content = record(trial, rows=[asdict(row) for row in judged])
-        (place.out / "style.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        (place.out / "style.json").write_text(to_json(content) + "\n", encoding="utf-8")
     return judged
 
 

@@ -80,8 +80,8 @@ def test_study_prints_and_keeps_its_figures(
     result = CliRunner().invoke(app, [verb, *given, "--set", setting, "--out", str(tmp_path / "out")])
 
     assert result.exit_code == 0, result.output
-    rows = json.loads(result.stdout)
-    kept = json.loads((tmp_path / "out" / file).read_text(encoding="utf-8"))
+    rows = json.loads(result.stdout, parse_constant=pytest.fail)
+    kept = json.loads((tmp_path / "out" / file).read_text(encoding="utf-8"), parse_constant=pytest.fail)
     assert kept["rows"] == rows
     assert kept["report_people"] == PLAN["report_people"]
     assert {rate for row in rows for rate in (row.get("judged") or row).get("misses", ())} == rates

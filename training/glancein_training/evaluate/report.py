@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -26,6 +25,7 @@ from glancein_training.evaluate.verification import (
     thresholds_at,
     verify,
 )
+from glancein_training.figures import to_json
 
 FORMAT = 1
 FALSE_ACCEPT_RATES = (1e-2, 1e-3, 1e-4, 1e-5)
@@ -137,7 +137,7 @@ def transfer(faces: Faces) -> list[Transfer]:
 def write_json(report: Report, path: Path, about: Mapping[str, object]) -> None:
     """The report and where it comes from. Not-a-number becomes null."""
     content = {"format": FORMAT, **about, **asdict(report)}
-    path.write_text(json.dumps(_finite(content), indent=1) + "\n", encoding="utf-8")
+    path.write_text(to_json(content) + "\n", encoding="utf-8")
 
 
 def write_html(
@@ -329,17 +329,6 @@ def _limits(bench: Bench, pairs: Pairs, plan: Plan, enrol: Bools | None) -> list
         seed=plan.seed,
         enrol=enrol,
     )
-
-
-def _finite(value: object) -> object:
-    match value:
-        case float() if not math.isfinite(value):
-            return None
-        case dict():
-            return {key: _finite(inner) for key, inner in value.items()}
-        case list() | tuple():
-            return [_finite(inner) for inner in value]
-    return value
 
 
 PAGE = """<!doctype html>

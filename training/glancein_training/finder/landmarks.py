@@ -29,6 +29,7 @@ from glancein_training.averaging import follow
 from glancein_training.checkpoints import read_checkpoint, write_checkpoint
 from glancein_training.configuration import with_settings
 from glancein_training.descent import descend, take_up
+from glancein_training.figures import to_json
 from glancein_training.finder import data, measures
 from glancein_training.finder.data import Floats
 from glancein_training.finder.evaluate import load_weights
@@ -286,8 +287,8 @@ def note(out: Path, state: State, held_back: Sequence[Source], losses: Losses, s
         line[f"p95_{passes}"] = round(float(np.percentile(errors, 95)), 2)
     line["looks_per_s"] = round(speed, 1)
     with (out / "curve.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
-    print(json.dumps(line), flush=True)
+        file.write(to_json(line, indent=None) + "\n")
+    print(to_json(line, indent=None), flush=True)
 
 
 def save(state: State, path: Path, config: Config) -> None:

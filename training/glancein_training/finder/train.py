@@ -25,6 +25,7 @@ from glancein_training.averaging import follow
 from glancein_training.checkpoints import read_checkpoint, write_checkpoint
 from glancein_training.configuration import with_settings
 from glancein_training.descent import descend, take_up
+from glancein_training.figures import to_json
 from glancein_training.finder import data, measures, predict
 from glancein_training.finder.disturb import Strength, disturb
 from glancein_training.finder.exits import exit_code_of
@@ -260,7 +261,7 @@ def note(out: Path, held_back: Sequence[data.Picture], state: State, losses: Los
         if fresh:
             writer.writeheader()
         writer.writerow(line)
-    print(json.dumps(line), flush=True)
+    print(to_json(line, indent=None), flush=True)
 
 
 def save(state: State, path: Path, config: Config) -> None:

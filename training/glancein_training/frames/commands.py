@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -13,6 +13,7 @@ import typer
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from glancein_training.figures import to_json
 from glancein_training.terminal import CACHE, Set, error_console, errors_in_words, out_console
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def rank(
         return
     table = _judged_table([row.judged for row in rows], "pairs in order", "steepness")
     for row, cells in zip(rows, _judged_cells([row.judged for row in rows]), strict=True):
-        ordered = "" if row.ordered is None else f"{100 * row.ordered:.1f} %"
+        ordered = "" if row.ordered is None else f"{_hundredths(row.ordered)} %"
         table.add_row(*cells, ordered, "" if row.steepness is None else f"{row.steepness:g}")
     out_console.print(table)
 
@@ -106,10 +107,10 @@ def defects(
         return
     table = Table("F1, average precision below", "all labels", "all right", *rows[0].f1_each)
     for row in rows:
-        each = [f"{100 * value:.1f}" for value in row.f1_each.values()]
+        each = [_hundredths(value) for value in row.f1_each.values()]
         table.add_row(row.name, _percent(row.f1), f"{100 * row.exact:.1f} %", *each)
         if row.precision_each is not None:
-            below = [f"[dim]{100 * value:.1f}[/dim]" for value in row.precision_each.values()]
+            below = [f"[dim]{_hundredths(value)}[/dim]" for value in row.precision_each.values()]
             table.add_row("", "", "", *below)
     out_console.print(table)
 
@@ -214,7 +215,7 @@ def _with(settings: Chosen, changes: list[str] | None) -> Chosen:
 
 
 def _print_json(rows: Sequence[Any]) -> None:  # dataclasses of four kinds
-    typer.echo(json.dumps([asdict(row) for row in rows], indent=1))
+    typer.echo(to_json([asdict(row) for row in rows]))
 
 
 def _judged_table(rows: Sequence[Judged], *more: str) -> Table:
@@ -230,6 +231,10 @@ def _judged_cells(rows: Sequence[Judged]) -> list[list[str]]:
         ]
         for row in rows
     ]
+
+
+def _hundredths(share: float) -> str:
+    return "-" if math.isnan(share) else f"{100 * share:.1f}"
 
 
 def _percent(figure: Estimate) -> str:

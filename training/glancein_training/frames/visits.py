@@ -26,6 +26,7 @@ from glancein_training.checkpoints import load_network
 from glancein_training.configuration import at_least, record
 from glancein_training.distill import embed
 from glancein_training.evaluate.faces import read_labels
+from glancein_training.figures import to_json
 from glancein_training.frames.plain_measures import SecondLook, measure, nose_offset, row_of
 from glancein_training.frames.spoil import DEFECTS, Bools, Defect, Floats, spoil
 from glancein_training.networks import Embedder, to_network_floats
@@ -112,7 +113,7 @@ class Study:
         """Figures and how they came about, as ``name``.json in ``out``, if there is one."""
         if self.out is not None:
             self.out.mkdir(parents=True, exist_ok=True)
-            content = json.dumps(record(self.plan, **figures), indent=1) + "\n"
+            content = to_json(record(self.plan, **figures)) + "\n"
             (self.out / f"{name}.json").write_text(content, encoding="utf-8")
 
 
