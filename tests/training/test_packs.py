@@ -106,8 +106,14 @@ def test_changed_labels_are_decoded_anew(pack: Path, tmp_path: Path) -> None:
     assert int(crops.pixels[0][0, 0, 0]) == 40 * (COUNT - 1)
 
 
-def repaint(pack: Path, tar_name: str, *, size: tuple[int, int] = (packs.STORED_PX, packs.STORED_PX)) -> None:
-    """Every picture of one tar replaced by a white one, under the same name."""
+def repaint(
+    pack: Path,
+    tar_name: str,
+    *,
+    size: tuple[int, int] = (packs.STORED_PX, packs.STORED_PX),
+    kept: int | None = None,
+) -> None:
+    """Every picture of one tar replaced by a white one, or its first bytes, under the same name."""
     with tarfile.open(pack / tar_name) as tar:
         names = tar.getnames()
     data = io.BytesIO()
@@ -115,7 +121,7 @@ def repaint(pack: Path, tar_name: str, *, size: tuple[int, int] = (packs.STORED_
     with tarfile.open(pack / tar_name, "w") as tar:
         for name in names:
             info = tarfile.TarInfo(name)
-            info.size = len(data.getvalue())
+            info.size = len(data.getvalue()[:kept])
             data.seek(0)
             tar.addfile(info, data)
 
@@ -219,6 +225,43 @@ def test_picture_of_another_size_is_refused(pack: Path, tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="has 128 x 1 px"):
         packs.load(pack, cache=tmp_path / "cache")
+
+
+def test_damaged_teacher_is_refused(pack: Path, tmp_path: Path) -> None:
+    """Cut short, without vectors, or of one number for each picture: the file is named."""
+    whole = (pack / "teacher_b.npz").read_bytes()
+
+    (pack / "teacher_b.npz").write_bytes(whole[:100])
+    with pytest.raises(InputError, match=r"cannot read .*teacher_b\.npz as \.npz"):
+        packs.load(pack, cache=tmp_path / "cache")
+    np.savez(pack / "teacher_b.npz", scale=np.ones(COUNT, np.float32))
+    with pytest.raises(InputError, match=r"teacher_b\.npz has no array 'vectors'"):
+        packs.load(pack, cache=tmp_path / "cache")
+    np.savez(pack / "teacher_b.npz", vectors=np.ones(COUNT, np.int8), scale=np.ones(COUNT, np.float32))
+    with pytest.raises(InputError, match=r"'vectors' of .*teacher_b\.npz is 6 int8"):
+        packs.load(pack, cache=tmp_path / "cache")
+
+
+def test_labels_in_another_encoding_are_refused(pack: Path, tmp_path: Path) -> None:
+    """As a spreadsheet saves them that was asked for nothing else."""
+    text = (pack / "labels.csv").read_text(encoding="utf-8").replace("val", "välj")
+    (pack / "labels.csv").write_text(text, encoding="latin-1")
+
+    with pytest.raises(InputError, match=r"cannot read labels .*labels\.csv: .*save it as CSV in UTF-8"):
+        packs.load(pack, cache=tmp_path / "cache")
+
+
+@pytest.mark.parametrize("kept", [0, 30], ids=["nothing", "cut"])
+def test_damaged_picture_is_refused(pack: Path, tmp_path: Path, kept: int) -> None:
+    """It and its tar are named, and nothing is kept for the next run."""
+    repaint(pack, "b.tar", kept=kept)
+
+    with pytest.raises(
+        InputError, match=r"cannot decode 2/4\.webp in .*b\.tar: no picture, or a damaged one"
+    ):
+        packs.load(pack, cache=tmp_path / "cache")
+
+    assert not list((tmp_path / "cache").glob("*.npy"))
 
 
 def test_folder_without_labels_is_refused(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from glancein.errors import InputError
 from glancein_training import packs
 from glancein_training.checkpoints import load_network
 from glancein_training.distill import embed
+from glancein_training.evaluate.faces import read_table
 from glancein_training.outputs import check_file, writing
 
 
@@ -24,8 +24,7 @@ def embed_pack(checkpoint: Path, pack: Path, out: Path, *, cache: Path, split: s
     labels = pack / "labels.csv"
     if not labels.exists():
         raise InputError(f"{pack} is no pack of crops: it has no labels.csv")
-    with labels.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_table(labels)
     wanted = [k for k, row in enumerate(rows) if not split or row.get("split") == split]
     if not wanted:
         raise InputError(f"{labels} has no pictures of split {split!r}")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import os
 import tarfile
+import zlib
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from glancein.errors import InputError
-from glancein_training.evaluate.faces import parity_of
+from glancein_training.evaluate.faces import parity_of, read_arrays, read_table, teacher_vectors
 from glancein_training.sources import differ, keep_sources, load_sources, look, sha256_of
 
 Floats = NDArray[np.float32]
@@ -58,8 +58,7 @@ def load(folder: Path, *, cache: Path) -> Crops:
     has no ``labels.csv`` or lacks a file that was never read, InputError if labels, pictures and teachers do
     not fit.
     """
-    with (folder / "labels.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_table(folder / "labels.csv")
     if not rows or not {"path", "tar"} <= rows[0].keys():
         raise InputError(f"{folder / 'labels.csv'} needs a header with path and tar, and at least one row")
     identity = [identity_of(row, folder) for row in rows]
@@ -115,7 +114,9 @@ def decode_all(folder: Path, rows: list[dict[str, str]]) -> Pixels:
 def decode_tar(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, Pixels]]:
     """Name and pixels of the wanted members of one tar. Raises InputError as ``decode_all`` does."""
     with ThreadPoolExecutor(2) as pool:
-        jobs = [(name, pool.submit(decode, data)) for name, data in members_of(path, wanted)]
+        jobs = [
+            (name, pool.submit(decode, data, f"{name} in {path}")) for name, data in members_of(path, wanted)
+        ]
         lacking = set(wanted) - {name for name, _ in jobs}
         if lacking:
             raise InputError(f"{path} lacks {min(lacking)}, which labels.csv names: copy the pack again")
@@ -135,20 +136,25 @@ def members_of(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes
                 file = tar.extractfile(member)
                 if file is not None and member.name in wanted:
                     yield member.name, file.read()
-    except tarfile.TarError as err:
+    except (tarfile.TarError, EOFError, zlib.error) as err:
         raise InputError(f"cannot read {path}: {err}; copy the pack again") from err
 
 
-def decode(data: bytes) -> Pixels:
-    """One stored crop as RGB pixels."""
-    with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(image.convert("RGB"))
+def decode(data: bytes, where: str) -> Pixels:
+    """One stored picture as RGB pixels. Raises InputError saying ``where`` it lies if it is none."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError) as err:  # SyntaxError: Pillow's word for a damaged PNG
+        raise InputError(f"cannot decode {where}: no picture, or a damaged one; copy the pack again") from err
 
 
 def read_teacher(path: Path, rows: int) -> Floats:
-    """A teacher's vectors, dequantised and of unit length, (n, d). Raises InputError if n is not ``rows``."""
-    with np.load(path) as stored:
-        vectors = stored["vectors"].astype(np.float32) * stored["scale"].astype(np.float32)[:, None]
+    """A teacher's vectors, dequantised and of unit length, (n, d).
+
+    Raises InputError if the file is damaged or another one, or n is not ``rows``.
+    """
+    vectors = teacher_vectors(read_arrays(path), path)
     if len(vectors) != rows:
         raise InputError(f"{path} has {len(vectors)} rows, labels.csv {rows}: copy the pack again")
     return unit_rows(vectors)

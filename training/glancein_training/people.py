@@ -13,7 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from glancein.domain.align import crop
 from glancein.errors import InputError
-from glancein_training.evaluate.faces import read_arrays
+from glancein_training.evaluate.faces import numbers, read_arrays
 from glancein_training.packs import STORED_PX, Crops, Floats, Pixels
 
 DEVELOPMENT_SHARE = 10  # one person in ten is kept for development
@@ -57,8 +57,10 @@ def read_landmarks(path: Path) -> tuple[list[str], NDArray[np.bool_], Floats]:
     stored = read_arrays(path)
     if not {"path", "found", "landmarks"} <= stored.keys():
         raise InputError(f"{path} does not hold path, found and landmarks; make it with `glancein embed`")
-    names = [str(name).replace("\\", "/") for name in stored["path"]]
-    return names, stored["found"].astype(bool), stored["landmarks"].astype(np.float32)
+    names = [str(name).replace("\\", "/") for name in stored["path"].ravel()]
+    found = numbers(stored, "found", (len(names),), path)
+    points = numbers(stored, "landmarks", (len(names), 5, 2), path)
+    return names, found.astype(bool), points.astype(np.float32)
 
 
 def person_of(path: str) -> str:

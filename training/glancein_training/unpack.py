@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from PIL import Image
 
 from glancein.errors import InputError
 from glancein_training import packs
-from glancein_training.evaluate.faces import parity_of
+from glancein_training.evaluate.faces import parity_of, read_table
 from glancein_training.evaluate.robustness import disturbances
 
 CLEAN = "clean"  # folder of the pictures as they are, beside those made worse
@@ -41,8 +40,7 @@ def unpack(  # a pack, and which part of it, as every command names them
         raise InputError(f"--half is {', '.join(HALVES)}, not {half!r}")
     if not labels.exists():
         raise InputError(f"{pack} is no pack of crops: it has no labels.csv")
-    with labels.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_table(labels)
     wanted = [
         k
         for k, row in enumerate(rows)

@@ -257,6 +257,45 @@ def test_pair_list_that_does_not_fit_is_named(tmp_path: Path, text: str, said: s
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "array", "said"),
+    [
+        ("embedding", np.zeros(12, np.float32), "'embedding' of .* is 12 float32, not 12 x any numbers"),
+        ("embedding", np.zeros((11, 24), np.float32), "is 11 x 24 float32, not 12 x any"),
+        ("embedding", np.full((12, 24), "x"), "is 12 x 24 <U1, not 12 x any numbers"),
+        ("found", np.ones(3, bool), "'found' of .* is 3 bool, not 12 numbers"),
+        ("found", np.ones((12, 2), bool), "is 12 x 2 bool, not 12 numbers"),
+        ("quality", np.float32(1), "'quality' of .* is a single float32, not 12 numbers"),
+    ],
+)
+def test_array_that_does_not_fit_the_pictures_is_named(
+    tmp_path: Path, name: str, array: np.ndarray, said: str
+) -> None:
+    """Which one, what it is and what it should be."""
+    with np.load(write_embeddings(tmp_path, 4, 3)) as stored:
+        arrays = {**stored, name: array}
+    np.savez(tmp_path / "e.npz", allow_pickle=False, **arrays)
+
+    with pytest.raises(InputError, match=said):
+        read_faces(tmp_path / "e.npz")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"vectors": np.ones(4, np.int8), "scale": np.ones(4)}, "'vectors' of .* is 4 int8, not any x any"),
+        ({"vectors": np.ones((4, 2), np.int8), "scale": np.ones(3)}, "'scale' of .* is 3 float64, not 4"),
+        ({"vectors": np.ones((4, 2), np.int8)}, "no array 'scale'"),
+    ],
+)
+def test_teacher_of_other_shapes_is_refused(tmp_path: Path, arrays: dict[str, np.ndarray], said: str) -> None:
+    """A row of steps for each picture, and one scale for each row."""
+    np.savez(tmp_path / "teacher.npz", allow_pickle=False, **arrays)
+
+    with pytest.raises(InputError, match=said):
+        read_faces(tmp_path / "teacher.npz", labels=write_labels(tmp_path, 2, 2))
+
+
 def test_wrong_files_are_named(tmp_path: Path) -> None:
     """A file that is no .npz, or has no embeddings, is refused in one sentence."""
     (tmp_path / "text.npz").write_text("no zip", encoding="utf-8")

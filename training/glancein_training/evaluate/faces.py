@@ -96,22 +96,23 @@ def read_faces(path: Path, *, labels: Path | None = None, identity_from: str = "
     missing = {"path", "embedding"} - stored.keys()
     if missing:
         raise InputError(f"{path} has no array {min(missing)!r}; make it with `glancein embed`")
-    paths = np.array([str(p).replace("\\", "/") for p in stored["path"]])
+    paths = np.array([str(p).replace("\\", "/") for p in stored["path"].ravel()])
     if len(paths) == 0:
         raise InputError(f"{path} holds no pictures")
-    if len(paths) != len(stored["embedding"]):
-        raise InputError(f"{path} holds {len(paths)} paths and {len(stored['embedding'])} embeddings")
-    found = np.asarray(stored.get("found", np.ones(len(paths), bool)), bool)
+    embedding = numbers(stored, "embedding", (len(paths), None), path)
+    found = np.ones(len(paths), bool)
+    if "found" in stored:
+        found = np.asarray(numbers(stored, "found", (len(paths),), path), bool)
+    quality = numbers(stored, "quality", (len(paths),), path) if "quality" in stored else None
     matched = _match(paths, rows, labels) if rows else [_from_path(p, identity_from) for p in paths]
     kept = np.array([row is not None for row in matched], bool)
     if not kept.any():
         raise InputError(f"no picture of {path} is named in {labels}")
-    quality = stored.get("quality")
     named = [row.get("path") or path for row, path in zip(matched, paths, strict=True) if row is not None]
     return _assemble(
         np.array(named),
         found[kept],
-        np.asarray(stored["embedding"], np.float32)[kept],
+        np.asarray(embedding, np.float32)[kept],
         [row for row in matched if row is not None],
         quality=None if quality is None else np.asarray(quality, np.float32)[kept],
     )
@@ -129,15 +130,45 @@ def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
         raise InputError(f"cannot read {path} as .npz: {err}") from err
 
 
+def numbers(
+    stored: Mapping[str, NDArray[np.generic]], name: str, shape: tuple[int | None, ...], path: Path
+) -> NDArray[np.generic]:
+    """One array of ``path``, None for any length. Raises InputError for other shapes and for text."""
+    if name not in stored:
+        raise InputError(f"{path} has no array {name!r}")
+    found = stored[name]
+    fits = len(found.shape) == len(shape) and all(
+        wanted in {None, had} for wanted, had in zip(shape, found.shape, strict=True)
+    )
+    if not fits or found.dtype.kind not in "biuf":
+        told = " x ".join("any" if wanted is None else str(wanted) for wanted in shape)
+        had = " x ".join(map(str, found.shape)) or "a single"
+        raise InputError(f"{name!r} of {path} is {had} {found.dtype}, not {told} numbers")
+    return found
+
+
+def teacher_vectors(stored: Mapping[str, NDArray[np.generic]], path: Path) -> Floats:
+    """(n, d) vectors of a teacher's file as float32, of any length. Raises InputError if it holds none."""
+    vectors = numbers(stored, "vectors", (None, None), path)
+    scale = numbers(stored, "scale", (len(vectors),), path)
+    return np.asarray(vectors, np.float32) * np.asarray(scale, np.float32)[:, None]
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Rows of a CSV file by its header. Raises InputError if it is no CSV in UTF-8, OSError as ``open``."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as err:
+        raise InputError(f"cannot read labels {path}: {err}; save it as CSV in UTF-8") from err
+
+
 def read_labels(path: Path) -> list[dict[str, str]]:
     """Rows of a label file; without identities each picture is a person. Raises InputError if unreadable."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = read_table(path)
     except OSError as err:
         raise InputError(f"cannot read labels {path}: {err.strerror}") from err
-    except (UnicodeDecodeError, csv.Error) as err:
-        raise InputError(f"cannot read labels {path}: {err}; save it as CSV in UTF-8") from err
     if not rows or not {"path", "identity", "id"} & rows[0].keys():
         raise InputError(f"{path} needs a header with `path` and `identity` (or `id`) and at least one row")
     return rows
@@ -166,7 +197,7 @@ def unit_rows(vectors: Floats) -> Floats:
 
 
 def _teacher(stored: Mapping[str, NDArray[np.generic]], rows: list[dict[str, str]], path: Path) -> Faces:
-    vectors = np.asarray(stored["vectors"], np.float32) * np.asarray(stored["scale"], np.float32)[:, None]
+    vectors = teacher_vectors(stored, path)
     if len(rows) != len(vectors):
         raise InputError(
             f"{path} has {len(vectors)} rows in the order of a labels.csv; give that file with --labels"
