@@ -137,6 +137,18 @@ def test_networks_are_listed_with_their_cost() -> None:
     assert all(name in result.output for name in FAMILY)
 
 
+def test_plot_of_unknown_ending_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Networks take minutes to convert and time."""
+    monkeypatch.setattr(cost, "costs", pytest.fail)
+
+    result = CliRunner().invoke(app, ["networks", "--plot", str(tmp_path / "cost.txt")])
+
+    assert result.exit_code == 2
+    assert "its name ends in .svg or .png or .pdf" in words(result.output)
+
+
 def test_networks_without_a_converter_say_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The table comes all the same, with a dash for the milliseconds."""
     monkeypatch.setattr(cost, "lacking", lambda: ["litert_torch"])

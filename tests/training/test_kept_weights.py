@@ -111,3 +111,24 @@ def test_adopt_when_the_network_is_another(tmp_path: Path) -> None:
     """Weights of another network are refused by name."""
     with pytest.raises(InputError, match="glance-158 is not glance-33 with other blocks"):
         adopt(build(replace(SMALL, network="glance-158"), 3), kept(tmp_path), network="glance-158")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"images,cosine\n1,2\n",
+        b'{"a": 1}',
+        b"looks",
+        b"# Training\n",
+        b"\x89PNG\r\n\x1a\n",
+        b"\x80\x02N.",
+    ],
+    ids=["nothing", "curve", "json", "word", "text", "picture", "pickle"],
+)
+def test_file_of_another_kind_is_no_checkpoint(tmp_path: Path, content: bytes) -> None:
+    """Whatever torch takes its bytes for, it is one sentence that names the file."""
+    (tmp_path / "curve.csv").write_bytes(content)
+
+    with pytest.raises(InputError, match=r"curve\.csv"):
+        read_checkpoint(tmp_path / "curve.csv")

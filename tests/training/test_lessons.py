@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from glancein.errors import InputError
-from glancein_training.lessons import prepare, towards_people
+from glancein_training.lessons import make_target, prepare, towards_people
 from glancein_training.packs import NO_IDENTITY, Crops, Floats, unit_rows
 
 
@@ -83,3 +83,11 @@ def test_targets_move_towards_the_mean_of_the_others() -> None:
     assert np.allclose(moved[0], unit_rows(0.5 * rows[:1] + 0.5 * others)[0], atol=1e-6)
     assert np.array_equal(moved[3:], rows[3:])
     assert np.array_equal(towards_people(torch.from_numpy(rows), identity, 0.0).numpy()[3:], rows[3:])
+
+
+def test_axes_of_other_teachers_are_refused() -> None:
+    """Weights distilled from two teachers say nothing of a third one's numbers."""
+    teachers = [np.ones((3, 4), np.float32), np.ones((3, 2), np.float32)]
+
+    with pytest.raises(InputError, match="have 6 numbers for a picture, those of the weights had 8"):
+        make_target(teachers, np.eye(8, 3, dtype=np.float32), 3)

@@ -88,6 +88,16 @@ def test_command_draws_a_line_for_each_layer(noise_data: Path, tmp_path: Path) -
         assert len(np.unique(np.asarray(picture))) > 10
 
 
+def test_drawing_of_unknown_ending_is_refused_before_the_work(noise_data: Path, tmp_path: Path) -> None:
+    """The checkpoint is not even looked for."""
+    given = ["patches", str(tmp_path / "none.pt"), str(noise_data / "faces")]
+
+    result = CliRunner().invoke(app, [*given, "--out", str(tmp_path / "seen.txt")])
+
+    assert result.exit_code == 2
+    assert "its name ends in .png or .jpg or .webp" in " ".join(result.output.split())
+
+
 def test_network_of_another_input_is_refused(tmp_path: Path) -> None:
     """Its places are not those of the crop."""
     network = Embedder(shape_named("glance-33-96px"))

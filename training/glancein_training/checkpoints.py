@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,12 @@ from glancein_training.networks import Embedder, shape_named
 # How weights came to be beside their settings: what they were begun from, after how many images the rate
 # fell, and the ends and shares of a blend.
 ORIGIN = ("start_from", "decay_from", "blend")
+
+# What torch says of files that are none of its own: it takes their bytes for a program that builds objects.
+UNREADABLE = (
+    *(pickle.UnpicklingError, struct.error, RuntimeError, EOFError, AssertionError),
+    *(ValueError, LookupError, TypeError, AttributeError),
+)
 
 
 def write_checkpoint(content: Mapping[str, object], path: Path) -> None:
@@ -41,7 +48,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         stored = torch.load(path, weights_only=True, map_location="cpu")
     except OSError as err:
         raise InputError(f"cannot read checkpoint {path}: {err.strerror}") from err
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as err:
+    except UNREADABLE as err:
         raise InputError(f"cannot read checkpoint {path}: it is damaged or something else") from err
     if not isinstance(stored, dict) or "network" not in stored:
         raise InputError(f"{path} is no checkpoint of this laboratory; give checkpoint.pt of a run")

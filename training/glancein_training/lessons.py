@@ -174,8 +174,16 @@ def _least_cosine(ours: list[packs.Floats], theirs: list[packs.Floats]) -> packs
 def make_target(
     teachers: Sequence[packs.Floats], basis: packs.Floats | None, width: int
 ) -> tuple[Tensor, packs.Floats]:
-    """Teachers side by side on ``width`` principal axes (uncentred): unit rows (n, width), and the axes."""
+    """Teachers side by side on ``width`` principal axes (uncentred): unit rows (n, width), and the axes.
+
+    Raises InputError if a given ``basis`` is of other teachers.
+    """
     both = np.hstack(list(teachers))
+    if basis is not None and len(basis) != both.shape[1]:
+        raise InputError(
+            f"the pack's teachers have {both.shape[1]} numbers for a picture, those of the weights had "
+            f"{len(basis)}: give the teachers that the weights were distilled from"
+        )
     if basis is None:
         _, axes = np.linalg.eigh(both.T @ both)
         basis = np.ascontiguousarray(axes[:, ::-1][:, :width], np.float32)

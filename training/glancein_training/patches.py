@@ -22,6 +22,7 @@ GAP_PX = 8
 CAPTION_PX = 16
 BATCH = 64
 SMALLEST_FIELD_PX = 5
+ENDINGS = (".png", ".jpg", ".webp")  # of the picture that is drawn
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from glancein.errors import InputError
+from glancein_training.endings import refuse_unwritable
 from glancein_training.figures import to_json
 from glancein_training.terminal import (
     CACHE,
@@ -45,6 +46,7 @@ def patches(
     from glancein_training.checkpoints import load_network  # noqa: PLC0415  # as above
 
     with errors_in_words():
+        refuse_unwritable(out, seen.ENDINGS)
         network = load_network(checkpoint)
         crops = people.load_people(images, landmarks) if landmarks else packs.load(images, cache=cache)
         rows = np.sort(np.random.default_rng(0).permutation(len(crops))[:most])
@@ -130,10 +132,12 @@ def networks(
     from glancein_training.evaluate import plots  # noqa: PLC0415 # as above
     from glancein_training.networks import FAMILY  # noqa: PLC0415 # as above
 
-    absent = cost.lacking() if measure else []
-    if absent:
-        error_console.print(f"no milliseconds: {', '.join(absent)} not installed; pip install .[convert]")
     with errors_in_words():
+        if plot is not None:
+            refuse_unwritable(plot, plots.ENDINGS)
+        absent = cost.lacking() if measure else []
+        if absent:
+            error_console.print(f"no milliseconds: {', '.join(absent)} not installed; pip install .[convert]")
         found = cost.costs(names or list(FAMILY), measure=measure and not absent)
         if plot is not None and runs:
             plots.save(cost.accuracy_plot([cost.bought(run) for run in runs]), plot)

@@ -18,6 +18,7 @@ from glancein_training.evaluate.faces import Floats, Ints
 from glancein_training.evaluate.verification import Curves, Pairs, thresholds_at
 
 SIZE_INCHES = (6.0, 4.0)
+ENDINGS = (".svg", ".png", ".pdf")  # of a plot that is saved
 
 
 def picture(figure: Figure, *, as_png: bool = False) -> str:
