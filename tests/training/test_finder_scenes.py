@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from glancein_training.finder import backgrounds
-from glancein_training.finder.data import Labels, Picture
+from glancein_training.finder.data import Labels, Picture, labels_of
 from glancein_training.finder.disturb import Strength, disturb
 from glancein_training.finder.scenes import Choice, compose, draw, move, similarity, visible
 
@@ -106,6 +106,16 @@ def test_faces_turned_over_are_background() -> None:
     scenes = [compose([marked()], np.random.default_rng(k), choice, width=128, height=96) for k in range(20)]
 
     assert all(len(scene.boxes) == 0 for scene in scenes)
+
+
+def test_pictures_without_faces_are_background_when_scenes_are_made() -> None:
+    """They are never what is placed, however many there are."""
+    nobody = replace(marked(), labels=labels_of([]))
+    pictures = [nobody, nobody, marked(), nobody]
+
+    scenes = [compose(pictures, np.random.default_rng(k), PLAIN, width=128, height=96) for k in range(10)]
+
+    assert all(len(scene.boxes) for scene in scenes)
 
 
 def test_uncertain_labels_are_ignored() -> None:

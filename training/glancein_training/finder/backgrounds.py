@@ -36,7 +36,7 @@ def cutting(pictures: Sequence[Picture], rng: Generator, *, width: int, height: 
     for _ in range(8):
         picture = pictures[int(rng.integers(len(pictures)))]
         full_h, full_w = picture.pixels.shape[:2]
-        cut_w = int(rng.integers(32, full_w + 1))
+        cut_w = int(rng.integers(min(32, full_w), full_w + 1))
         cut_h = min(full_h, max(24, round(cut_w * height / width)))
         left, top = int(rng.integers(full_w - cut_w + 1)), int(rng.integers(full_h - cut_h + 1))
         boxes = picture.labels.boxes

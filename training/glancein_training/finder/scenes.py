@@ -65,7 +65,7 @@ def place(
     tile: tuple[int, int, int, int],
 ) -> tuple[Floats, Floats, Floats]:
     """Draw one picture into a tile (left, top, width, height); boxes, landmarks and weights of its faces."""
-    picture = pictures[int(rng.integers(len(pictures)))]
+    picture = with_a_face(pictures, rng)
     labels = picture.labels
     left, top, width, height = tile
     aim = int(rng.integers(len(labels)))
@@ -94,6 +94,14 @@ def place(
     shift = np.array([left, top], np.float32)
     boxes[:, :2] += shift
     return boxes[keep], landmarks[keep] + shift, weights[keep]
+
+
+def with_a_face(pictures: Sequence[Picture], rng: Generator) -> Picture:
+    """One of the pictures that show a face; there has to be one."""
+    while True:
+        picture = pictures[int(rng.integers(len(pictures)))]
+        if len(picture.labels):
+            return picture
 
 
 def draw_angle(rng: Generator, choice: Choice) -> tuple[float, bool]:
