@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -166,7 +167,7 @@ def test_finished_run_stays_as_it_is(
 ) -> None:
     """Started again, it says that it is finished; no batch, no line of the curve, no new settings."""
     stream = Looks(([dotted()], []), NO_CROPS, Choice(), batch=SMALL.batch)
-    monkeypatch.setattr(landmarks, "prepare", lambda *_: (stream, [dotted()]))
+    monkeypatch.setattr(landmarks, "prepare", lambda *_: (stream, [dotted()], "hash"))
     state = trained(build(SMALL), range(0, 8, 4))
     state.decay_from = 0
     save(state, tmp_path / "checkpoint.pt", SMALL)
@@ -177,6 +178,68 @@ def test_finished_run_stays_as_it_is(
     assert "is finished, after 8 looks" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+@pytest.fixture
+def dots(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Runs learn from dots, one batch each, of data with the first hash in the list."""
+    looks_at = Looks(([dotted()], []), NO_CROPS, Choice(), batch=SMALL.batch)
+    hashes = ["first"]
+    monkeypatch.setattr(landmarks, "prepare", lambda *_: (looks_at, [dotted()], hashes[0]))
+    monkeypatch.setattr(landmarks, "stream", lambda looks, first: iter([looks[first]]))
+    return hashes
+
+
+def begin(config: Config, out: Path, *, start_from: Path | None = None) -> None:
+    """Start a run, or go on with it, for one batch."""
+    weights = Path(__file__).parents[2] / "training" / "weights" / "finder.pt"
+    config = replace(config, finder=str(weights))
+    landmarks.train(config, out, out.parent / "cache", minutes=0.0, start_from=start_from)
+
+
+@pytest.mark.usefixtures("dots")
+def test_record_holds_every_session(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where each began and with what; weights named for a run that goes on are told to be unused."""
+    save(build(SMALL), tmp_path / "kept.pt", SMALL)
+
+    begin(SMALL, tmp_path / "run", start_from=tmp_path / "kept.pt")
+    assert "goes on" not in capsys.readouterr().out
+    begin(replace(SMALL, rate=0.001), tmp_path / "run", start_from=tmp_path / "kept.pt")
+
+    assert "run goes on from its own checkpoint; --start-from" in capsys.readouterr().out
+    kept = json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))
+    assert [session["rate"] for session in kept["sessions"]] == [0.003, 0.001]
+    assert [session["looks"] for session in kept["sessions"]] == [0, 4]
+    assert [session["start_from"] for session in kept["sessions"]] == [str(tmp_path / "kept.pt"), None]
+    assert kept["data_sha256"] == "first"
+    assert kept["commit"]
+    assert len(kept["finder_sha256"]) == 64
+
+
+def test_run_goes_on_only_with_its_data_and_seed(tmp_path: Path, dots: list[str]) -> None:
+    """Both are refused in one line, and the record stays as it was."""
+    begin(SMALL, tmp_path / "run")
+    before = (tmp_path / "run" / "config.json").read_bytes()
+
+    with pytest.raises(InputError, match="was trained with seed=1, not 2; take a fresh folder"):
+        begin(replace(SMALL, seed=2), tmp_path / "run")
+    dots[0] = "second"
+    with pytest.raises(InputError, match="was trained on other data than"):
+        begin(SMALL, tmp_path / "run")
+
+    assert (tmp_path / "run" / "config.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("setting", ["batch=0", "rate=-1", "seed=-1", "mined_every=0", "blanks=-1"])
+def test_setting_that_cannot_be_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], setting: str
+) -> None:
+    """Before any data is read."""
+    code = landmarks.main([str(tmp_path / "run"), "--set", setting])
+
+    assert code == 2
+    assert "is too low" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_measured_error_is_zero_for_a_network_that_votes_for_the_truth(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 pytest.importorskip("torch", reason="the laboratory needs torch: pip install .[training]")
 
 import torch
+from PIL import Image
 
 from glancein.errors import InputError
 from glancein_training.finder import data, evaluate
@@ -52,6 +55,78 @@ def test_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> Non
     assert again.scenes == whole.scenes == 8
     for name, tensor in again.network.state_dict().items():
         assert torch.equal(tensor, whole.network.state_dict()[name]), name
+
+
+def write_data(folder: Path, *, brightest: int = 256) -> Path:
+    """A folder of finder data: a noisy picture to train on and one held back, a face in each."""
+    folder.mkdir(exist_ok=True)
+    rng = np.random.default_rng(0)
+    labels = picture().labels
+    face = {"box": labels.boxes[0].tolist(), "landmarks": labels.landmarks[0].tolist(), "score": 1.0}
+    lines = []
+    with tarfile.open(folder / "f.tar", "w") as tar:
+        for split in ("train", "val"):
+            content = io.BytesIO()
+            Image.fromarray(rng.integers(0, brightest, (60, 80, 3)).astype(np.uint8)).save(content, "png")
+            member = tarfile.TarInfo(f"{split}.png")
+            member.size = len(content.getvalue())
+            tar.addfile(member, io.BytesIO(content.getvalue()))
+            row = {"path": member.name, "tar": "f.tar", "split": split, "faces": [face]}
+            lines.append(json.dumps(row) + "\n")
+    (folder / "labels.jsonl").write_text("".join(lines), encoding="utf-8")
+    return folder
+
+
+def begin(config: Config, out: Path, *, start_from: Path | None = None) -> None:
+    """Start a run, or go on with it, and stop before its next batch."""
+    run(config, out, minutes=0.0, decay_after=1e9, workers=0, start_from=start_from)
+
+
+def test_record_holds_every_session_when_the_size_changes(tmp_path: Path) -> None:
+    """Small scenes first, then large ones, as the shipped finder was trained; data and versions with each."""
+    config = replace(SMALL, data=str(write_data(tmp_path / "data")))
+
+    begin(config, tmp_path / "run")
+    begin(replace(config, width_px=128, height_px=96), tmp_path / "run")
+
+    kept = json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))
+    assert [session["width_px"] for session in kept["sessions"]] == [64, 128]
+    assert kept["width_px"] == 128
+    hashes = {session["data_sha256"] for session in kept["sessions"]}
+    assert hashes == {data.sha256_of(tmp_path / "data")}
+    assert all(session["commit"] and session["versions"]["torch"] for session in kept["sessions"])
+
+
+def test_run_goes_on_only_with_its_data_and_seed(tmp_path: Path) -> None:
+    """Both are refused in one line, and the record stays as it was."""
+    config = replace(SMALL, data=str(write_data(tmp_path / "data")))
+    begin(config, tmp_path / "run")
+    before = (tmp_path / "run" / "config.json").read_bytes()
+
+    with pytest.raises(InputError, match="was trained with seed=1, not 2; take a fresh folder"):
+        begin(replace(config, seed=2), tmp_path / "run")
+    write_data(tmp_path / "data", brightest=200)
+    with pytest.raises(InputError, match="was trained on other data than"):
+        begin(config, tmp_path / "run")
+
+    assert (tmp_path / "run" / "config.json").read_bytes() == before
+
+
+def test_start_of_a_run_that_goes_on_is_told_to_be_unused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Kept weights begin a fresh run, whose record names them; the second time it says so."""
+    config = replace(SMALL, data=str(write_data(tmp_path / "data")))
+    save(build(SMALL), tmp_path / "kept.pt", SMALL)
+
+    begin(config, tmp_path / "run", start_from=tmp_path / "kept.pt")
+    assert "goes on" not in capsys.readouterr().out
+    begin(config, tmp_path / "run", start_from=tmp_path / "kept.pt")
+
+    assert "run goes on from its own checkpoint; --start-from" in capsys.readouterr().out
+    kept = json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))
+    named = [session["start_from"] for session in kept["sessions"]]
+    assert named == [str(tmp_path / "kept.pt"), None]
 
 
 def test_finished_run_stays_as_it_is(
@@ -121,6 +196,13 @@ def test_checkpoint_of_another_finder_is_refused(tmp_path: Path) -> None:
         (["--set", "network=finder-1"], "the family has finder-38"),
         (["--start-from", "none.pt"], "cannot read checkpoint none.pt"),
         ([], "labels.jsonl"),
+        (["--threads", "0"], "--threads=0 is too low: set 1 or more"),
+        (["--workers", "-1"], "--workers=-1 is too low: set 0 or more"),
+        (["--set", "batch=0"], "batch=0 is too low"),
+        (["--set", "rate=-1"], "rate=-1.0 is too low"),
+        (["--set", "seed=-1"], "seed=-1 is too low"),
+        (["--set", "width_px=0"], "width_px=0 is too low"),
+        (["--set", "height_px=200"], "height_px=200 is no multiple of 16"),
     ],
 )
 def test_run_that_cannot_begin_says_so_in_a_line(
@@ -154,12 +236,22 @@ def test_file_of_detections_that_does_not_fit_is_named(tmp_path: Path, line: str
         evaluate.detections(tmp_path / "found.jsonl", [picture()])
 
 
+def with_boxes(*boxes: list[int]) -> str:
+    """A line of labels with these boxes."""
+    faces = [{"box": box, "landmarks": [[0, 0]] * 5, "score": 1} for box in boxes]
+    return json.dumps({"path": "a.webp", "tar": "f.tar", "split": "val", "faces": faces})
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
         ('{"path": "a.webp", "tar": "f.tar", "split": "train", "faces": []}', "no pictures of split 'val'"),
         ('{"path": "a.webp", "tar": "f.tar", "split": "val", "faces": []}', r"f\.tar lacks a\.webp"),
-        ("no JSON", "not one JSON object"),
+        ("no JSON", "line 1 of .* is not one JSON object"),
+        ('{"path": "a.webp", "tar": "f.tar", "split": "val"}', "line 1 of .* is not one JSON object"),
+        (with_boxes([1, 2, 3]), "is not one JSON object with .* box"),
+        (with_boxes(*[[1, 2, 3]] * 4), "is not one JSON object with .* box"),
+        (with_boxes([1, 2, 0, 4]), "is not one JSON object with .* box"),
     ],
 )
 def test_labelled_pictures_that_do_not_fit_are_named(tmp_path: Path, line: str, said: str) -> None:
@@ -170,6 +262,36 @@ def test_labelled_pictures_that_do_not_fit_are_named(tmp_path: Path, line: str, 
 
     with pytest.raises(InputError, match=said):
         data.load(tmp_path, "val")
+
+
+def test_tar_cut_short_is_named(tmp_path: Path) -> None:
+    """A copy that was broken off."""
+    folder = write_data(tmp_path / "data")
+    (folder / "f.tar").write_bytes((folder / "f.tar").read_bytes()[:700])
+
+    with pytest.raises(InputError, match=r"cannot read .*f\.tar: .*copy the pack again"):
+        data.load(folder, "val")
+
+
+def test_damaged_picture_is_named(tmp_path: Path) -> None:
+    """With its tar."""
+    folder = write_data(tmp_path / "data")
+    content = bytearray((folder / "f.tar").read_bytes())
+    content[512:700] = bytes(188)
+    (folder / "f.tar").write_bytes(content)
+
+    with pytest.raises(
+        InputError, match=r"cannot decode train\.png in .*f\.tar: no picture, or a damaged one"
+    ):
+        data.load(folder, "train")
+
+
+def test_pictures_without_faces_alone_train_nothing() -> None:
+    """In one line, before the first scene."""
+    nobody = replace(picture(), labels=data.labels_of([]))
+
+    with pytest.raises(InputError, match=r"no training picture of .* shows a face"):
+        Scenes([nobody], SMALL)
 
 
 def test_kept_weights_of_no_run_are_refused(tmp_path: Path) -> None:

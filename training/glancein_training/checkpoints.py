@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,23 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(stored, dict) or "network" not in stored:
         raise InputError(f"{path} is no checkpoint of this laboratory; give checkpoint.pt of a run")
     return stored
+
+
+def refuse_others(stored: Mapping[str, Any], config: object, path: Path, *, same: Sequence[str]) -> None:
+    """Raise InputError naming the first of these settings that a run is not gone on with as it began."""
+    before = stored.get("config", {})
+    for name in same:
+        now = getattr(config, name)
+        if before.get(name) != now:
+            raise InputError(
+                f"{path} was trained with {name}={before.get(name)}, not {now}; take a fresh folder"
+            )
+
+
+def refuse_other_data(stored: Mapping[str, Any], data_sha256: str, path: Path, *, data: str) -> None:
+    """Raise InputError if a run began with other data than ``data`` holds; earlier checkpoints do not say."""
+    if stored.get("data_sha256", data_sha256) != data_sha256:
+        raise InputError(f"{path} was trained on other data than {data} now is; take a fresh folder")
 
 
 def without_places(config: Mapping[str, object]) -> dict[str, object]:

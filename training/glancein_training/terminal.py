@@ -39,6 +39,11 @@ def say_finished(out: Path, seen: str) -> None:
     print(f"{out} is finished, after {seen}; go on with --start-from in a fresh folder")
 
 
+def say_start_unused(out: Path, start: Path) -> None:
+    """That a run goes on from its own checkpoint, whatever weights were named to begin with."""
+    print(f"{out} goes on from its own checkpoint; --start-from {start} is for a fresh folder", flush=True)
+
+
 @contextmanager
 def errors_in_words() -> Iterator[None]:
     """Ours and files that cannot be used as one line and an exit code, without a traceback."""

@@ -22,7 +22,14 @@ from glancein.errors import InputError
 from glancein_training import packs
 from glancein_training.augment import Strength, augment
 from glancein_training.averaging import follow
-from glancein_training.checkpoints import load_head, load_network, read_checkpoint, write_checkpoint
+from glancein_training.checkpoints import (
+    load_head,
+    load_network,
+    read_checkpoint,
+    refuse_other_data,
+    refuse_others,
+    write_checkpoint,
+)
 from glancein_training.configuration import at_least, keep_record
 from glancein_training.descent import descend
 from glancein_training.distill import embed, tar_at
@@ -349,15 +356,8 @@ def restore(state: State, path: Path, config: Config, place: Place) -> None:
     Raises InputError for other settings of SAME, other data or another number of processes.
     """
     stored = read_checkpoint(path)
-    before = stored.get("config", {})
-    for name in SAME:
-        now = getattr(config, name)
-        if before.get(name) != now:
-            raise InputError(
-                f"{path} was trained with {name}={before.get(name)}, not {now}; take a fresh folder"
-            )
-    if stored.get("data_sha256", state.data_sha256) != state.data_sha256:  # earlier checkpoints do not say
-        raise InputError(f"{path} was trained on other data than {config.data} now is; take a fresh folder")
+    refuse_others(stored, config, path, same=SAME)
+    refuse_other_data(stored, state.data_sha256, path, data=config.data)
     processes = stored.get("processes", place.size)  # earlier checkpoints do not say
     if processes != place.size:
         raise InputError(

@@ -9,11 +9,12 @@ an uninterrupted one does.
 from __future__ import annotations
 
 import argparse
-import json
+import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,8 +27,14 @@ from glancein.domain import landmarks as look
 from glancein.errors import InputError
 from glancein_training import packs
 from glancein_training.averaging import follow
-from glancein_training.checkpoints import read_checkpoint, write_checkpoint
-from glancein_training.configuration import with_settings
+from glancein_training.checkpoints import (
+    known_as,
+    read_checkpoint,
+    refuse_other_data,
+    refuse_others,
+    write_checkpoint,
+)
+from glancein_training.configuration import at_least, keep_record, refuse_below, with_settings
 from glancein_training.descent import descend, take_up
 from glancein_training.figures import to_json
 from glancein_training.finder import data, measures
@@ -50,12 +57,24 @@ from glancein_training.finder.network import Bottleneck
 from glancein_training.muon import Muon
 from glancein_training.networks import Residual, convolution, to_network_floats
 from glancein_training.schedule import share_of_rate
-from glancein_training.terminal import say_finished
+from glancein_training.terminal import say_finished, say_start_unused
 
 Losses = NDArray[np.float64]  # (2,) of the points and of the face
 
 NAME = "second-look"
 NOTE_LOOKS = 16_000
+LEAST = {
+    "batch": 1,
+    "rate": 0,
+    "weight_decay": 0,
+    "warm_up_looks": 0,
+    "decay_looks": 0,
+    "average_decay": 0,
+    "mined_every": 1,
+    "blanks": 0,
+    "seed": 0,
+}
+SAME = ("seed",)  # settings that a run keeps
 MEASURED = Jitter(6.0, 0.06, 3.2)  # how rough the pose of the held-back faces is
 EYES_PX = float(look.template()[1, 0] - look.template()[0, 0])
 
@@ -118,6 +137,7 @@ class State:
     optimisers: tuple[torch.optim.Optimizer, ...]
     looks: int = 0
     decay_from: int | None = None
+    data_sha256: str = ""
 
 
 def loss(outputs: tuple[Tensor, Tensor], batch: Batch, config: Config) -> tuple[Tensor, Tensor]:
@@ -159,9 +179,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--start-from", type=Path, metavar="FILE", help="begin a fresh run with kept weights")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(argv)
-    torch.set_num_threads(args.threads)
-    return exit_code_of(
-        lambda: train(
+
+    def act() -> None:
+        refuse_below("--threads", args.threads, 1)
+        torch.set_num_threads(args.threads)
+        train(
             with_settings(Config(), args.set),
             args.out,
             args.cache,
@@ -169,7 +191,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             decay=args.decay,
             start_from=args.start_from,
         )
-    )
+
+    return exit_code_of(act)
 
 
 def build(config: Config) -> State:
@@ -201,21 +224,33 @@ def train(
 ) -> None:
     """Train until the decay is over or the time is up; a checkpoint in ``out`` is continued.
 
-    One whose decay is over stays as it is.
+    One whose decay is over stays as it is. Raises InputError for impossible settings, and if data or
+    checkpoint do not fit: a run keeps its data and its seed.
     """
+    at_least(config, LEAST)
     state, checkpoint = build(config), out / "checkpoint.pt"
-    if checkpoint.exists():
-        restore(state, checkpoint)
-    elif start_from is not None:
-        adopt(state, start_from)
+    is_fresh = not checkpoint.exists()
+    stored = first_weights(state, checkpoint, start_from)
+    refuse_others({"config": asdict(config), **stored}, config, checkpoint, same=SAME)
     if is_over(state, config):
         say_finished(out, f"{state.looks} looks")
         return
-    looks, held_back = prepare(config, cache)
+    looks, held_back, state.data_sha256 = prepare(config, cache)
+    refuse_other_data(stored, state.data_sha256, checkpoint, data=config.data)
+    if start_from is not None and not is_fresh:
+        say_start_unused(out, start_from)
     out.mkdir(parents=True, exist_ok=True)
     if decay and state.decay_from is None:
         state.decay_from = state.looks
-    (out / "config.json").write_text(json.dumps(asdict(config), indent=1), encoding="utf-8")
+    keep_record(
+        out,
+        config,
+        start=start_from if is_fresh else None,
+        data_sha256=state.data_sha256,
+        finder_sha256=known_as(Path(config.finder))["sha256"],
+        looks=state.looks,
+        decay=decay,
+    )
     noted, seen, sums = time.monotonic(), 0, np.zeros(2)
     started = noted
     for batch in stream(looks, state.looks):
@@ -235,18 +270,37 @@ def is_over(state: State, config: Config) -> bool:
     return state.decay_from is not None and state.looks - state.decay_from >= config.decay_looks
 
 
-def prepare(config: Config, cache: Path) -> tuple[Looks, list[Source]]:
-    """The stream of looks, and the held-back faces of 40 px and more."""
-    pictures = data.load(Path(config.data) / "finder", "train")
-    held_back = sources_of(data.load(Path(config.data) / "finder", "val"), smallest_px=40.0)
+def first_weights(state: State, checkpoint: Path, start_from: Path | None) -> Mapping[str, Any]:
+    """Take up a run's checkpoint, or else kept weights, if there are such; what the checkpoint holds."""
+    if checkpoint.exists():
+        return restore(state, checkpoint)
+    if start_from is not None:
+        adopt(state, start_from)
+    return {}
+
+
+def prepare(config: Config, cache: Path) -> tuple[Looks, list[Source], str]:
+    """The stream of looks, the held-back faces of 40 px and more, and the hash of the data.
+
+    Raises InputError if there are no faces of either kind.
+    """
+    folder = Path(config.data) / "finder"
+    pictures = data.load(folder, "train")
+    faces = sources_of(pictures)
+    held_back = sources_of(data.load(folder, "val"), smallest_px=40.0)
+    if not faces or not held_back:
+        raise InputError(
+            f"{folder} has {len(faces)} faces to train on and {len(held_back)} held back: too few"
+        )
     crops = packs.load(Path(config.data) / "faces", cache=cache)
     false = false_faces(
         load_weights(Path(config.finder)), pictures[:: config.mined_every], blanks=config.blanks
     )
     print(f"{len(false)} false faces", flush=True)
-    sources = (sources_of(pictures), false)
     taken = (crops.pixels, np.flatnonzero(crops.is_train))
-    return Looks(sources, taken, config.choice, batch=config.batch, seed=config.seed), held_back
+    looks = Looks((faces, false), taken, config.choice, batch=config.batch, seed=config.seed)
+    both = f"{data.sha256_of(folder)} {crops.data_sha256}"
+    return looks, held_back, hashlib.sha256(both.encode()).hexdigest()
 
 
 def stream(looks: Looks, first: int) -> Iterator[Batch]:
@@ -301,14 +355,15 @@ def save(state: State, path: Path, config: Config) -> None:
             "optimisers": [optimiser.state_dict() for optimiser in state.optimisers],
             "looks": state.looks,
             "decay_from": state.decay_from,
+            "data_sha256": state.data_sha256,
             "config": asdict(config),
         },
         path,
     )
 
 
-def restore(state: State, path: Path) -> None:
-    """Continue from a checkpoint. Raises InputError if it is damaged or another network's."""
+def restore(state: State, path: Path) -> Mapping[str, Any]:
+    """Continue from a checkpoint; all that it holds. Raises InputError if it is damaged or another kind's."""
     stored = read_checkpoint(path)
     if stored["network"] != NAME:
         raise InputError(f"{path} is no checkpoint of a {NAME}; take a fresh folder")
@@ -316,6 +371,7 @@ def restore(state: State, path: Path) -> None:
     state.network.load_state_dict(stored["weights"])
     state.average.load_state_dict(stored["average"])
     state.looks, state.decay_from = stored["looks"], stored["decay_from"]
+    return stored
 
 
 def adopt(state: State, path: Path) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,8 +22,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from glancein.errors import InputError
 from glancein_training.averaging import follow
-from glancein_training.checkpoints import read_checkpoint, write_checkpoint
-from glancein_training.configuration import with_settings
+from glancein_training.checkpoints import read_checkpoint, refuse_other_data, refuse_others, write_checkpoint
+from glancein_training.configuration import at_least, keep_record, refuse_below, with_settings
 from glancein_training.descent import descend, take_up
 from glancein_training.figures import to_json
 from glancein_training.finder import data, measures, predict
@@ -35,9 +35,21 @@ from glancein_training.finder.targets import Target, Weights, loss, make_target
 from glancein_training.muon import Muon
 from glancein_training.networks import to_network_floats
 from glancein_training.schedule import share_of_rate
-from glancein_training.terminal import say_finished
+from glancein_training.terminal import say_finished, say_start_unused
 
 Losses = NDArray[np.float64]  # (3,) of score, box, landmarks
+LEAST = {
+    "width_px": 32,
+    "height_px": 32,
+    "batch": 1,
+    "rate": 0,
+    "weight_decay": 0,
+    "warm_up_scenes": 0,
+    "decay_scenes": 0,
+    "average_decay": 0,
+    "seed": 0,
+}
+SAME = ("seed",)  # settings that a run keeps, beside its network
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +81,16 @@ class State:
     optimisers: tuple[torch.optim.Optimizer, ...]
     scenes: int = 0
     decay_from: int | None = None
+    data_sha256: str = ""
 
 
 class Scenes(Dataset[tuple[Tensor, tuple[Target, ...]]]):
     """Batch k of the endless stream of scenes."""
 
     def __init__(self, pictures: Sequence[data.Picture], config: Config) -> None:
+        """Raises InputError if no picture shows a face."""
+        if not any(len(picture.labels) for picture in pictures):
+            raise InputError(f"no training picture of {config.data} shows a face")
         self.pictures = pictures
         self.config = config
 
@@ -144,9 +160,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--threads", type=int, default=1, help="threads of the network; more than free cores is slower"
     )
     args = parser.parse_args(argv)
-    torch.set_num_threads(args.threads)
-    return exit_code_of(
-        lambda: run(
+
+    def act() -> None:
+        refuse_below("--threads", args.threads, 1)
+        refuse_below("--workers", args.workers, 0)
+        torch.set_num_threads(args.threads)
+        run(
             with_settings(Config(), args.set),
             args.out,
             minutes=args.minutes,
@@ -154,7 +173,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             workers=args.workers,
             start_from=args.start_from,
         )
-    )
+
+    return exit_code_of(act)
 
 
 def run(
@@ -168,22 +188,35 @@ def run(
 ) -> None:
     """Train until the decay is over or the time is up; a checkpoint in ``out`` is continued.
 
-    One whose decay is over stays as it is.
+    One whose decay is over stays as it is. The size of the scenes may change, data and seed may not. Raises
+    InputError for impossible settings, and if data or checkpoint do not fit.
     """
+    at_least(config, LEAST)
+    refuse_odd_sizes(config)
     state = build(config)
     checkpoint = out / "checkpoint.pt"
-    if checkpoint.exists():
-        restore(state, checkpoint)
-    elif start_from is not None:
-        adopt(state, start_from)
+    is_fresh = not checkpoint.exists()
+    stored = first_weights(state, checkpoint, start_from)
+    refuse_others({"config": asdict(config), **stored}, config, checkpoint, same=SAME)
     if is_over(state, config):
         say_finished(out, f"{state.scenes} scenes")
         return
-    pictures = data.load(Path(config.data), "train")
+    scenes = Scenes(data.load(Path(config.data), "train"), config)
     held_back = data.load(Path(config.data), "val")
+    state.data_sha256 = data.sha256_of(Path(config.data))
+    refuse_other_data(stored, state.data_sha256, checkpoint, data=config.data)
+    if start_from is not None and not is_fresh:
+        say_start_unused(out, start_from)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "config.json").write_text(json.dumps(asdict(config), indent=1), encoding="utf-8")
-    stream = batches(Scenes(pictures, config), state.scenes, workers)
+    keep_record(
+        out,
+        config,
+        start=start_from if is_fresh else None,
+        data_sha256=state.data_sha256,
+        scenes=state.scenes,
+        decay_after_minutes=decay_after,
+    )
+    stream = batches(scenes, state.scenes, workers)
     started = noted = time.monotonic()
     seen, sums = 0, np.zeros(3)
     while time.monotonic() - started < 60 * minutes:
@@ -200,6 +233,24 @@ def run(
         if over:
             break
     save(state, checkpoint, config)
+
+
+def refuse_odd_sizes(config: Config) -> None:
+    """Raise InputError if the grids do not cover scenes of this size."""
+    for name in ("width_px", "height_px"):
+        if getattr(config, name) % STRIDES[-1]:
+            raise InputError(
+                f"{name}={getattr(config, name)} is no multiple of {STRIDES[-1]}, a cell's width"
+            )
+
+
+def first_weights(state: State, checkpoint: Path, start_from: Path | None) -> Mapping[str, Any]:
+    """Take up a run's checkpoint, or else kept weights, if there are such; what the checkpoint holds."""
+    if checkpoint.exists():
+        return restore(state, checkpoint)
+    if start_from is not None:
+        adopt(state, start_from)
+    return {}
 
 
 def is_over(state: State, config: Config) -> bool:
@@ -274,14 +325,18 @@ def save(state: State, path: Path, config: Config) -> None:
             "optimisers": [optimiser.state_dict() for optimiser in state.optimisers],
             "scenes": state.scenes,
             "decay_from": state.decay_from,
+            "data_sha256": state.data_sha256,
             "config": asdict(config),
         },
         path,
     )
 
 
-def restore(state: State, path: Path) -> None:
-    """Continue from a checkpoint. Raises InputError if it is damaged or another network's or optimiser's."""
+def restore(state: State, path: Path) -> Mapping[str, Any]:
+    """Continue from a checkpoint; all that it holds.
+
+    Raises InputError if it is damaged or another network's or optimiser's.
+    """
     stored = read_checkpoint(path)
     if stored["network"] != state.network.shape.name:
         name = state.network.shape.name
@@ -291,6 +346,7 @@ def restore(state: State, path: Path) -> None:
     state.average.load_state_dict(stored["average"])
     state.scenes = stored["scenes"]
     state.decay_from = stored["decay_from"]
+    return stored
 
 
 def adopt(state: State, path: Path) -> None:
