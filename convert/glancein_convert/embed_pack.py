@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from glancein.adapters.tflite_runtime import open_model
+from glancein.array_file import check_writable, writing
 from glancein_convert import crops, vectors
 from glancein_convert.errors import ConversionError
 from glancein_training import packs
-from glancein_training.outputs import check_file, writing
 
 
 def embed_pack(  # noqa: PLR0913  # what the command takes
@@ -22,7 +22,7 @@ def embed_pack(  # noqa: PLR0913  # what the command takes
     ``split`` "" takes all pictures; ``most`` of them are drawn, always the same ones. Raises ConversionError
     if there are none, ModelError for what is no model, InputError if ``out`` cannot be written.
     """
-    check_file(out)
+    check_writable(out)
     labels = pack / "labels.csv"
     if not labels.exists():
         raise ConversionError(f"{pack} is no pack of crops: it has no labels.csv")

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
+from glancein.array_file import writing
 from glancein.domain import align, quality
 from glancein.domain.gallery import EMBEDDING_SIZE
-from glancein.errors import InputError, PhotoError
+from glancein.errors import PhotoError
 from glancein.pipeline import has_rival
 from glancein.ports import Embedder, FaceFinder
 from glancein.types import Face, Floats, Pixels, Reason
 
-A_BLOCK = 4096  # bytes: a full disk may still take an empty file
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 
 
@@ -105,18 +104,12 @@ def main_face(faces: Sequence[Face], width: int, height: int) -> Face:
     return max(faces, key=weight)
 
 
-def check_writable(out: Path) -> None:
-    """Before hours of work, not after. Raises InputError."""
-    with _writing(out) as part:
-        part.write_bytes(bytes(A_BLOCK))
-
-
 def save(rows: Sequence[Row], out: Path, *, model_sha256: str) -> None:
     """Write path, found, embedding, box, landmarks, quality and model_sha256: whole or not at all.
 
     Raises InputError.
     """
-    with _writing(out) as part:
+    with writing(out) as part:
         np.savez(
             part,
             path=np.array([row.path for row in rows]),
@@ -127,22 +120,6 @@ def save(rows: Sequence[Row], out: Path, *, model_sha256: str) -> None:
             quality=np.array([row.quality for row in rows], np.float32),
             model_sha256=np.array(model_sha256),
         )
-        part.replace(out)
-
-
-@contextmanager
-def _writing(out: Path) -> Iterator[Path]:
-    """The name of a file beside ``out`` to write first; it is gone at the end. Raises InputError."""
-    part = out.with_name(out.name + ".part.npz")
-    try:
-        try:
-            yield part
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as err:
-        raise InputError(
-            f"{out} cannot be written: {err.strerror or err}; name another place with --out"
-        ) from err
 
 
 def _find(path: Path, reader: Reader) -> tuple[Pixels, Face, list[Face]]:

@@ -112,15 +112,6 @@ def test_embed_only_face_when_a_second_one_is_as_large() -> None:
     assert bulk_embed.embed_only_face(Path("a.jpg"), reader(TwoFaces(30))).found
 
 
-def test_check_writable_when_the_folder_is_missing(tmp_path: Path) -> None:
-    """Said before the work; where one may write, nothing is left behind."""
-    with pytest.raises(InputError, match=r"e\.npz cannot be written: No such file"):
-        bulk_embed.check_writable(tmp_path / "gone" / "e.npz")
-    bulk_embed.check_writable(tmp_path / "e.npz")
-
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_save_when_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One sentence, no half-written file, and the one from before stays."""
 

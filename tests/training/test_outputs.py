@@ -1,4 +1,4 @@
-"""Where a command writes: told before the work, and whole or not at all."""
+"""Where a command writes is looked at before the work."""
 
 from __future__ import annotations
 
@@ -7,42 +7,7 @@ from pathlib import Path
 import pytest
 
 from glancein.errors import InputError
-from glancein_training.outputs import check_file, check_folder, writing
-
-
-def test_file_that_could_not_be_written_leaves_what_was_there(tmp_path: Path) -> None:
-    """No half of one beside it either, and the name that was given is told."""
-    out = tmp_path / "e.npz"
-    out.write_bytes(b"before")
-
-    def write_half() -> None:
-        with writing(out) as part:
-            part.write_bytes(b"half")
-            raise OSError("disk full")
-
-    with pytest.raises(InputError, match=rf"^{out} cannot be written: disk full; name"):
-        write_half()
-
-    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("e.npz", b"before")]
-
-
-def test_written_file_stands_under_its_own_name(tmp_path: Path) -> None:
-    """Without an ending too."""
-    with writing(tmp_path / "e") as part:
-        part.write_bytes(b"whole")
-
-    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("e", b"whole")]
-
-
-@pytest.mark.parametrize("out", ["", "none/e.npz", "file/e.npz"])
-def test_place_for_no_file_is_told_before_the_work(tmp_path: Path, out: str) -> None:
-    """A folder, a folder that is not there, a file in place of a folder."""
-    (tmp_path / "file").write_text("mine", encoding="utf-8")
-
-    with pytest.raises(InputError, match=str(tmp_path / out)):
-        check_file(tmp_path / out)
-
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+from glancein_training.outputs import check_ending, check_folder
 
 
 def test_place_of_a_folder_needs_only_folders_above_it(
@@ -59,3 +24,24 @@ def test_place_of_a_folder_needs_only_folders_above_it(
             check_folder(place, "--report")
 
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_ending_of_either_case_is_taken(tmp_path: Path) -> None:
+    """Nothing is written yet."""
+    check_ending(tmp_path / "a.PNG", (".svg", ".png"))
+
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("seen.txt", r"seen\.txt: its name ends in \.svg or \.png"),
+        ("seen", r"its name ends in \.svg"),
+        ("none/seen.png", "there is no folder .*none"),
+    ],
+)
+def test_picture_that_cannot_be_written_is_refused(tmp_path: Path, name: str, said: str) -> None:
+    """Another ending, none, or no folder to lie in."""
+    with pytest.raises(InputError, match=said):
+        check_ending(tmp_path / name, (".svg", ".png"))

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from glancein.array_file import check_writable, writing
 from glancein.errors import InputError
 from glancein_training import packs
 from glancein_training.checkpoints import load_network
 from glancein_training.distill import embed
 from glancein_training.evaluate.faces import read_table
-from glancein_training.outputs import check_file, writing
 
 
 def embed_pack(checkpoint: Path, pack: Path, out: Path, *, cache: Path, split: str = "") -> int:
@@ -19,7 +19,7 @@ def embed_pack(checkpoint: Path, pack: Path, out: Path, *, cache: Path, split: s
 
     Raises InputError if the pack has no labels, the split no pictures, or ``out`` cannot be written.
     """
-    check_file(out)
+    check_writable(out)
     network = load_network(checkpoint)
     labels = pack / "labels.csv"
     if not labels.exists():

@@ -10,8 +10,8 @@ import typer
 from rich.table import Table
 
 from glancein.errors import InputError
-from glancein_training.endings import refuse_unwritable
 from glancein_training.figures import to_json
+from glancein_training.outputs import check_ending
 from glancein_training.terminal import (
     CACHE,
     Half,
@@ -46,7 +46,7 @@ def patches(
     from glancein_training.checkpoints import load_network  # noqa: PLC0415  # as above
 
     with errors_in_words():
-        refuse_unwritable(out, seen.ENDINGS)
+        check_ending(out, seen.ENDINGS)
         network = load_network(checkpoint)
         crops = people.load_people(images, landmarks) if landmarks else packs.load(images, cache=cache)
         rows = np.sort(np.random.default_rng(0).permutation(len(crops))[:most])
@@ -134,7 +134,7 @@ def networks(
 
     with errors_in_words():
         if plot is not None:
-            refuse_unwritable(plot, plots.ENDINGS)
+            check_ending(plot, plots.ENDINGS)
         absent = cost.lacking() if measure else []
         if absent:
             error_console.print(f"no milliseconds: {', '.join(absent)} not installed; pip install .[convert]")

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from glancein import wiring
+from glancein.array_file import check_writable
 from glancein.cli.app import AsJson, DataFolder, app
 from glancein.cli.output import Output, one_line, table
 from glancein.cli.refusal import finding_json, refusals_told
@@ -127,7 +128,7 @@ def embed(
         wanted = bulk_embed.list_pictures([*(paths or []), *_read_list(files)])
         if not wanted:
             raise InputError("no pictures: name files or folders, or give --list files.txt")
-        bulk_embed.check_writable(out)
+        check_writable(out)
         home = wiring.open_home(data)
         sha256 = wiring.open_recogniser(home).embedder.model_sha256
         work = bulk_embed.embed_all(
