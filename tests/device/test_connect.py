@@ -52,7 +52,7 @@ from glancein.connect import http_link
 from glancein.connect.courier import Courier, Round
 from glancein.connect.csv_drop import CsvDrop
 from glancein.connect.frappe import Frappe, FrappeRules
-from glancein.connect.http_link import HttpLink, Site
+from glancein.connect.http_link import HttpLink, Reply, Site
 from glancein.connect.odoo import Odoo, OdooLogin
 from glancein.connect.webhook import Webhook
 
@@ -344,6 +344,31 @@ def test_webhook_says_when_to_come_back(desk: Desk) -> None:
         remote.close()
 
     assert done.again_at == desk.now_s + 77
+
+
+@pytest.mark.parametrize(
+    ("given", "wait_s"),
+    [
+        ("Mon, 02 Mar 2026 12:01:17 GMT", 77),
+        ("Monday, 02-Mar-26 12:01:17 GMT", 77),
+        ("Mon, 02 Mar 2026 13:01:17 +0100", 77),
+        ("Mon, 02 Mar 2026 12:01:17 -0000", 77),
+        ("Sun, 01 Mar 2026 12:00:00 GMT", 0),
+        ("Mon, 99 Mar 2026 12:00:00 GMT", None),
+        ("Mon, 02 Mar 99999999999999999999 12:00:00 GMT", None),
+        ("soon", None),
+        ("", None),
+    ],
+)
+def test_date_in_retry_after_is_kept_to(given: str, wait_s: float | None) -> None:
+    """The other way to say when; one that is past is now, and what is no date says nothing."""
+    link = HttpLink(Site("https://hr.example"), now=NOON.timestamp)
+
+    later = link.busy(Reply(503, {"retry-after": given}, b""))
+    link.close()
+
+    assert later is not None
+    assert later.wait_s == wait_s
 
 
 @pytest.mark.parametrize(

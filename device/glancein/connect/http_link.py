@@ -9,8 +9,11 @@ import re
 import socket
 import ssl
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from html import unescape
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -62,8 +65,15 @@ class HttpLink:
     for a proxy in the environment that cannot be used.
     """
 
-    def __init__(self, site: Site, *, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        site: Site,
+        *,
+        headers: Mapping[str, str] | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         parts = _checked(site.url)
+        self._now = now
         self._name = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
         self._base = site.url
         # httpx logs every address at INFO; one may hold a secret in its query.
@@ -103,7 +113,7 @@ class HttpLink:
         if reply.status not in BUSY:
             return None
         words = f"{self} is busy (HTTP {reply.status}): {words_of(reply)}"
-        return Later(words, _retry_after(reply), may_be_there=may_have_done_it(reply))
+        return Later(words, _retry_after(reply, self._now()), may_be_there=may_have_done_it(reply))
 
     def _address(self, path: str) -> str:
         return self._base.rstrip("/") + path if path else self._base
@@ -260,10 +270,17 @@ def _trust(ca: Path | None) -> ssl.SSLContext:
         raise SettingsError(f"the certificates in {ca} cannot be used: {err}") from err
 
 
-def _retry_after(reply: Reply) -> float | None:
-    """Seconds, as RFC 9110 section 10.2.3 has them; a date is not worth reading."""
+def _retry_after(reply: Reply, now_s: float) -> float | None:
+    """Seconds from now, as RFC 9110 section 10.2.3 has them: a count or a date; None if it is neither."""
     given = reply.headers.get("retry-after", "")
-    return float(given) if given.isdecimal() and len(given) < 10 else None
+    if given.isdecimal() and len(given) < 10:
+        return float(given)
+    try:
+        at = parsedate_to_datetime(given)
+        stamp = at.timestamp() if at.tzinfo is not None else at.replace(tzinfo=UTC).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return max(0.0, stamp - now_s)
 
 
 def _in_words(err: httpx.HTTPError) -> str:
