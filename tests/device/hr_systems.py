@@ -142,6 +142,8 @@ class FrappeSite:
     before: Callable[[Request], Response | None] = lambda _: None
     after: Callable[[Response], Response] = lambda response: response
     may_read: bool = True
+    has_hr: bool = True
+    hidden: set[str] = field(default_factory=set)  # employees that this user has no right to
     duplicate_words: str = "This employee already has a log with the same timestamp.<Br>"
 
     def answer(self, request: Request) -> Response:
@@ -164,6 +166,9 @@ class FrappeSite:
         if request.headers.get("authorization") != f"token {self.token}":
             raise FrappeError("", "AuthenticationError", 401)
         if request.path == f"/api/method/{METHOD}" and request.method == "POST":
+            if not self.has_hr:
+                words = f"Failed to get method for command {METHOD} with App hrms is not installed"
+                raise FrappeError(words)
             return {"message": self._add_log(json.loads(request.body))}
         if request.path.startswith("/api/resource/") and request.method == "GET":
             return {"data": self._list(request.path.rsplit("/", 1)[1], json.loads(request.query["filters"]))}
@@ -179,6 +184,8 @@ class FrappeSite:
                 "No Employee found for the given employee field value. "
                 f"'attendance_device_id': {given['employee_field_value']}"
             )
+        if employee in self.hidden:
+            raise FrappeError(f"You do not have access to Employee {employee}.", "PermissionError", 403)
         at = datetime.fromisoformat(given["timestamp"])
         assert at.tzinfo is None, "Frappe keeps times of the site's zone, without an offset"
         if employee in self.inactive:

@@ -636,6 +636,36 @@ def test_frappe_whose_look_up_makes_no_sense_refuses_in_its_own_words(
     assert to_frappe(desk, site) == Round(done=1, refused=1)
 
 
+@pytest.mark.parametrize(
+    ("path", "response", "words"),
+    [
+        ("Employee", Response(503, b"busy", {"Retry-After": "5"}), "is busy (HTTP 503)"),
+        ("Employee Checkin", Response(503, b"busy"), "is busy (HTTP 503)"),
+        ("Employee Checkin", Response(hang_up=True), "cannot reach"),
+        ("Employee Checkin", Response(500, {"exc_type": "OperationalError"}), "does not say whether it is"),
+        ("Employee", Response(401, {"exc_type": "AuthenticationError"}), "does not say whether it is"),
+    ],
+)
+def test_frappe_whose_look_up_fails_is_asked_again(
+    desk: Desk, site: FrappeSite, path: str, response: Response, words: str
+) -> None:
+    """What it has since an answer that got lost is not called refused because of that."""
+    site.duplicate_words = "Dieser Mitarbeiter hat bereits ein Protokoll mit demselben Zeitstempel."
+    site.after = lambda response: replace(response, hang_up=True)
+    desk.say(punch("A", 0))
+    to_frappe(desk, site)
+    site.after = lambda response: response
+    site.before = lambda request: response if request.path == f"/api/resource/{path}" else None
+    desk.now_s += 60
+    assert to_frappe(desk, site).failed == 1
+    assert words in desk.words(State.FAILED)[0][1]
+    site.before = lambda _: None
+    desk.now_s += 60
+
+    assert to_frappe(desk, site) == Round(done=1)
+    assert len(site.checkins) == 1
+
+
 def test_frappe_in_another_language_is_understood(desk: Desk, site: FrappeSite) -> None:
     """What its refusal means is looked up, not read."""
     site.duplicate_words = "이 직원은 이미 동일한 타임스탬프의 로그를 가지고 있습니다."
@@ -665,11 +695,25 @@ def test_frappe_refuses_in_its_own_words(desk: Desk, site: FrappeSite) -> None:
     assert to_frappe(desk, site) == Round(done=1)
 
 
+def test_frappe_without_hr_refuses_nothing(desk: Desk, site: FrappeSite) -> None:
+    """Such as during an update of it: everything waits, and goes out when it is back."""
+    site.has_hr = False
+    desk.say(*(punch(person, 0) for person in ("A", "B")))
+
+    done = to_frappe(desk, site)
+    assert (done.failed, done.refused) == (1, 0)
+    assert "Failed to get method for command" in (done.words or "")
+
+    site.has_hr = True
+    desk.now_s += 60
+    assert to_frappe(desk, site) == Round(done=2)
+
+
 @pytest.mark.parametrize(
     ("response", "words"),
     [
         (Response(401, {"exc_type": "AuthenticationError"}), "HTTP 401"),
-        (Response(403, {"exc_type": "PermissionError"}), "HTTP 403"),
+        (Response(403, b"<html>firewall</html>"), "HTTP 403"),
         (Response(404, b"<html>nginx</html>"), "HTTP 404"),
         (Response(503, {"exc_type": "SessionStopped"}), "is busy (HTTP 503)"),
         (Response(429, b""), "is busy (HTTP 429)"),
@@ -680,7 +724,7 @@ def test_frappe_refuses_in_its_own_words(desk: Desk, site: FrappeSite) -> None:
 def test_frappes_own_trouble_is_not_blamed_on_the_event(
     desk: Desk, site: FrappeSite, response: Response, words: str
 ) -> None:
-    """A wrong key, a missing right, an update: all events wait, none is refused."""
+    """A wrong key, what stands before it, an update: all events wait, none is refused."""
     site.before = lambda _: response
     desk.say(punch("A", 0), punch("B", 0))
 
