@@ -236,6 +236,7 @@ class OdooServer:
     user: str = "clock"
     password: str = "api-key"  # noqa: S105  # of a server that lives for one test
     attendances: dict[int, dict[str, Json]] = field(default_factory=dict)
+    hidden: set[int] = field(default_factory=set)  # employees that this user has no right to
     before: Callable[[str], Response | OdooRaisedError | None] = lambda _: None
     after: Callable[[str, Response], Response] = lambda _, response: response
     last_id: int = 0  # of a call
@@ -287,6 +288,9 @@ class OdooServer:
         return sorted(found, key=lambda i: str(self.attendances[i]["check_in"]), reverse=True)
 
     def _create(self, values: dict[str, Json]) -> int:
+        if values["employee_id"] in self.hidden:
+            words = "Uh-oh! You are not allowed to create 'Attendance' (hr.attendance) records."
+            raise OdooRaisedError("odoo.exceptions.AccessError", words)
         number = len(self.attendances) + 1
         row = {"employee_id": values["employee_id"], "check_in": values["check_in"], "check_out": False}
         self._check(number, row)

@@ -709,6 +709,21 @@ def test_frappe_without_hr_refuses_nothing(desk: Desk, site: FrappeSite) -> None
     assert to_frappe(desk, site) == Round(done=2)
 
 
+def test_missing_right_for_one_person_in_frappe_holds_back_only_that_one(
+    desk: Desk, site: FrappeSite
+) -> None:
+    """Such as by a User Permission; with the right it goes out."""
+    site.hidden.add("HR-EMP-1")
+    desk.say(punch("A", 0), punch("A", 3600, OUT), punch("B", 60))
+
+    assert to_frappe(desk, site) == Round(done=1, failed=1)
+    assert "HTTP 403: You do not have access to Employee HR-EMP-1." in desk.words(State.FAILED)[0][1]
+
+    site.hidden.clear()
+    desk.now_s += 60
+    assert to_frappe(desk, site) == Round(done=2)
+
+
 @pytest.mark.parametrize(
     ("response", "words"),
     [
@@ -933,7 +948,6 @@ def test_odoo_refuses_attendances_that_overlap(desk: Desk, odoo: OdooServer) -> 
 @pytest.mark.parametrize(
     ("trouble", "words"),
     [
-        (OdooRaisedError("odoo.exceptions.AccessError", "You are not allowed"), "You are not allowed"),
         (OdooRaisedError("odoo.exceptions.AccessDenied", "Access Denied"), "Access Denied"),
         (Response(502, b"<html>bad gateway</html>"), "is busy (HTTP 502)"),
         (Response(200, b"<html>login</html>"), "not JSON-RPC"),
@@ -950,6 +964,34 @@ def test_odoos_own_trouble_is_not_blamed_on_the_event(
 
     assert (done.failed, done.refused) == (1, 0)
     assert words in (done.words or "")
+
+
+def test_missing_right_for_one_person_in_odoo_holds_back_only_that_one(
+    desk: Desk, odoo: OdooServer
+) -> None:
+    """Such as for another company's; with the right it goes out."""
+    odoo.hidden.add(11)
+    desk.say(punch("A", 0), punch("A", 3600, OUT), punch("B", 60))
+
+    assert to_odoo(desk, odoo) == Round(done=1, failed=1)
+    assert "not allowed to create 'Attendance'" in desk.words(State.FAILED)[0][1]
+
+    odoo.hidden.clear()
+    desk.now_s += 60
+    assert to_odoo(desk, odoo) == Round(done=2)
+
+
+def test_missing_right_for_everybody_in_odoo_stops_after_a_few(desk: Desk, odoo: OdooServer) -> None:
+    """It is not asked about everybody in turn; none is refused."""
+    odoo.before = lambda method: (
+        OdooRaisedError("odoo.exceptions.AccessError", "Not you") if method == "search_read" else None
+    )
+    desk.say(*(punch(f"P{n}", 0) for n in range(9)))
+
+    done = to_odoo(desk, odoo)
+
+    assert (done.failed, done.refused) == (3, 0)
+    assert "Not you" in (done.words or "")
 
 
 @pytest.mark.parametrize("error", [{}, {"result": None}, {"result": False}, {"error": "worker died"}])

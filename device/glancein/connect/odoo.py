@@ -12,7 +12,8 @@ from glancein.domain.delivery import Answer, Done, Later, Parcel, Punch, Refused
 from glancein.types import Direction
 
 ABOUT_THE_EVENT = frozenset({"ValidationError", "UserError", "MissingError", "RedirectWarning"})
-ABOUT_ALL = frozenset({"AccessDenied", "AccessError", "SessionExpiredException"})
+# AccessError is not among them: some rights are a user's for some employees only.
+ABOUT_ALL = frozenset({"AccessDenied", "SessionExpiredException"})
 
 
 @dataclass(frozen=True, slots=True)
