@@ -786,6 +786,20 @@ def test_punch_corrected_after_an_answer_got_lost_is_for_a_person(
     assert to_frappe(desk, site) == Round(done=1)
 
 
+def test_trying_all_again_does_not_double_what_may_be_there(desk: Desk, site: FrappeSite) -> None:
+    """Its answer got lost and it was corrected since; somebody tries again what is refused."""
+    site.after = lambda response: replace(response, hang_up=True)
+    desk.say(punch("A", 0))
+    assert to_frappe(desk, site).failed == 1
+    site.after = lambda response: response
+    becomes = OtherTime(NOON + timedelta(hours=1))
+    desk.say(Correction(EventId("door", EPOCH, 1), becomes, "not so", "lee", moment(60)))
+
+    assert desk.store.again("there", None) == 1
+    assert to_frappe(desk, site) == Round(done=1, refused=1)
+    assert [log["time"] for log in site.checkins] == ["2026-03-02 12:00:00"]
+
+
 def test_punch_corrected_while_nobody_listened_is_simply_right(desk: Desk, site: FrappeSite) -> None:
     """What never left needs nobody to look."""
     desk.say(punch("A", 0))

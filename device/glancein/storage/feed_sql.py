@@ -138,9 +138,11 @@ FROM deliveries d JOIN events e ON e.number = d.number
 WHERE d.connector = :connector AND d.state = :state ORDER BY d.number LIMIT :most
 """
 
-# A batch that was under way stays together: its name was given away.
+# A batch that was under way stays together: its name was given away. Whoever tries again what was refused has
+# looked there; what failed may be there still, as it was then.
 AGAIN = """
-UPDATE deliveries SET state = 'pending', retry_at = 0, as_of = 0, changed_at = :at
+UPDATE deliveries SET state = 'pending', retry_at = 0, changed_at = :at,
+    as_of = CASE WHEN state = 'refused' THEN 0 ELSE as_of END
 WHERE connector = :connector AND state IN ('refused', 'failed') AND (
     :number = 0 OR number = :number
     OR label = (SELECT o.label FROM deliveries o WHERE o.connector = :connector AND o.number = :number)
