@@ -16,7 +16,7 @@ from glancein.adapters.feed_store import SqliteFeedStore
 from glancein.domain import wire
 from glancein.domain.delivery import Line, Slip, Standing, State
 from glancein.domain.intake import read_arrival
-from glancein.errors import InputError
+from glancein.errors import InputError, StoreError
 from glancein.types import (
     Arrival,
     Body,
@@ -362,6 +362,52 @@ def test_connector_runs_once_at_a_time(store: FeedTables, tmp_path: Path) -> Non
     second.close()
 
 
+def cut_off(server: PostgresServer) -> None:
+    """End every connection of ours, as a restart of the server does."""
+    import psycopg  # noqa: PLC0415  # an extra
+
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE application_name = 'glancein'"
+        )
+
+
+def test_connector_that_lost_its_connection_still_runs_once(server: PostgresServer) -> None:
+    """PostgreSQL lets its lock go with the connection, so the next one takes it again."""
+    from glancein.adapters.feed_postgres import PostgresFeedStore  # noqa: PLC0415  # an extra
+
+    first = PostgresFeedStore(server.empty())
+    with first.only_one("odoo"):
+        cut_off(server)
+        with pytest.raises(StoreError):
+            first.heads()
+        first.heads()
+        second = PostgresFeedStore(server.dsn())
+        with pytest.raises(InputError, match="running already"), second.only_one("odoo"):
+            pass
+    with second.only_one("odoo"):
+        pass
+    first.close()
+    second.close()
+
+
+def test_connector_whose_place_was_taken_meanwhile_does_nothing(server: PostgresServer) -> None:
+    """It goes on once the other one has ended."""
+    from glancein.adapters.feed_postgres import PostgresFeedStore  # noqa: PLC0415  # an extra
+
+    first = PostgresFeedStore(server.empty())
+    with first.only_one("odoo"):
+        cut_off(server)
+        with pytest.raises(StoreError):
+            first.heads()
+        second = PostgresFeedStore(server.dsn())
+        with second.only_one("odoo"), pytest.raises(StoreError, match="its place is taken"):
+            first.heads()
+        assert first.heads() == {}
+    first.close()
+    second.close()
+
+
 def test_standing_and_tallies_tell_how_it_goes(store: FeedTables) -> None:
     """For ``glancein connect status``: numbers, and the other side's words."""
     store.commit(arrivals(*chain(4)), [])
@@ -424,6 +470,24 @@ def test_correction_of_what_was_handed_over_is_told_apart(store: FeedTables) -> 
     assert {seq: parcel.came_late for seq, parcel in due.items()} == {2: False, 3: False, 4: True, 5: False}
     assert due[2].punch is None
     assert [due[seq].lane for seq in (2, 3, 4, 5)] == ["B", "A", "A", "B"]
+
+
+def test_check_in_said_to_be_another_persons_waits_among_that_ones_events(store: FeedTables) -> None:
+    """With all that was said about it, taken into the list already or not; by the last word on it."""
+    first = stream(check_in("A"))[0]
+    becomes = (OtherDirection(Direction.OUT), OtherPerson("B"), OtherPerson("C"), Voided())
+    events = stream(check_in("A"), check_in("A"), *(correction(first, change) for change in becomes))
+    store.commit(arrivals(*events[:3]), [])
+    numbers(store)
+    store.commit(arrivals(*events[3:]), [])
+    store.commit(arrivals(events[3]), [])
+
+    numbers(store)
+    due = store.due("webhook", now_s=0, most=9)
+
+    assert [parcel.lane for parcel in due] == ["C", "A", "C", "C", "C", "C"]
+    store.settle("webhook", [Slip(due[0].number, State.FAILED, 100.0)], Standing())
+    assert numbers(store, now_s=50) == [2]
 
 
 def test_strangers_cannot_fill_the_disk(store: FeedTables, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import json
 import logging
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -29,11 +30,12 @@ from tests.device.punches import EPOCH, NOON, check_in, moment
 
 from glancein.adapters.feed_store import SqliteFeedStore
 from glancein.domain import wire
-from glancein.domain.delivery import Answer, Done, Held, Later, Line, Parcel, State, wait_s
+from glancein.domain.delivery import Answer, Done, Held, Later, Line, Parcel, Standing, State, wait_s
 from glancein.domain.intake import read_arrival
-from glancein.errors import SettingsError
+from glancein.errors import SettingsError, StoreError
 from glancein.ports import Remote
 from glancein.types import (
+    Becomes,
     Body,
     ClockTrust,
     Correction,
@@ -41,6 +43,7 @@ from glancein.types import (
     Event,
     EventId,
     OtherDirection,
+    OtherPerson,
     OtherTime,
     TimeFix,
     Voided,
@@ -109,6 +112,11 @@ def punch(person: str, seconds: float, direction: Direction = IN) -> Body:
     return check_in(person, at=moment(seconds + 0.25), direction=direction)
 
 
+def corrected(seq: int, becomes: Becomes) -> Body:
+    """HR says that the event with this number was otherwise."""
+    return Correction(EventId("door", EPOCH, seq), becomes, "not so", "lee", moment(7200))
+
+
 class Script:
     """A remote that answers from a list, then with Done."""
 
@@ -172,6 +180,34 @@ def test_many_failures_in_a_row_are_the_remotes_fault(desk: Desk) -> None:
     done = desk.courier(remote).round()
 
     assert (done.failed, done.words) == (3, "oops")
+
+
+def test_connector_that_follows_waits_for_its_database(
+    desk: Desk, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Locked for a while: said once, and then it goes on."""
+    monkeypatch.setattr("glancein.connect.courier.LOOK_EVERY_S", 0.0)
+    desk.say(punch("A", 0))
+    troubles = [StoreError("another process holds it locked"), StoreError("still locked")]
+    enlist, stop = desk.store.enlist, threading.Event()
+
+    def enlist_later(line: Line) -> Standing:
+        if troubles:
+            raise troubles.pop(0)
+        return enlist(line)
+
+    monkeypatch.setattr(desk.store, "enlist", enlist_later)
+    told: list[Round] = []
+
+    def tell(done: Round) -> None:
+        told.append(done)
+        stop.set()
+
+    desk.courier(Script()).follow(stop, tell)
+
+    assert told == [Round(done=1)]
+    said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert said == ["another process holds it locked; this is tried until it works"]
 
 
 YEAR_S = 365 * 86_400.0
@@ -900,6 +936,73 @@ def test_odoo_does_not_close_yesterdays_attendance_with_todays_check_out(
     desk.store.again("there", None)
     assert to_odoo(desk, odoo) == Round(done=2)
     assert times(odoo) == [(11, "12:00", "18:00"), (11, "12:00", "13:00")]
+
+
+DAY_S = 86_400
+
+
+@pytest.mark.parametrize(
+    "until_out",
+    [
+        [punch("A", DAY_S), punch("A", DAY_S + 3500, OUT)],
+        [punch("A", DAY_S), punch("A", DAY_S + 60, OUT), corrected(3, Voided())],
+        [punch("A", DAY_S, OUT), corrected(2, OtherDirection(IN))],
+        [punch("B", DAY_S), corrected(2, OtherPerson("A"))],
+    ],
+    ids=["two check-outs", "one voided between", "was an out", "was another person"],
+)
+def test_odoo_check_out_keeps_off_yesterday_whatever_came_between(
+    desk: Desk, odoo: OdooServer, until_out: list[Body]
+) -> None:
+    """Only a check-in that Odoo took ends what a refused one means, by the punches as they stand."""
+    desk.say(punch("A", 0))
+    to_odoo(desk, odoo)
+
+    desk.say(*until_out, punch("A", DAY_S + 3600, OUT))
+    to_odoo(desk, odoo)
+
+    assert (11, "12:00", False) in times(odoo)
+    assert "the check-in before this check-out was refused" in desk.words(State.REFUSED)[-1][1]
+
+
+def test_odoo_check_out_keeps_off_yesterday_after_its_refused_check_in_was_voided(
+    desk: Desk, odoo: OdooServer
+) -> None:
+    """What Odoo has not got need not be taken back there, and says all the same that yesterday is over."""
+    desk.say(punch("A", 0), punch("A", DAY_S))
+    assert to_odoo(desk, odoo) == Round(done=1, refused=1)
+    desk.say(corrected(2, Voided()), punch("A", DAY_S + 3600, OUT))
+
+    assert to_odoo(desk, odoo) == Round(done=1, refused=1)
+    assert times(odoo) == [(11, "12:00", False)]
+
+
+def test_odoo_check_out_closes_what_was_taken_after_a_refused_check_in(
+    desk: Desk, odoo: OdooServer
+) -> None:
+    """Yesterday's was closed there by hand, and this morning's check-in opened another."""
+    desk.say(punch("A", 0), punch("A", 3600))
+    assert to_odoo(desk, odoo) == Round(done=1, refused=1)
+    odoo.attendances[1]["check_out"] = "2026-03-02 18:00:00"
+    desk.say(punch("A", DAY_S), punch("A", DAY_S + 3600, OUT))
+
+    assert to_odoo(desk, odoo) == Round(done=2)
+    assert times(odoo) == [(11, "12:00", "18:00"), (11, "12:00", "13:00")]
+
+
+def test_odoo_check_out_waits_for_a_check_in_that_was_said_to_be_this_persons(
+    desk: Desk, odoo: OdooServer
+) -> None:
+    """Recorded as another's, and held up at the moment."""
+    trouble = OdooRaisedError("builtins.TypeError", "odd")
+    odoo.before = lambda method: trouble if method == "create" else None
+    desk.say(punch("B", 0), corrected(1, OtherPerson("A")), punch("A", 3600, OUT))
+    assert to_odoo(desk, odoo) == Round(failed=1)
+    odoo.before = lambda _: None
+    desk.now_s += 60
+
+    assert to_odoo(desk, odoo) == Round(done=3)
+    assert times(odoo) == [(11, "12:00", "13:00")]
 
 
 def opened_by_hand(odoo: OdooServer, at: str) -> None:

@@ -49,12 +49,13 @@ class Punch:
 class Parcel:
     """One event on its way to one connector.
 
-    Events of one ``lane`` are handed over in order; a person's check-ins and their corrections are one.
+    Events of one ``lane`` are handed over in order; a person's check-ins and their corrections are one, whoever
+    was recorded.
     ``punch`` is None for a voided check-in and for events that are none. ``label`` is what the connector
     called the batch that this event belongs to, if it was under way already. ``as_of``: corrections up to
     that number are in ``punch``. ``came_late`` is a correction of a check-in that was handed over without it;
     a check-in has ``changed_since`` if it was corrected after an attempt that may have got through.
-    ``refused_in``: when the check-in of this check-out was, if that was refused.
+    ``refused_in``: when this person's last check-in before this check-out was, if that was refused.
     """
 
     number: int

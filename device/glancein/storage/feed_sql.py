@@ -45,6 +45,29 @@ UPDATE events SET lane = COALESCE((
 WHERE kiosk = :kiosk AND epoch = :epoch AND seq = :seq
 """
 
+# The person it stands for is whose punches it must not overtake, nor be overtaken by; so do its corrections.
+LANE_OF_OTHER_PERSON = """
+UPDATE events SET lane = (
+    SELECT p.person_id FROM corrections p WHERE p.number = (
+        SELECT max(c.number) FROM corrections c WHERE c.of_kiosk = :of_kiosk AND c.of_epoch = :of_epoch
+        AND c.of_seq = :of_seq AND c.person_id IS NOT NULL)
+)
+WHERE (kind = 'check_in' AND kiosk = :of_kiosk AND epoch = :of_epoch AND seq = :of_seq) OR number IN (
+    SELECT c.number FROM corrections c
+    WHERE c.of_kiosk = :of_kiosk AND c.of_epoch = :of_epoch AND c.of_seq = :of_seq
+)
+"""
+
+LANE_OF_DELIVERIES = """
+UPDATE deliveries SET lane = (SELECT e.lane FROM events e WHERE e.number = deliveries.number)
+WHERE connector IN (SELECT name FROM connectors) AND number IN (
+    SELECT e.number FROM events e WHERE e.kiosk = :of_kiosk AND e.epoch = :of_epoch AND e.seq = :of_seq
+    UNION ALL
+    SELECT c.number FROM corrections c
+    WHERE c.of_kiosk = :of_kiosk AND c.of_epoch = :of_epoch AND c.of_seq = :of_seq
+)
+"""
+
 FIXES = "SELECT time, mono_ms FROM events WHERE kind = 'time_fix' AND kiosk = :kiosk AND boot_id = :boot_id"
 
 TO_FIX = """
@@ -77,12 +100,17 @@ SELECT e.number, e.payload, e.lane, d.attempts, d.label, p.person_id, p.directio
         AND c.of_kiosk = e.kiosk AND c.of_epoch = e.epoch AND c.of_seq = e.seq
     ),
     (
-        SELECT max(COALESCE(q.time, i.time)) FROM deliveries r JOIN events i ON i.number = r.number
-        LEFT JOIN punches q ON q.number = r.number
-        WHERE p.direction = 'out' AND r.connector = d.connector AND r.state = 'refused'
-        AND r.number < d.number AND r.lane = d.lane AND i.kind = 'check_in' AND i.direction = 'in'
-        AND NOT EXISTS (
-            SELECT 1 FROM events m WHERE m.person_id = d.lane AND m.number > r.number AND m.number < d.number
+        SELECT COALESCE((SELECT q.time FROM punches q WHERE q.number = l.number), l.time) FROM (
+            SELECT r.number, i.time FROM deliveries r JOIN events i ON i.number = r.number
+            WHERE p.direction = 'out' AND r.connector = d.connector AND r.state = 'refused'
+            AND r.number < d.number AND r.lane = d.lane AND i.kind = 'check_in'
+            AND COALESCE((SELECT q.direction FROM punches q WHERE q.number = r.number), i.direction) = 'in'
+            ORDER BY r.number DESC LIMIT 1
+        ) l
+        WHERE NOT EXISTS (
+            SELECT 1 FROM deliveries m JOIN punches n ON n.number = m.number
+            WHERE m.connector = d.connector AND m.lane = d.lane AND m.state = 'done'
+            AND m.number > l.number AND m.number < d.number AND n.direction = 'in'
         )
     )
 FROM deliveries d JOIN events e ON e.number = d.number LEFT JOIN punches p ON p.number = e.number

@@ -284,8 +284,12 @@ class FeedTables:
             case TimeFix(moment=moment):
                 self._put_right(event.kiosk, moment.boot_id)
             case Correction() as correction:
+                of = _of_values(correction)
                 self._engine.rows(sql.INSERT_CORRECTION, _correction_values(event, correction))
-                self._engine.rows(sql.LANE_OF_CORRECTION, _name_values(event) | _of_values(correction))
+                self._engine.rows(sql.LANE_OF_CORRECTION, _name_values(event) | of)
+                if isinstance(correction.becomes, OtherPerson):
+                    self._engine.rows(sql.LANE_OF_OTHER_PERSON, of)
+                    self._engine.rows(sql.LANE_OF_DELIVERIES, of)
 
     def _put_right(self, kiosk: str, boot_id: str) -> None:
         """Give the check-ins of one start of a kiosk the times that its time fixes prove."""
