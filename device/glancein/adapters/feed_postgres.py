@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import threading
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10
 ONE_WRITER = 0x676C6E66  # "glnf": the advisory lock that whoever writes takes, so that numbers follow commits
+LET_GO = "SELECT pg_advisory_unlock(:many, hashtext(:name))"
 _PARAMETER = re.compile(r":([a-z_0-9]+)")
 
 
@@ -27,7 +29,8 @@ class PostgresFeedStore(FeedTables):
     """The feed in a PostgreSQL database; HR reads ``glancein.punches`` and the tables beside it.
 
     ``dsn`` is a connection string or URL of libpq; what it leaves out comes from libpq's environment and
-    ~/.pgpass. A lost connection is a StoreError once; the next use connects again. Raises SettingsError for
+    ~/.pgpass. A lost connection is a StoreError once; the next use connects again, and takes again what
+    ``only_one`` held. Raises SettingsError for
     a string that is none, StoreError if the server cannot be used.
     """
 
@@ -49,6 +52,7 @@ class _PostgresEngine:
         self._dsn = dsn
         self._busy = threading.RLock()
         self._inside = False
+        self._names: set[str] = set()  # of which this is the only holder
         self._connection = self._connect()
         with self._errors():
             self._migrate()
@@ -80,14 +84,18 @@ class _PostgresEngine:
     @contextmanager
     def only_one(self, name: str) -> Iterator[None]:
         """The only holder of that name on this database; raises InputError."""
-        taken = "SELECT pg_try_advisory_lock(:many, hashtext(:name))"
-        if self.rows(taken, {"many": ONE_WRITER, "name": name}) != [(True,)]:
+        with self._errors():
+            is_taken = not _take(self._alive(), name)
+        if is_taken:
             raise InputError(BUSY.format(name))
+        self._names.add(name)
         try:
             yield
         finally:
-            # A connection that was lost meanwhile has let the lock go with it.
-            self.rows("SELECT pg_advisory_unlock(:many, hashtext(:name))", {"many": ONE_WRITER, "name": name})
+            self._names.discard(name)
+            if not self._connection.closed:  # else it has let the lock go already
+                with contextlib.suppress(StoreError):  # lost just now
+                    self.rows(LET_GO, {"many": ONE_WRITER, "name": name})
 
     def close(self) -> None:
         """Let the server go."""
@@ -96,8 +104,17 @@ class _PostgresEngine:
     def _alive(self) -> psycopg.Connection[Row]:
         """The connection, made anew if it was lost; within a transaction its loss ends the transaction."""
         if self._connection.closed and not self._inside:
-            self._connection = self._connect()
+            self._connection = self._connect_again()
         return self._connection
+
+    def _connect_again(self) -> psycopg.Connection[Row]:
+        """A connection that holds what the lost one held, or none: raises StoreError."""
+        connection = self._connect()
+        if not all(_take(connection, name) for name in self._names):
+            connection.close()
+            # By another connector, or by the lost connection, until the server notices that it is.
+            raise StoreError("the connection to the PostgreSQL server was lost, and its place is taken")
+        return connection
 
     def _connect(self) -> psycopg.Connection[Row]:
         with self._errors():
@@ -144,6 +161,12 @@ class _PostgresEngine:
             raise StoreError(f"the PostgreSQL server cannot be used: {_first_line(err)}") from err
         except psycopg.Error as err:
             raise StoreError(f"the PostgreSQL database did not take it: {_first_line(err)}") from err
+
+
+def _take(connection: psycopg.Connection[Row], name: str) -> bool:
+    """Take the name for this connection; False if another one has it."""
+    taken = connection.execute("SELECT pg_try_advisory_lock(%s, hashtext(%s))", (ONE_WRITER, name))
+    return taken.fetchall() == [(True,)]
 
 
 def _in_psycopg(statement: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import time
@@ -23,7 +24,10 @@ from glancein.domain.delivery import (
     slip_for,
     wait_s,
 )
+from glancein.errors import StoreError
 from glancein.ports import Deliveries, Remote
+
+log = logging.getLogger(__name__)
 
 AT_ONCE = 500
 LOOK_EVERY_S = 2.0
@@ -81,9 +85,20 @@ class Courier:
         return total
 
     def follow(self, stop: threading.Event, tell: Callable[[Round], None]) -> None:
-        """Go on until stopped; ``tell`` hears of every round in which something happened."""
+        """Go on until stopped; ``tell`` hears of every round in which something happened.
+
+        A database that is locked or away is said once in the log, and waited for.
+        """
+        trouble: StoreError | None = None
         while not stop.is_set():
-            done = self.round()
+            try:
+                done = self.round()
+            except StoreError as err:
+                _say(err, again=trouble is not None)
+                trouble = err
+                stop.wait(LOOK_EVERY_S)
+                continue
+            trouble = None
             if done != Round(words=done.words, again_at=done.again_at):
                 tell(done)
             pause = done.again_at - self._now() if done.again_at else 0.0
@@ -148,6 +163,10 @@ class Courier:
                     retry_at = self._standing.retry_at
         slips = [slip_for(parcel, answer, retry_at=retry_at) for parcel in batch]
         self._deliveries.settle(self._line.name, slips, self._standing)
+
+
+def _say(err: StoreError, *, again: bool) -> None:
+    log.log(logging.DEBUG if again else logging.WARNING, "%s; this is tried until it works", err)
 
 
 def _count(total: Round, answer: Answer, count: int) -> Round:
