@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
 import hashlib
 import hmac
@@ -532,6 +533,35 @@ def test_csv_batch_that_was_interrupted_is_written_again_under_its_name(desk: De
     after = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert before.items() <= after.items()
     assert sorted(after) == [name_of(1, folder / min(after)), name_of(3, folder / max(after))]
+
+
+@pytest.mark.parametrize("cannot_sync", [False, True], ids=["killed", "disk ill"])
+def test_csv_batch_that_was_interrupted_stays_as_it_was_put_together(
+    desk: Desk, tmp_path: Path, *, cannot_sync: bool
+) -> None:
+    """Though its punches were corrected since: the corrections come as rows, and no punch twice."""
+    folder = tmp_path / "drop"
+    folder.mkdir()
+    early = moment(9, wall=NOON - timedelta(days=20000), trust=ClockTrust.UNSYNCHRONISED)
+    desk.say(punch("A", 0), punch("B", 1), check_in("H", at=early), corrected(1, OtherPerson("C")))
+
+    class Killed(CsvDrop):
+        def _sync_folder(self) -> None:
+            raise OSError("ill") if cannot_sync else KeyboardInterrupt
+
+    with contextlib.suppress(KeyboardInterrupt):
+        desk.courier(Killed(folder), fixes=False).round()
+    (before,) = ((path.name, path.read_bytes()) for path in folder.iterdir())
+    later = (OtherTime(NOON - timedelta(hours=1)), OtherDirection(OUT), OtherPerson("D"))
+    desk.say(*(corrected(1, becomes) for becomes in later), corrected(2, Voided()))
+    desk.say(TimeFix(moment(60), 20000 * 86400))
+    desk.now_s += 60
+    desk.courier(CsvDrop(folder), fixes=False).round()
+
+    first, second = sorted(folder.iterdir())
+    assert (first.name, first.read_bytes()) == before
+    assert [row["person_id"] for row in rows_of(first)] == ["C", "B", "H", "C"]
+    assert [row["becomes"] for row in rows_of(second)][:4] == ["time", "direction", "person_id", "void"]
 
 
 def test_csv_batch_that_was_interrupted_takes_in_nothing_else(desk: Desk, tmp_path: Path) -> None:

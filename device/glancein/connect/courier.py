@@ -143,7 +143,9 @@ class Courier:
                 continue
             while batch := list(islice(group, self._remote.most)):
                 called = str(batch[0].number)
-                slips = [Slip(parcel.number, State.PENDING, label=called) for parcel in batch]
+                slips = [
+                    Slip(parcel.number, State.PENDING, label=called, as_of=parcel.as_of) for parcel in batch
+                ]
                 self._deliveries.settle(self._line.name, slips, self._standing)
                 yield [replace(parcel, label=called) for parcel in batch]
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from glancein.domain import punches
 from glancein.types import (
     CheckIn,
     Correction,
@@ -52,8 +53,8 @@ class Parcel:
     Events of one ``lane`` are handed over in order; a person's check-ins and their corrections are one, whoever
     was recorded.
     ``punch`` is None for a voided check-in and for events that are none. ``label`` is what the connector
-    called the batch that this event belongs to, if it was under way already. ``as_of``: corrections up to
-    that number are in ``punch``. ``came_late`` is a correction of a check-in that was handed over without it;
+    called the batch that this event belongs to, if it was under way already; ``punch`` is then as it was when the
+    batch was put together. ``as_of``: events up to that number are in ``punch``. ``came_late`` is a correction of a check-in that was handed over without it;
     a check-in has ``changed_since`` if it was corrected after an attempt that may have got through.
     ``refused_in``: when this person's last check-in before this check-out was, if that was refused.
     """
@@ -158,6 +159,18 @@ class Held:
     attempts: int
     retry_at: float
     words: str
+
+
+def punch_of(standing: punches.Punch) -> Punch | None:
+    """A check-in as payroll counts it, None if it was voided."""
+    if standing.is_void:
+        return None
+    is_said = any(
+        isinstance(said.body, Correction) and isinstance(said.body.becomes, OtherTime)
+        for said in standing.corrections
+    )
+    time_is = "corrected" if is_said else "fixed" if standing.is_fixed else "recorded"
+    return Punch(standing.person_id, standing.direction, standing.wall, time_is)
 
 
 def wait_s(failures: int, jitter: float) -> float:

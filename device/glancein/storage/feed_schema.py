@@ -163,7 +163,7 @@ _VIEWS = (
 )
 
 # What each connector has done with each event. `seen`: up to that number every event has its row. `as_of`:
-# corrections up to that number were in what was handed over.
+# events up to that number were in what was handed over, or put together for it.
 _DELIVERIES = (
     """
     CREATE TABLE connectors (

@@ -87,7 +87,7 @@ WHERE e.number > :number ORDER BY e.number LIMIT :most
 
 DUE = """
 SELECT e.number, e.payload, e.lane, d.attempts, d.label, p.person_id, p.direction, p.time, p.time_is,
-    (SELECT max(number) FROM events),
+    CASE WHEN d.label IS NOT NULL AND d.as_of > 0 THEN d.as_of ELSE (SELECT max(number) FROM events) END,
     (
         SELECT count(*) FROM corrections c
         JOIN events t ON t.kiosk = c.of_kiosk AND t.epoch = c.of_epoch AND t.seq = c.of_seq
@@ -123,6 +123,19 @@ AND NOT EXISTS (
     AND b.state IN ('pending', 'failed') AND b.retry_at > :now AND b.retry_at <= :latest
 )
 ORDER BY d.number LIMIT :most
+"""
+
+# What was said by then of what became of one check-in, in the order of arrival.
+SAID_BY_THEN = """
+SELECT e.payload FROM events e WHERE e.number <= :as_of AND (
+    (e.kiosk = :of_kiosk AND e.epoch = :of_epoch AND e.seq = :of_seq)
+    OR e.number IN (
+        SELECT c.number FROM corrections c
+        WHERE c.of_kiosk = :of_kiosk AND c.of_epoch = :of_epoch AND c.of_seq = :of_seq
+    )
+    OR (e.kind = 'time_fix' AND e.kiosk = :of_kiosk AND e.boot_id = :boot_id)
+)
+ORDER BY e.number
 """
 
 SET_BOOKMARK = """

@@ -6,13 +6,14 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
 from glancein.domain import wire
-from glancein.domain.delivery import Held, Line, Parcel, Punch, Slip, Standing, State, Tally
+from glancein.domain.delivery import Held, Line, Parcel, Punch, Slip, Standing, State, Tally, punch_of
 from glancein.domain.event_body import kind_of
-from glancein.domain.punches import true_time
+from glancein.domain.punches import settle, true_time
 from glancein.storage import feed_sql as sql
 from glancein.types import (
     Arrival,
@@ -147,7 +148,7 @@ class FeedTables:
             "most": most,
             "begun": int(begun),
         }
-        return [_parcel(row) for row in self._engine.rows(sql.DUE, values)]
+        return [self._as_put_together(_parcel(row)) for row in self._engine.rows(sql.DUE, values)]
 
     def settle(self, connector: str, slips: Sequence[Slip], standing: Standing) -> None:
         """Write down what became of events and how the connector stands, in one transaction."""
@@ -210,6 +211,25 @@ class FeedTables:
             rows = self._engine.rows(sql.AGAIN, {"connector": connector, "number": number or 0, "at": _now()})
             self._engine.rows(sql.FORGIVE, {"name": connector})
         return len(rows)
+
+    def _as_put_together(self, parcel: Parcel) -> Parcel:
+        """A check-in of a batch that is under way has the punch that it had when that was put together."""
+        if parcel.label is None or not isinstance(parcel.event.body, CheckIn):
+            return parcel
+        return replace(parcel, punch=self._punch_as_of(parcel.event, parcel.as_of))
+
+    def _punch_as_of(self, event: Event, number: int) -> Punch | None:
+        """What a check-in was by the events up to this number."""
+        values = {
+            "of_kiosk": event.kiosk,
+            "of_epoch": event.epoch,
+            "of_seq": event.seq,
+            "boot_id": event.body.moment.boot_id,
+            "as_of": number,
+        }
+        rows = self._engine.rows(sql.SAID_BY_THEN, values)
+        (standing,) = settle(wire.decode_event(_text(row[0]).encode()) for row in rows)
+        return punch_of(standing)
 
     def _enlist_some(self, line: Line) -> bool:
         """One helping of new events; False when there are no more."""
