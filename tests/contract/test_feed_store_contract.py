@@ -14,7 +14,7 @@ from tests.device.punches import EPOCH, NOON, chain, check_in, moment
 
 from glancein.adapters.feed_store import SqliteFeedStore
 from glancein.domain import wire
-from glancein.domain.delivery import Line, Slip, Standing, State
+from glancein.domain.delivery import Line, Punch, Slip, Standing, State
 from glancein.domain.intake import read_arrival
 from glancein.errors import InputError, StoreError
 from glancein.types import (
@@ -310,6 +310,44 @@ def test_unbelievable_time_is_held_until_it_is_fixed_or_the_patience_ends(store:
     assert numbers(store, line=line, now_s=11) == [1, 2]
 
 
+def test_time_fix_tells_what_was_handed_over_before_it(store: FeedTables) -> None:
+    """Also to a connector that takes none otherwise, such as when nothing was handed over yet."""
+    line, asleep = Line("odoo", fixes=False), NOON - timedelta(days=9)
+    unsure = [check_in(who, at=moment(0, wall=asleep, trust=UNSURE)) for who in ("A", "B")]
+    events = stream(*unsure, TimeFix(moment(600), 9 * 86400), TimeFix(moment(700), 9 * 86400))
+    store.commit(arrivals(*events[:2]), [])
+    numbers(store, line=line)
+    (first, _) = store.due("odoo", now_s=0, most=9)
+    store.settle("odoo", [Slip(first.number, State.DONE, as_of=first.as_of)], Standing())
+    store.commit(arrivals(*events[2:]), [])
+
+    assert numbers(store, line=line) == [2, 3, 4]
+    assert numbers(store, line=Line("new", fixes=False)) == [1, 2]
+    due = {parcel.event.seq: parcel for parcel in store.due("odoo", now_s=0, most=9)}
+    (late,) = due[3].late
+    assert (late.event, late.punch) == (events[0], Punch("A", Direction.IN, NOON, "fixed"))
+    assert due[2].late == due[4].late == ()
+
+
+def test_batch_under_way_has_the_punches_of_when_it_was_put_together(store: FeedTables) -> None:
+    """A connector that was killed makes of it what it made before."""
+    said = stream(check_in("A"), check_in("B", at=moment(0, wall=NOON - timedelta(days=9), trust=UNSURE)))
+    changes = (OtherPerson("C"), OtherPerson("D"), OtherTime(NOON + timedelta(hours=1)), Voided())
+    corrections = [correction(said[0], change) for change in changes]
+    events = stream(*(e.body for e in said), *corrections, TimeFix(moment(600), 9 * 86400))
+    store.commit(arrivals(*events[:3]), [])
+    numbers(store, line=Line("csv", fixes=False))
+    before = store.due("csv", now_s=0, most=9)
+    slips = [Slip(p.number, State.PENDING, label="1", as_of=p.as_of) for p in before]
+    store.settle("csv", slips, Standing())
+    store.commit(arrivals(*events[3:]), [])
+
+    after = store.due("csv", now_s=0, most=9, begun=True)
+
+    assert [(p.number, p.punch, p.as_of) for p in after] == [(p.number, p.punch, p.as_of) for p in before]
+    assert after[0].punch == Punch("C", Direction.IN, NOON, "recorded")
+
+
 def test_punch_waits_for_being_taken_back(store: FeedTables) -> None:
     """What somebody disowns at the kiosk a moment later never leaves; corrections themselves do not wait."""
     line = Line("odoo", settle_s=30)
@@ -367,9 +405,8 @@ def cut_off(server: PostgresServer) -> None:
     import psycopg  # noqa: PLC0415  # an extra
 
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
-        connection.execute(
-            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE application_name = 'glancein'"
-        )
+        ours = "FROM pg_stat_activity WHERE application_name = 'glancein'"
+        connection.execute(f"SELECT pg_terminate_backend(pid, 60000) {ours}")
 
 
 def test_connector_that_lost_its_connection_still_runs_once(server: PostgresServer) -> None:

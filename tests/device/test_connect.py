@@ -118,6 +118,15 @@ def corrected(seq: int, becomes: Becomes) -> Body:
     return Correction(EventId("door", EPOCH, seq), becomes, "not so", "lee", moment(7200))
 
 
+def in_1970(person: str, seconds: float) -> Body:
+    """A check-in so many seconds after noon, by a clock that was not set."""
+    wall = NOON + timedelta(seconds=seconds, days=-20000)
+    return check_in(person, at=moment(seconds, wall=wall, trust=ClockTrust.UNSYNCHRONISED))
+
+
+FIX = TimeFix(moment(3600), 20000 * 86_400)
+
+
 class Script:
     """A remote that answers from a list, then with Done."""
 
@@ -542,8 +551,7 @@ def test_csv_batch_that_was_interrupted_stays_as_it_was_put_together(
     """Though its punches were corrected since: the corrections come as rows, and no punch twice."""
     folder = tmp_path / "drop"
     folder.mkdir()
-    early = moment(9, wall=NOON - timedelta(days=20000), trust=ClockTrust.UNSYNCHRONISED)
-    desk.say(punch("A", 0), punch("B", 1), check_in("H", at=early), corrected(1, OtherPerson("C")))
+    desk.say(punch("A", 0), punch("B", 1), in_1970("H", 9), corrected(1, OtherPerson("C")))
 
     class Killed(CsvDrop):
         def _sync_folder(self) -> None:
@@ -561,7 +569,7 @@ def test_csv_batch_that_was_interrupted_stays_as_it_was_put_together(
     first, second = sorted(folder.iterdir())
     assert (first.name, first.read_bytes()) == before
     assert [row["person_id"] for row in rows_of(first)] == ["C", "B", "H", "C"]
-    assert [row["becomes"] for row in rows_of(second)][:4] == ["time", "direction", "person_id", "void"]
+    assert [row["becomes"] for row in rows_of(second)] == ["time", "direction", "person_id", "void", "time"]
 
 
 def test_csv_batch_that_was_interrupted_takes_in_nothing_else(desk: Desk, tmp_path: Path) -> None:
@@ -894,6 +902,72 @@ def test_punch_of_1970_waits_for_its_time(desk: Desk, site: FrappeSite) -> None:
     assert site.checkins[0]["time"] == "2026-03-02 12:00:00"
 
 
+def test_time_fix_that_comes_too_late_is_for_a_person(desk: Desk, site: FrappeSite) -> None:
+    """Once, with every punch that is there with another time; a retry hands over nothing."""
+    desk.say(in_1970("A", 0), in_1970("B", 60), in_1970("Z", 90), punch("B", 120, OUT))
+    assert to_frappe(desk, site) == Round(done=3, refused=1)
+    desk.say(corrected(2, OtherTime(NOON)), FIX, replace(FIX, moment=moment(3601)), in_1970("A", 200))
+
+    assert to_frappe(desk, site) == Round(done=2, refused=2)
+    told = desk.words(State.REFUSED)[-1]
+    words = "Frappe has punches with a clock that was not set; correct them there: "
+    assert told == (6, words + "A in (door #1) was at 2026-03-02T12:00:00+00:00")
+    assert desk.store.again("there", desk.held(State.REFUSED)[-1].number) == 1
+    assert to_frappe(desk, site) == Round(refused=1)
+    assert desk.words(State.REFUSED)[-1] == told
+    assert len(site.checkins) == 4
+
+
+def test_time_fix_too_late_for_many_names_the_first_and_counts_the_others(
+    desk: Desk, site: FrappeSite
+) -> None:
+    """What a person can read, and where the rest is."""
+    desk.say(*(in_1970("A", n) for n in range(52)))
+    assert to_frappe(desk, site) == Round(done=52)
+    desk.say(FIX)
+    to_frappe(desk, site)
+
+    ((_, words),) = desk.words(State.REFUSED)
+    assert words.count("was at") == 50
+    assert words.endswith("; 2 more are in the view punches, with time_is = 'fixed'")
+
+
+def test_punch_whose_time_was_fixed_after_an_answer_got_lost_is_for_a_person(
+    desk: Desk, site: FrappeSite
+) -> None:
+    """Frappe may have it as it was recorded, so it is not handed over with another time."""
+    site.after = lambda response: replace(response, hang_up=True)
+    desk.say(in_1970("A", 0))
+    assert to_frappe(desk, site).failed == 1
+    site.after = lambda response: response
+    desk.say(FIX)
+    desk.now_s += 60
+
+    assert to_frappe(desk, site) == Round(done=1, refused=1)
+    assert len(site.checkins) == 1
+    assert "or its time fixed, for its answer got lost" in desk.words(State.REFUSED)[0][1]
+
+
+def test_time_fix_that_comes_too_late_is_a_correction_in_the_csv_files(desk: Desk, tmp_path: Path) -> None:
+    """A row for each punch, with an id of its own; webhooks get the time fix itself."""
+    folder = tmp_path / "drop"
+    folder.mkdir()
+    desk.say(in_1970("A", 0), in_1970("B", 60), punch("C", 61))
+    assert desk.courier(CsvDrop(folder), fixes=False).round() == Round(done=3)
+    desk.say(FIX)
+    assert desk.courier(CsvDrop(folder), fixes=False).round() == Round(done=1)
+
+    rows = rows_of(max(folder.iterdir()))
+    assert [row["event_id"] for row in rows] == [f"door/{EPOCH}/4+door/{EPOCH}/{n}" for n in (1, 2)]
+    assert {(row["kind"], row["becomes"], row["time_is"]) for row in rows} == {
+        ("correction", "time", "fixed")
+    }
+    assert [(row["corrects"], row["time"]) for row in rows] == [
+        (f"door/{EPOCH}/1", "2026-03-02T12:00:00+00:00"),
+        (f"door/{EPOCH}/2", "2026-03-02T12:01:00+00:00"),
+    ]
+
+
 @pytest.fixture
 def odoo() -> OdooServer:
     """Odoo with two employees."""
@@ -1007,9 +1081,7 @@ def test_odoo_check_out_keeps_off_yesterday_after_its_refused_check_in_was_voide
     assert times(odoo) == [(11, "12:00", False)]
 
 
-def test_odoo_check_out_closes_what_was_taken_after_a_refused_check_in(
-    desk: Desk, odoo: OdooServer
-) -> None:
+def test_odoo_check_out_closes_what_was_taken_after_a_refused_check_in(desk: Desk, odoo: OdooServer) -> None:
     """Yesterday's was closed there by hand, and this morning's check-in opened another."""
     desk.say(punch("A", 0), punch("A", 3600))
     assert to_odoo(desk, odoo) == Round(done=1, refused=1)
@@ -1113,9 +1185,7 @@ def test_odoos_own_trouble_is_not_blamed_on_the_event(
     assert words in (done.words or "")
 
 
-def test_missing_right_for_one_person_in_odoo_holds_back_only_that_one(
-    desk: Desk, odoo: OdooServer
-) -> None:
+def test_missing_right_for_one_person_in_odoo_holds_back_only_that_one(desk: Desk, odoo: OdooServer) -> None:
     """Such as for another company's; with the right it goes out."""
     odoo.hidden.add(11)
     desk.say(punch("A", 0), punch("A", 3600, OUT), punch("B", 60))

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from datetime import UTC
 from pathlib import Path
 
-from glancein.domain.delivery import Answer, Done, Later, Parcel
+from glancein.domain.delivery import Answer, Done, Later, Parcel, Punch
 from glancein.domain.event_body import change_fields, kind_of
 from glancein.domain.spreadsheet import harmless
 from glancein.errors import SettingsError
-from glancein.types import Correction
+from glancein.types import Correction, Event, TimeFix
 
 COLUMNS = (
     "event_id", "kind", "site", "kiosk", "person_id", "name", "direction", "time", "time_utc", "time_is",
@@ -45,7 +45,7 @@ class CsvDrop:
 
     def deliver(self, parcels: Sequence[Parcel]) -> Answer:
         """Write one file."""
-        rows = [row for parcel in parcels if (row := row_of(parcel)) is not None]
+        rows = [row for parcel in parcels for row in rows_of(parcel)]
         if not rows:
             return Done(words="nothing in it counts: every check-in was voided")
         content = _text(rows)
@@ -77,8 +77,8 @@ class CsvDrop:
             os.close(folder)
 
 
-def row_of(parcel: Parcel) -> dict[str, object] | None:
-    """The cells of one event, None for a check-in that was voided."""
+def rows_of(parcel: Parcel) -> list[dict[str, object]]:
+    """The rows of one event: none for a voided check-in, one for each punch that a fix came too late for."""
     event, punch = parcel.event, parcel.punch
     row: dict[str, object] = {
         "event_id": event.id.word,
@@ -88,18 +88,34 @@ def row_of(parcel: Parcel) -> dict[str, object] | None:
         "clock": event.body.moment.trust.value,
     }
     if isinstance(event.body, Correction):
-        return row | _correction(event.body)
+        return [row | _correction(event.body)]
+    if isinstance(event.body, TimeFix):
+        return [row | _right_time(event, late.event, late.punch) for late in parcel.late if late.punch]
     if punch is None:
-        return None
+        return []
     check_in = event.check_in
-    return row | {
-        "person_id": punch.person_id,
-        "name": event.name if punch.person_id == check_in.person_id else None,
-        "direction": punch.direction.value,
+    name = event.name if punch.person_id == check_in.person_id else None
+    whose = {"person_id": punch.person_id, "name": name, "direction": punch.direction.value}
+    return [row | whose | _times(punch) | {"method": check_in.method.value}]
+
+
+def _times(punch: Punch) -> dict[str, object]:
+    return {
         "time": punch.time.isoformat(),
         "time_utc": punch.time.astimezone(UTC).isoformat(),
         "time_is": punch.time_is,
-        "method": check_in.method.value,
+    }
+
+
+def _right_time(fix: Event, late: Event, punch: Punch) -> dict[str, object]:
+    """As a correction; its ``event_id`` is of both, since a time fix may put right many."""
+    return _times(punch) | {
+        "event_id": f"{fix.id.word}+{late.id.word}",
+        "kind": "correction",
+        "corrects": late.id.word,
+        "becomes": "time",
+        "reason": "the clock was not set",
+        "by": fix.kiosk,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -21,7 +22,8 @@ from glancein.types import (
 FIRST_WAIT_S = 5.0
 LONGEST_WAIT_S = 3600.0
 LONGEST_ASKED_S = 24 * 3600.0  # so long at most another system may put us off
-WORDS_LIMIT = 500  # characters of an explanation
+WORDS_LIMIT = 10_000  # characters of an explanation
+MOST_LISTED = 50  # punches that one explanation names; with the longest names they fit
 BUSY = (
     "the connector {!r} is running already on this database; stop that one, or give this one another --name"
 )
@@ -50,13 +52,15 @@ class Punch:
 class Parcel:
     """One event on its way to one connector.
 
-    Events of one ``lane`` are handed over in order; a person's check-ins and their corrections are one, whoever
-    was recorded.
-    ``punch`` is None for a voided check-in and for events that are none. ``label`` is what the connector
-    called the batch that this event belongs to, if it was under way already; ``punch`` is then as it was when the
-    batch was put together. ``as_of``: events up to that number are in ``punch``. ``came_late`` is a correction of a check-in that was handed over without it;
-    a check-in has ``changed_since`` if it was corrected after an attempt that may have got through.
-    ``refused_in``: when this person's last check-in before this check-out was, if that was refused.
+    Events of one ``lane`` are handed over in order; a person's check-ins and their corrections are one,
+    whoever was recorded. ``punch`` is None for a voided check-in and for events that are none. ``label`` is
+    what the connector called the batch that this event belongs to, if it was under way already; ``punch`` is
+    then as it was when that was put together. ``as_of``: events up to that number are in ``punch``.
+    ``came_late`` is a correction of a check-in that was handed over without it; a check-in has
+    ``changed_since`` if it was corrected, or its time fixed, after an attempt that may have got through.
+    ``late`` are, for a time fix, the check-ins that were handed over with the time of a clock that was not
+    set, as they are now. ``refused_in``: when this person's last check-in before this check-out was, if that
+    was refused.
     """
 
     number: int
@@ -69,6 +73,7 @@ class Parcel:
     as_of: int = 0
     came_late: bool = False
     changed_since: bool = False
+    late: tuple[Parcel, ...] = ()
     refused_in: datetime | None = None
 
 
@@ -209,9 +214,11 @@ def answer_without_punch(parcel: Parcel, system: str) -> Answer:
     body = parcel.event.body
     if parcel.changed_since:
         return Refused(
-            f"{system} may have this punch as it was before it was corrected, for its answer got lost: look "
-            "there and delete or correct it, then try again"
+            f"{system} may have this punch as it was before it was corrected or its time fixed, for its "
+            "answer got lost: look there and delete or correct it, then try again"
         )
+    if parcel.late:
+        return Refused(_with_an_unset_clock(parcel.late, system))
     if not isinstance(body, Correction):
         return Done(words="voided before it was handed over" if isinstance(body, CheckIn) else None)
     if not parcel.came_late:
@@ -229,3 +236,15 @@ def answer_without_punch(parcel: Parcel, system: str) -> Answer:
     return Refused(
         f"{system} has the punch {of} already; correct it there: {change} ({body.reason}; {body.by})"
     )
+
+
+def _with_an_unset_clock(late: Sequence[Parcel], system: str) -> str:
+    listed = [
+        f"{p.punch.person_id} {p.punch.direction.value} ({p.event.kiosk} #{p.event.seq}) "
+        f"was at {p.punch.time.isoformat(timespec='seconds')}"
+        for p in late[:MOST_LISTED]
+        if p.punch is not None
+    ]
+    if len(late) > MOST_LISTED:
+        listed.append(f"{len(late) - MOST_LISTED} more are in the view punches, with time_is = 'fixed'")
+    return f"{system} has punches with a clock that was not set; correct them there: {'; '.join(listed)}"

@@ -98,6 +98,12 @@ SELECT e.number, e.payload, e.lane, d.attempts, d.label, p.person_id, p.directio
         SELECT count(*) FROM corrections c
         WHERE d.as_of > 0 AND c.number > d.as_of
         AND c.of_kiosk = e.kiosk AND c.of_epoch = e.epoch AND c.of_seq = e.seq
+    ) + (
+        SELECT count(*) FROM events f
+        WHERE d.as_of > 0 AND p.time_is = 'fixed' AND f.number = (
+            SELECT min(g.number) FROM events g
+            WHERE g.kind = 'time_fix' AND g.boot_id = e.boot_id AND g.kiosk = e.kiosk)
+        AND f.number > d.as_of
     ),
     (
         SELECT COALESCE((SELECT q.time FROM punches q WHERE q.number = l.number), l.time) FROM (
@@ -156,6 +162,7 @@ SELECT max(few.number) FROM (
 ) AS few
 """
 
+# Who takes no time fixes gets one that tells of punches there whose time is wrong.
 ENLIST = """
 INSERT INTO deliveries (connector, number, lane, state, retry_at)
 SELECT c.name, e.number, e.lane, 'pending',
@@ -164,7 +171,24 @@ SELECT c.name, e.number, e.lane, 'pending',
          WHEN e.kind = 'check_in'
          THEN CASE WHEN e.received_s < :now THEN e.received_s ELSE :now END + :settle_s ELSE 0 END
 FROM connectors c JOIN events e ON e.number > c.seen
-WHERE c.name = :name AND e.number <= :top AND (:fixes = 1 OR e.kind <> 'time_fix')
+WHERE c.name = :name AND e.number <= :top AND (:fixes = 1 OR e.kind <> 'time_fix' OR EXISTS (
+    SELECT 1 FROM events i JOIN deliveries h ON h.connector = c.name AND h.number = i.number
+    WHERE i.kind = 'check_in' AND i.clock <> 'synchronised' AND i.boot_id = e.boot_id AND i.kiosk = e.kiosk
+    AND h.as_of > 0 AND h.as_of < e.number
+))
+"""
+
+# What was handed over with the time of an unset clock, before the first time fix of that start of the kiosk.
+LATE = """
+SELECT i.number, i.payload, i.lane FROM events f
+JOIN events i ON i.kind = 'check_in' AND i.clock <> 'synchronised' AND i.boot_id = f.boot_id
+    AND i.kiosk = f.kiosk
+JOIN deliveries h ON h.connector = :connector AND h.number = i.number
+WHERE f.number = :number AND h.state = 'done' AND h.as_of < f.number AND NOT EXISTS (
+    SELECT 1 FROM events g
+    WHERE g.kind = 'time_fix' AND g.boot_id = f.boot_id AND g.kiosk = f.kiosk AND g.number < f.number
+)
+ORDER BY i.number
 """
 
 SETTLE = """

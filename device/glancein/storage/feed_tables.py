@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -148,7 +148,7 @@ class FeedTables:
             "most": most,
             "begun": int(begun),
         }
-        return [self._as_put_together(_parcel(row)) for row in self._engine.rows(sql.DUE, values)]
+        return [self._completed(connector, _parcel(row)) for row in self._engine.rows(sql.DUE, values)]
 
     def settle(self, connector: str, slips: Sequence[Slip], standing: Standing) -> None:
         """Write down what became of events and how the connector stands, in one transaction."""
@@ -212,11 +212,24 @@ class FeedTables:
             self._engine.rows(sql.FORGIVE, {"name": connector})
         return len(rows)
 
-    def _as_put_together(self, parcel: Parcel) -> Parcel:
-        """A check-in of a batch that is under way has the punch that it had when that was put together."""
-        if parcel.label is None or not isinstance(parcel.event.body, CheckIn):
-            return parcel
-        return replace(parcel, punch=self._punch_as_of(parcel.event, parcel.as_of))
+    def _completed(self, connector: str, parcel: Parcel) -> Parcel:
+        """With what few have: in a batch under way the punch of then, what a time fix came too late for."""
+        match parcel.event.body:
+            case CheckIn() if parcel.label is not None:
+                return replace(parcel, punch=self._punch_as_of(parcel.event, parcel.as_of))
+            case TimeFix():
+                return replace(parcel, late=tuple(self._late(connector, parcel)))
+            case _:
+                return parcel
+
+    def _late(self, connector: str, fix: Parcel) -> Iterator[Parcel]:
+        """The check-ins that were handed over before that time fix, and whose time follows from it."""
+        values = {"connector": connector, "number": fix.number}
+        for number, payload, lane in self._engine.rows(sql.LATE, values):
+            event = wire.decode_event(_text(payload).encode())
+            punch = self._punch_as_of(event, fix.as_of)
+            if punch is not None and punch.time_is == "fixed":
+                yield Parcel(_whole(number), event, _text(payload).encode(), _text(lane), punch)
 
     def _punch_as_of(self, event: Event, number: int) -> Punch | None:
         """What a check-in was by the events up to this number."""
