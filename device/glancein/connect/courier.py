@@ -89,16 +89,18 @@ class Courier:
 
         A database that is locked or away is said once in the log, and waited for.
         """
-        trouble: StoreError | None = None
+        is_away = False
         while not stop.is_set():
             try:
                 done = self.round()
             except StoreError as err:
-                _say(err, again=trouble is not None)
-                trouble = err
+                _say(err, again=is_away)
+                is_away = True
                 stop.wait(LOOK_EVERY_S)
                 continue
-            trouble = None
+            if is_away:
+                log.info("the database is back")
+            is_away = False
             if done != Round(words=done.words, again_at=done.again_at):
                 tell(done)
             pause = done.again_at - self._now() if done.again_at else 0.0
