@@ -271,6 +271,23 @@ def test_certificates_that_do_not_count_are_refused(mosquitto: str, tmp_path: Pa
     assert "protocol version" in older.lower()
 
 
+def test_list_written_by_a_clock_that_is_ahead_locks_nobody_out(mosquitto: str, tmp_path: Path) -> None:
+    """OpenSSL refuses everybody while a list is not valid yet: that of a laptop a week ahead is so at once."""
+    site = tmp_path / "site"
+    ports = found(site, now=now())
+    with open_site(site, now=now() + timedelta(days=7)) as opened:
+        opened.revoke("door", former_only=False)
+    broker = CompanyBroker(mosquitto, site / "brokers/broker", port=ports["broker"])
+    broker.start()
+    try:
+        with Company(site, {"broker": broker}).link("hq/gate") as link:
+            words = answer(link, "glancein/v1/hq/gate/event")
+    finally:
+        broker.kill()
+
+    assert words != NOT_AUTHORISED
+
+
 def refusal(company: Company, name: str) -> str:
     """What the kiosk says when the broker does not want it, once the broker has read its new list."""
     url = company.url(name or "hq/gate", certificate=bool(name))

@@ -99,13 +99,14 @@ def issue(authority: Pair, wanted: Wanted, *, now: datetime) -> Pair:
 def revocation_list(authority: Pair, revoked: Iterable[tuple[str, datetime]], *, now: datetime) -> bytes:
     """The list of certificates (serial in hexadecimal, since when) that no longer count, in PEM form.
 
-    It is good for as long as the authority: OpenSSL refuses *every* client once a list has expired.
+    It is good for as long as the authority, from its first day on: OpenSSL refuses *every* client once a list
+    has expired, and as long as it is not valid yet, which that of a clock a little ahead would be.
     """
     root, key = _opened(authority)
     builder = (
         x509.CertificateRevocationListBuilder()
         .issuer_name(root.subject)
-        .last_update(now)
+        .last_update(root.not_valid_before_utc)
         .next_update(root.not_valid_after_utc)
         .add_extension(x509.CRLNumber(int(now.timestamp())), critical=False)
         .add_extension(_authority_key(root), critical=False)
