@@ -272,7 +272,7 @@ def test_certificates_that_do_not_count_are_refused(mosquitto: str, tmp_path: Pa
 
 
 def test_list_written_by_a_clock_that_is_ahead_locks_nobody_out(mosquitto: str, tmp_path: Path) -> None:
-    """OpenSSL refuses everybody while a list is not valid yet: that of a laptop a week ahead is so at once."""
+    """OpenSSL refuses everybody while a list is not valid yet: that of a laptop a week ahead is at once."""
     site = tmp_path / "site"
     ports = found(site, now=now())
     with open_site(site, now=now() + timedelta(days=7)) as opened:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ from glancein.adapters.certificates import read_facts, revoked_serials
 from glancein.adapters.keys_file import read_signer, read_trusted
 from glancein.domain import wire
 from glancein.errors import GlanceinError, InputError, SettingsError
-from glancein.site.folder import make_site, open_site, write_file
+from glancein.site.folder import SiteFolder, make_site, open_site, write_file
 from glancein.site.register import Kind, Member, Register, decode_register, encode_register
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -132,6 +133,78 @@ def test_bundle_taken_away_after_copying_is_not_missed(tmp_path: Path) -> None:
     assert not (site / "kiosks/hq/door").exists()
 
 
+def taken_away(site: Path) -> None:
+    """Every bundle is copied to its machine and deleted here."""
+    for kind in ("brokers", "consumers", "kiosks"):
+        shutil.rmtree(site / kind)
+
+
+def left_in(site: Path) -> set[str]:
+    """The files of all bundles."""
+    kinds = ("brokers", "consumers", "kiosks")
+    return {str(path.relative_to(site)) for kind in kinds for path in (site / kind).rglob("*.*")}
+
+
+def test_revoking_writes_what_to_copy_when_bundles_were_taken_away(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stolen card: the list for the brokers and the keys for HR are there and named, and no secret is."""
+    site = made(tmp_path / "site")
+    taken_away(site)
+
+    code, told = answer(capsys, "site", "revoke", site, "door")
+
+    assert code == 0
+    assert left_in(site) == {"brokers/broker/revoked.crl", "consumers/hr/trusted.keys"}
+    assert {str(Path(path).relative_to(site)) for path in told["copy_again"]} == left_in(site)
+    assert len(revoked_serials((site / "brokers/broker/revoked.crl").read_bytes())) == 1
+    assert "hq/door" not in (site / "consumers/hr/trusted.keys").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        (["add-kiosk", "gate"], {"consumers/hr/trusted.keys"}),
+        (["rotate", "door"], {"consumers/hr/trusted.keys"}),
+        (["rotate", "hr"], {"kiosks/hq/door/trusted.keys"}),
+        (["add-consumer", "look", "--listen-only"], {"brokers/broker/glancein.acl"}),
+        (["list"], set()),
+    ],
+    ids=lambda words: " ".join(words) if isinstance(words, list) else "",
+)
+def test_command_writes_what_changed_for_others_when_bundles_were_taken_away(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], left: set[str]
+) -> None:
+    """The files that say something new, named; nothing else comes back, also when a list follows."""
+    site = made(tmp_path / "site")
+    taken_away(site)
+    code, told = answer(capsys, "site", words[0], site, *words[1:])
+
+    answer(capsys, "site", "list", site)
+
+    others = [path for path in left_in(site) if not (site / path).with_name("ca.crt").exists()]
+    assert code == 0
+    assert set(others) == left
+    assert (
+        isinstance(told, list) or {str(Path(path).relative_to(site)) for path in told["copy_again"]} == left
+    )
+
+
+def test_everything_is_written_again_when_nothing_says_what_was_handed_out(tmp_path: Path) -> None:
+    """In a copy of site.json and authority alone, or after an earlier version: rather too much to copy."""
+    site = made(tmp_path / "site")
+    before = {name: (site / name).read_bytes() for name in left_in(site)}
+    taken_away(site)
+    (site / "handed.json").unlink()
+
+    with open_site(site, now=NOW + timedelta(days=1)) as opened:
+        changed = {str(path.relative_to(site)) for path in opened.changed}
+
+    secret = {name for name in before if name.endswith(("client.crt", "broker.crt", ".key"))}
+    assert changed == left_in(site) == before.keys() - secret
+    assert all((site / name).read_bytes() == before[name] for name in changed if "crl" not in name)
+
+
 def test_power_cut_at_any_write_leaves_nothing_half_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +234,25 @@ def test_power_cut_at_any_write_leaves_nothing_half_done(
         cuts += 1
 
     assert cuts > 40
+
+
+def test_revocation_that_a_power_cut_kept_from_being_written_is_written_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The register knew it already, and the bundles were taken away: the next command of any kind has it."""
+    site = made(tmp_path / "site")
+    taken_away(site)
+
+    def cut(_self: SiteFolder) -> None:
+        raise PowerCut
+
+    with monkeypatch.context() as patched, open_site(site, now=NOW) as opened:
+        patched.setattr(SiteFolder, "settle", cut)
+        with pytest.raises(PowerCut):
+            opened.revoke("door", former_only=False)
+
+    with open_site(site, now=NOW):
+        assert left_in(site) == {"brokers/broker/revoked.crl", "consumers/hr/trusted.keys"}
 
 
 def work(site: Path) -> None:

@@ -2,15 +2,17 @@
 
 ``site.json`` is the truth and is replaced whole; whatever was interrupted before that did not happen, and
 whatever was interrupted after it is completed by the next command. Bundles that were taken away after
-copying are not missed.
+copying are not missed; of their files those come back that are no secrets and say something new since then.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -39,12 +41,15 @@ from glancein.site.register import (
 )
 
 REGISTER = "site.json"
+HANDED = "handed.json"  # what each file that is no secret said when it was last written
+REVOKED = "revoked.crl"
 FIRST_BROKER = "broker"
 STAGING = ".staging"
 AUTHORITY_DAYS = 7305  # twenty years: the machines that trust it are on walls
 SIGNING = (Kind.KIOSK, Kind.CONSUMER)
 OURS = frozenset(
-    {REGISTER, f".{REGISTER}.partial", STAGING, ".lock", "authority", "brokers", "kiosks", "consumers"}
+    {f".{name}.partial" for name in (REGISTER, HANDED)}
+    | {REGISTER, HANDED, STAGING, ".lock", "authority", "brokers", "kiosks", "consumers"}
 )
 
 
@@ -56,7 +61,7 @@ class SiteFolder:
     now: datetime
     register: Register
     authority: Pair
-    changed: list[Path] = field(default_factory=list)  # files in bundles that were there before
+    changed: list[Path] = field(default_factory=list)  # files of bundles that were there, or copied, before
 
     def add(self, wanted: Member, *, days: int) -> tuple[Member, bool]:
         """Give somebody a certificate, and keys where they sign; False if they had one already."""
@@ -100,17 +105,21 @@ class SiteFolder:
 
     def settle(self) -> None:
         """Bring every file up to the register."""
+        handed = _read_handed(self.path / HANDED)
+        said: dict[str, str] = {}
         with _writing(self.path):
             for member in self.register.members:
-                self._settle_bundle(member)
+                said |= self._settle_bundle(member, handed)
             shutil.rmtree(self.path / STAGING, ignore_errors=True)
+            if said != handed:
+                write_file(self.path / HANDED, f"{json.dumps(said, indent=1)}\n".encode())
 
     def _issue(self, member: Member, days: int) -> Member:
         """Make the secret files aside, then say in the register that they are the ones."""
         made = issue(self.authority, Wanted(member.name, days, member.hosts), now=self.now)
         facts = made.facts
         aside = self.path / STAGING / facts.serial
-        own = "broker" if member.kind is Kind.BROKER else "client"
+        own = _own(member)
         with _writing(aside):
             aside.mkdir(parents=True, mode=0o700)
             write_file(aside / f"{own}.key", made.key)
@@ -128,27 +137,43 @@ class SiteFolder:
         self.register = register
         self.settle()
 
-    def _settle_bundle(self, member: Member) -> None:
+    def _settle_bundle(self, member: Member, handed: Mapping[str, str]) -> dict[str, str]:
+        """Write what a bundle lacks; what its files say that are no secret.
+
+        A bundle whose key was taken away lacks only what says something else than what was handed out.
+        """
         home, newest = self.bundle(member), member.newest
         if newest is None:
             if home.exists():
                 shutil.rmtree(home)
-            return
-        aside = self.path / STAGING / newest.serial
-        is_new = aside.is_dir()
-        if is_new:
-            home.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if home.exists():
-                home.rename(self.path / STAGING / f"before-{newest.serial}")
-            aside.rename(home)
-            sync_folder(home.parent)
-        if not home.is_dir():
-            return
+            return {}
+        is_new = self._take_up(home, newest)
+        is_whole = (home / f"{_own(member)}.key").exists()
+        said: dict[str, str] = {}
         for name, content in self._shared_files(member, home).items():
-            if _content(home / name) != content:
-                write_file(home / name, content)
-                if not is_new:
-                    self.changed.append(home / name)
+            file = home / name
+            where, before = str(file.relative_to(self.path)), _content(file)
+            said[where] = _gist(name, content)
+            is_known = before is None and not is_whole and handed.get(where) == said[where]
+            if before == content or is_known:
+                continue
+            home.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_file(file, content)
+            if not is_new and file not in self.changed:
+                self.changed.append(file)
+        return said
+
+    def _take_up(self, home: Path, newest: Issue) -> bool:
+        """Put secret files that were made aside in their place; False if there are none."""
+        aside = self.path / STAGING / newest.serial
+        if not aside.is_dir():
+            return False
+        home.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if home.exists():
+            home.rename(self.path / STAGING / f"before-{newest.serial}")
+        aside.rename(home)
+        sync_folder(home.parent)
+        return True
 
     def _shared_files(self, member: Member, home: Path) -> dict[str, bytes]:
         """What a bundle holds that is no secret and follows from the register."""
@@ -158,7 +183,7 @@ class SiteFolder:
             case Kind.BROKER:
                 found["glancein.acl"] = texts.access_list(self.register)
                 found["glancein.conf"] = texts.configuration(self.register, member)
-                found["revoked.crl"] = self._revocations(home / "revoked.crl")
+                found[REVOKED] = self._revocations(home / REVOKED)
             case Kind.KIOSK:
                 found["trusted.keys"] = texts.trusted_consumers(self.register)
                 found["kiosk.env"] = texts.settings(member, broker)
@@ -259,6 +284,26 @@ def _make_authority(path: Path, name: str, now: datetime) -> None:
     write_file(aside / "ca.crt", made.certificate)
     aside.rename(path / "authority")
     sync_folder(path)
+
+
+def _own(member: Member) -> str:
+    """The name of a member's certificate and key, without the ending."""
+    return "broker" if member.kind is Kind.BROKER else "client"
+
+
+def _gist(name: str, content: bytes) -> str:
+    """What a file says, in short: two lists of the same revoked certificates say the same."""
+    said = "\n".join(sorted(revoked_serials(content))).encode() if name == REVOKED else content
+    return hashlib.sha256(said).hexdigest()
+
+
+def _read_handed(file: Path) -> dict[str, str]:
+    """What was written; nothing if that is not known, so that all of it is written once more."""
+    try:
+        document = json.loads(_content(file) or b"{}")
+    except ValueError:
+        return {}
+    return {str(name): str(gist) for name, gist in document.items()} if isinstance(document, dict) else {}
 
 
 def _authority(path: Path) -> Pair:
