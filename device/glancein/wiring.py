@@ -343,17 +343,17 @@ def open_feedway(home: Home, ledger: SqliteLedger, *, broker: str, port: int = E
 def open_seal(signing_key: str | Path, trusted_keys: str | Path) -> Seal:
     """What signs with one file's key and trusts another's; an empty name leaves that out.
 
-    Raises SettingsError.
+    The trusted keys are read again when their file changes, the signing key is not. Raises SettingsError.
     """
     from glancein.domain.wire import Seal  # noqa: PLC0415  # as above
 
     if not (signing_key or trusted_keys):
         return Seal()
-    from glancein.adapters.keys_file import read_signer, read_trusted  # noqa: PLC0415  # loads cryptography
+    from glancein.adapters.keys_file import TrustedKeys, read_signer  # noqa: PLC0415  # loads cryptography
 
     return Seal(
         sign=read_signer(Path(signing_key)) if signing_key else None,
-        verify=read_trusted(Path(trusted_keys)) if trusted_keys else None,
+        verify=TrustedKeys(Path(trusted_keys)) if trusted_keys else None,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from tests.faults.promises import Promises
 
 from glancein.adapters.feed_mqtt import Feed, FeedRules
 from glancein.adapters.feed_store import SqliteFeedStore
-from glancein.adapters.keys_file import make_key, read_signer, read_trusted
+from glancein.adapters.keys_file import TrustedKeys, make_key, read_signer, read_trusted
 from glancein.adapters.publisher_mqtt import Address, MqttPublisher, PublisherRules
 from glancein.domain import wire
 from glancein.domain.intake import Intake
@@ -27,6 +28,7 @@ from glancein.errors import FeedError, SettingsError
 from glancein.mqtt.link import Message
 from glancein.storage.feed_tables import FeedTables
 from glancein.types import Correction, Event, Moment, StreamKey, TimeFix, TroubleKind, Voided
+from glancein.wiring import open_seal
 
 MUTANTS = 1000
 EVENTS = "mutated, replayed, foreign events: none accepted"
@@ -390,6 +392,105 @@ def test_exchanged_key_is_trusted_beside_the_old_one_until_its_line_goes(keys: K
     assert read_trusted(both)(DOOR, core, keys.kiosk(core))
     assert read_trusted(only_new)(DOOR, core, new)
     assert not read_trusted(only_new)(DOOR, core, keys.kiosk(core))
+
+
+def replace_file(path: Path, text: str) -> None:
+    """As a copy over it does whose other end is a new file."""
+    beside = path.with_name("beside")
+    beside.write_text(text)
+    beside.replace(path)
+
+
+@pytest.mark.parametrize("put", [replace_file, Path.write_text], ids=["replaced", "written over"])
+def test_list_of_keys_is_read_again_when_its_file_changes(
+    keys: Keys, tmp_path: Path, put: Callable[[Path, str], object]
+) -> None:
+    """Without a restart a new key counts, and one whose line was taken out does not any more."""
+    public, core = make_key(tmp_path / "new"), b"core"
+    old, new = keys.kiosk(core), read_signer(tmp_path / "new")(core)
+    (tmp_path / "trusted").write_text(keys.trusted.read_text())
+    trusted = TrustedKeys(tmp_path / "trusted")
+    before = [trusted(DOOR, core, signature) for signature in (old, new)]
+
+    put(tmp_path / "trusted", f"{keys.trusted.read_text()}kiosk hq/door {public}\n")
+    both = [trusted(DOOR, core, signature) for signature in (old, new)]
+    put(tmp_path / "trusted", f"kiosk hq/door {public}\n")
+    after = [trusted(DOOR, core, signature) for signature in (old, new)]
+
+    assert (before, both, after) == ([True, False], [True, True], [False, True])
+
+
+@pytest.mark.parametrize("content", [None, "kiosk hq/door\n"], ids=["gone", "damaged"])
+def test_keys_from_before_count_when_the_new_list_cannot_be_read(
+    keys: Keys, tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str | None
+) -> None:
+    """Said once, in a line with the file; the next list that can be read counts."""
+    path, core = tmp_path / "trusted", b"core"
+    path.write_text(keys.trusted.read_text())
+    trusted = TrustedKeys(path)
+    path.unlink() if content is None else path.write_text(content)
+
+    meanwhile = [trusted(DOOR, core, keys.kiosk(core)) for _ in range(3)]
+    path.write_text("# nobody\n")
+    after = trusted(DOOR, core, keys.kiosk(core))
+
+    assert (meanwhile, after) == ([True, True, True], False)
+    assert caplog.messages[0].startswith((f"cannot read {path}", f"{path} line 1"))
+    assert len(caplog.messages) == 1
+    assert "the trusted keys from before count" in caplog.messages[0]
+
+
+def test_running_feed_believes_a_kiosk_as_soon_as_its_new_key_is_copied(
+    keys: Keys, store: FeedTables, tmp_path: Path
+) -> None:
+    """After ``glancein site rotate``: what the kiosk repeats is taken, and its former key no longer."""
+    public, trusted, broker = make_key(tmp_path / "new"), tmp_path / "trusted", FakeBroker()
+    trusted.write_text(keys.trusted.read_text())
+    first, topic = event(), wire.topic("hq", "door", "event")
+    second = replace(first, seq=2, previous_hash=wire.event_hash(first))
+    third = replace(first, seq=3, previous_hash=wire.event_hash(second))
+    renewed = read_signer(tmp_path / "new")
+    rules = FeedRules(consumer="hr", idle_s=0.1, seal=open_seal("", trusted))
+    feed = Feed(URL, store=store, rules=rules, connect=broker.connect, on_error=lambda _: None)
+    reader = threading.Thread(target=lambda: list(feed), name="hr")
+    reader.start()
+    assert wait_until(lambda: broker.connections)
+
+    broker.route(Message(topic, wire.encode_event(first, signer=renewed)))
+    refused = wait_until(lambda: feed.counts.of[TroubleKind.FORGED] == 1)
+    trusted.write_text(f"kiosk hq/door {public}\n")
+    for signer, sent in ((renewed, first), (renewed, second), (keys.kiosk, third)):
+        broker.route(Message(topic, wire.encode_event(sent, signer=signer)))
+    refused_then = wait_until(lambda: feed.counts.of[TroubleKind.FORGED] == 2)
+    feed.stop()
+    reader.join(10)
+
+    assert (refused, refused_then) == (True, True)
+    assert [parcel.event for parcel in store.after(0, 9)] == [first, second]
+
+
+def test_running_kiosk_believes_a_consumer_as_soon_as_its_new_key_is_copied(
+    keys: Keys, tmp_path: Path
+) -> None:
+    """The acknowledgement that it ignored before takes the rows out when it comes again."""
+    public, trusted = make_key(tmp_path / "new"), tmp_path / "trusted"
+    trusted.write_text(keys.trusted.read_text())
+    ledger, broker, publisher = waiting_five(replace(keys, verify=TrustedKeys(trusted)))
+    assert wait_until(lambda: sum(m.topic.endswith("event") for m in broker.seen) == 5)
+    ack = wire.Acknowledgement(ledger.position().epoch, 5, ledger.position().head, "hr")
+    signed = Message(
+        wire.topic("hq", "door", "ack"),
+        wire.encode_acknowledgement(ack, signer=read_signer(tmp_path / "new")),
+    )
+
+    broker.route(signed)
+    ignored = wait_until(lambda: publisher.state()["ignored_acknowledgements"] == 1)
+    trusted.write_text(f"consumer hr {public}\n")
+    broker.route(signed)
+    emptied = wait_until(lambda: not ledger.pending(9))
+    publisher.stop(5)
+
+    assert (ignored, emptied) == (True, True)
 
 
 def test_private_key_is_readable_by_its_owner_only_and_never_overwritten(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 import os
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from glancein.domain import wire
 from glancein.errors import SettingsError
+
+log = logging.getLogger(__name__)
 
 LONGEST_FILE = 1 << 20
 
@@ -79,6 +82,43 @@ def read_trusted(path: Path) -> wire.Verifier:
         return any(_is_signed(key, core, signature) for key in keys.get(whose, ()))
 
     return verify
+
+
+class TrustedKeys:
+    """Checks signatures like ``read_trusted``, and reads the list again whenever the file is another one.
+
+    A later list that cannot be read is logged once, and the keys from before go on counting. Raises
+    SettingsError for the first one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stamp = _stamp(path)
+        self._verify = read_trusted(path)
+
+    def __call__(self, whose: str, core: bytes, signature: str) -> bool:
+        """True if the signature is by a key of that one that is in the list now."""
+        if (stamp := _stamp(self._path)) != self._stamp:
+            self._stamp = stamp  # taken before reading: what is still being written is another one after it
+            self._read_again()
+        return self._verify(whose, core, signature)
+
+    def _read_again(self) -> None:
+        try:
+            self._verify = read_trusted(self._path)
+        except SettingsError as err:
+            log.warning("%s; until that is put right the trusted keys from before count", err)
+        else:
+            log.info("read %s again", self._path)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What is another one after each change of a file; empty if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _is_signed(key: Ed25519PublicKey, core: bytes, signature: str) -> bool:
