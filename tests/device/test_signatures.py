@@ -451,7 +451,8 @@ def test_running_feed_believes_a_kiosk_as_soon_as_its_new_key_is_copied(
     third = replace(first, seq=3, previous_hash=wire.event_hash(second))
     renewed = read_signer(tmp_path / "new")
     rules = FeedRules(consumer="hr", idle_s=0.1, seal=open_seal("", trusted))
-    feed = Feed(URL, store=store, rules=rules, connect=broker.connect, on_error=lambda _: None)
+    words = list[str]()
+    feed = Feed(URL, store=store, rules=rules, connect=broker.connect, on_error=words.append)
     reader = threading.Thread(target=lambda: list(feed), name="hr")
     reader.start()
     assert wait_until(lambda: broker.connections)
@@ -467,6 +468,10 @@ def test_running_feed_believes_a_kiosk_as_soon_as_its_new_key_is_copied(
 
     assert (refused, refused_then) == (True, True)
     assert [parcel.event for parcel in store.after(0, 9)] == [first, second]
+    (told,) = words
+    assert told.startswith(
+        "kiosk door: what came from hq/door does not carry its signature and is not stored"
+    )
 
 
 def test_running_kiosk_believes_a_consumer_as_soon_as_its_new_key_is_copied(

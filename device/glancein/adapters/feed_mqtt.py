@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from glancein.domain import wire
-from glancein.domain.intake import Counts, Intake, Turn, trouble_in_words
+from glancein.domain.complaints import Complaints
+from glancein.domain.intake import Counts, Intake, Turn
 from glancein.domain.tails import Sender
 from glancein.errors import FeedError, StoreError
 from glancein.mqtt.broker_url import BrokerUrl
@@ -101,6 +102,7 @@ class Feed:
             hash_of=None if store is None else store.hash_of,
             only_looks=self._rules.only_looks,
         )
+        self._complaints = Complaints()
         self._handed: dict[StreamKey, Head] = {}  # the last event of each stream that the caller has got
         self._committed: dict[StreamKey, tuple[Sender, Head]] = {}  # by the caller
         self._untold: set[StreamKey] = set()  # commits that were not sent on this connection
@@ -196,7 +198,7 @@ class Feed:
         if self._store is not None and (turn.arrivals or turn.troubles):
             self._store.commit(turn.arrivals, turn.troubles)
         self.counts.new += len(turn.arrivals)
-        for words in filter(None, map(trouble_in_words, turn.troubles)):
+        for words in self._complaints.of(turn.troubles, now_s=time.monotonic()):
             self._on_error(words)
         if self._rules.follow:  # else whoever ends soon looks at ``states``
             for one in turn.unanswered:

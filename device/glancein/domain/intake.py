@@ -187,7 +187,10 @@ class Intake:
         if (site, name.kiosk) != sender:
             kind, words = TroubleKind.FOREIGN, f"came from {'/'.join(sender)}"
         elif not self._seal.accepts(wire.kiosk_name(*sender), payload):
-            kind, words = TroubleKind.FORGED, "does not carry the kiosk's signature"
+            kind, words = (
+                TroubleKind.FORGED,
+                f"what came from {'/'.join(sender)} does not carry its signature",
+            )
         else:
             return True
         self._trouble(StreamTrouble(kind, name.kiosk, name.epoch, name.seq, words))
@@ -467,25 +470,6 @@ def _read_envelope(payload: bytes) -> _Envelope | None:
         return _Envelope(read_id(identity), site, previous, wire.hash_of_core(core))
     except FeedError:
         return None
-
-
-def trouble_in_words(trouble: StreamTrouble) -> str | None:
-    """A sentence for who runs the consumer; None for what strangers can cause as often as they like."""
-    where = f"kiosk {trouble.kiosk}, number {trouble.seq}"
-    match trouble.kind:
-        case TroubleKind.FORK:
-            cause = "an old copy of its database or a cloned card is in use"
-            return f"{where}: came again with other contents: {cause} (epoch {trouble.epoch})"
-        case TroubleKind.BROKEN_CHAIN:
-            return f"{where}: does not continue the event before it: its record was edited"
-        case TroubleKind.HISTORY_GONE:
-            return f"{where}: {trouble.detail}"
-        case TroubleKind.LEFT_OUT:
-            return f"{where}: its broker never takes it; it waits at the kiosk: {trouble.detail}"
-        case TroubleKind.UNREADABLE if trouble.passed is not None:
-            return f"{where}: refused, because it cannot be read: {trouble.detail}"
-        case _:
-            return None
 
 
 def _continues(left_out: wire.LeftOut, last: Head) -> bool:
