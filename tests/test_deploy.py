@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 import shutil
 import socket
@@ -12,7 +13,8 @@ import time
 from pathlib import Path
 
 import pytest
-from paho.mqtt.client import Client
+from _pytest.capture import CaptureResult
+from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -232,6 +234,41 @@ def test_example_reader_prints_each_punch_once(mosquitto: str, tmp_path: Path) -
 
     assert line.split() == ["now", "in", "E1024", "kiosk-1", "e", "7"]
     assert rest == ""
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"hello", b"\xff", b"[1]", b"7", b"[" * 9999, b'{"id":{}}', EVENT.replace(b'"time":"now",', b"")],
+    ids=["text", "no text", "list", "number", "deep", "no number", "no time"],
+)
+def test_example_reader_passes_over_what_is_no_event(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], payload: bytes
+) -> None:
+    """One line on standard error, and the next punch is printed, once."""
+    later = EVENT.replace(b'"seq":7', b'"seq":8')
+    printed = hear(monkeypatch, [payload, EVENT, later, EVENT, b"\n".join([later, EVENT])], capsys)
+
+    assert [line.split()[-1] for line in printed.out.splitlines()] == ["7", "8"]
+    assert printed.err.count("\n") == 1
+    assert printed.err.startswith("skipped what is no event on 'glancein/v1/main/kiosk-1/event': ")
+
+
+def hear(
+    monkeypatch: pytest.MonkeyPatch, payloads: list[bytes], capsys: pytest.CaptureFixture[str]
+) -> CaptureResult[str]:
+    """What print_events.py prints when these come; the network is left out."""
+
+    def come(client: Client) -> None:
+        for payload in payloads:
+            message = MQTTMessage(topic=b"glancein/v1/main/kiosk-1/event")
+            message.payload = payload
+            assert client.on_message is not None
+            client.on_message(client, None, message)
+
+    monkeypatch.setattr(Client, "connect", lambda *_: None)
+    monkeypatch.setattr(Client, "loop_forever", come)
+    runpy.run_path(str(DEPLOY / "subscribers/print_events.py"))["main"]("127.0.0.1")
+    return capsys.readouterr()
 
 
 def publish_until_somebody_reads(port: int, *, times: int) -> None:
