@@ -226,6 +226,30 @@ def delivered(
     return feed.counts.new, left, feed.counts.troubles
 
 
+def test_reader_that_keeps_a_store_says_that_it_may_not_acknowledge(company: Company, tmp_path: Path) -> None:
+    """``add-consumer --listen-only`` and ``feed --sqlite``: the kiosk keeps its punch, HR is told."""
+    words = list[str]()
+    store = SqliteFeedStore(tmp_path / "feed.db")
+    rules = FeedRules(consumer="screen", site="hq", kiosk="door")
+    feed = Feed(company.url("screen"), store=store, rules=rules, on_error=words.append)
+    reader = threading.Thread(target=lambda: list(feed), name="screen")
+    home = home_of(company, "hq/door", tmp_path, broker="broker")
+    with closing(wiring.open_ledger(home)) as ledger:
+        ledger.record(check_in("E1", at=moment(1)))
+        reader.start()
+        feedway = wiring.open_feedway(home, ledger, broker=home.settings.broker)
+        feedway.publisher.start()
+        told = wait_until(lambda: words, within_s=30)
+        left = ledger.position().backlog
+        feedway.publisher.stop(5)
+    feed.stop()
+    reader.join(10)
+    store.close()
+
+    assert (told, left) == (True, 1)
+    assert "does not let this feed acknowledge (Not authorized)" in words[0]
+
+
 def home_of(company: Company, kiosk: str, folder: Path, *, broker: str) -> Home:
     """A kiosk's data folder with the settings of its bundle, moved from /etc/glancein."""
     bundle = company.bundle(kiosk)

@@ -86,7 +86,8 @@ class FakeConnection:
             is_final = self._broker.is_final(message)
             if delivered and not is_final:
                 self._broker.route(message)
-            self._put(Receipt(token, delivered and not is_final, words, is_final))
+            is_denied = not delivered and words == "Not authorized"
+            self._put(Receipt(token, delivered and not is_final, words, is_final, is_denied))
         return token
 
     def wait(self, timeout_s: float) -> list[Happening]:

@@ -53,10 +53,11 @@ class Mosquitto:
 
 
 @contextmanager
-def odd_broker(says: bytes, *, every_s: float | None = None) -> Iterator[str]:
+def odd_broker(says: bytes, *, every_s: float | None = None, granted: bytes = b"\1") -> Iterator[str]:
     """The address of what takes every client and subscription, says this, and never answers what is sent.
 
-    With ``every_s`` it says it again and again. A packet begins with its kind and its length.
+    With ``every_s`` it says it again and again. ``granted`` answers the subscription (MQTT 5, 3.9.3).
+    A packet begins with its kind and its length.
     """
     done = threading.Event()
 
@@ -65,7 +66,7 @@ def odd_broker(says: bytes, *, every_s: float | None = None) -> Iterator[str]:
             self.request.recv(4096)
             self.request.sendall(b"\x20\x03\0\0\0")  # CONNACK (MQTT 5, 3.2)
             wanted = self.request.recv(4096)
-            self.request.sendall(b"\x90\x04" + wanted[2:4] + b"\0\1")  # SUBACK of one topic (3.9)
+            self.request.sendall(b"\x90\x04" + wanted[2:4] + b"\0" + granted)  # SUBACK of one topic (3.9)
             with contextlib.suppress(OSError):  # the client parts
                 self.request.sendall(says)
                 while not done.wait(every_s):

@@ -8,6 +8,7 @@ import errno
 import io
 import json
 import sqlite3
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Seq
@@ -18,7 +19,7 @@ from typing import Any
 
 import pytest
 from tests.contract.fake_broker import URL, FakeBroker
-from tests.device.brokers import Mosquitto, free_port
+from tests.device.brokers import Mosquitto, free_port, wait_until
 from tests.device.punches import EPOCH, NOON, chain, check_in, correction_of, event
 
 from glancein.adapters.feed_mqtt import Feed, FeedRules
@@ -693,6 +694,64 @@ def test_without_a_store_nothing_is_acknowledged_but_what_is_committed() -> None
     for received in feed:
         received.commit()
     assert [(ack.epoch, ack.up_to) for ack in script.acknowledged] == [(EPOCH, 11)]
+
+
+def test_feed_that_may_not_acknowledge_says_so_once_on_each_connection(store: SqliteFeedStore) -> None:
+    """With the broker's words and what to do: the kiosks keep everything meanwhile, and see only silence."""
+    events, script, words = chain(4), Script([]), list[str]()
+    script.broker.answer = lambda message: (not message.topic.endswith("/ack"), "Not authorized")
+    feed = Feed(URL, store=store, rules=ONCE, connect=script.broker.connect, on_error=words.append)
+    after_connecting(feed, script.broker, lambda: send(script.broker, *events))
+
+    list(feed)
+    (told,) = words
+    list(feed)
+
+    assert told.startswith("the broker mqtt://fake:1883 does not let this feed acknowledge (Not authorized)")
+    assert "glancein.acl" in told
+    assert words == [told, told]
+
+
+def test_feed_that_may_not_ask_says_so(store: SqliteFeedStore) -> None:
+    """What is missing does not come then."""
+    events, script, words = chain(4), Script([]), list[str]()
+    script.broker.answer = lambda message: (not message.topic.endswith("/resend"), "Not authorized")
+    feed = Feed(URL, store=store, rules=ONCE, connect=script.broker.connect, on_error=words.append)
+    after_connecting(feed, script.broker, lambda: send(script.broker, events[0], events[3]))
+
+    list(feed)
+
+    assert ["does not let this feed ask kiosks for what waits" in told for told in words] == [True]
+
+
+def test_acknowledgement_that_nobody_hears_is_no_denial(store: SqliteFeedStore) -> None:
+    """The kiosk has left meanwhile; it hears it when it is back."""
+    script, words = Script([]), list[str]()
+    script.broker.answer = lambda _: (False, "No matching subscribers")
+    feed = Feed(URL, store=store, rules=ONCE, connect=script.broker.connect, on_error=words.append)
+    after_connecting(feed, script.broker, lambda: send(script.broker, *chain(2)))
+
+    assert len(list(feed)) == 2
+    assert words == []
+
+
+def test_following_feed_that_hears_nothing_says_so_once(
+    store: SqliteFeedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An access list that does not name it makes mosquitto silent; a subscription is taken all the same."""
+    monkeypatch.setattr("glancein.adapters.feed_mqtt.SILENT_S", 0.0)
+    script, words = Script([]), list[str]()
+    rules = FeedRules(consumer="hr", idle_s=0.02)
+    feed = Feed(URL, store=store, rules=rules, connect=script.broker.connect, on_error=words.append)
+    reader = threading.Thread(target=lambda: list(feed), name="hr")
+    reader.start()
+    first = wait_until(lambda: words)
+    again = wait_until(lambda: len(words) > 1, within_s=0.3)
+    feed.stop()
+    reader.join(10)
+
+    assert (first, again) == (True, False)
+    assert words[0].startswith("no kiosk has been heard at the broker mqtt://fake:1883: is one connected")
 
 
 def test_following_feed_survives_the_broker(store: SqliteFeedStore) -> None:

@@ -36,6 +36,15 @@ def test_topic_that_is_no_text_ends_the_connection_in_words() -> None:
         assert link.wait(5.0) == [Lost("it sent text that is not UTF-8")]
 
 
+def test_topic_that_may_not_be_heard_is_named_when_the_broker_says_so() -> None:
+    """Whoever would wait for ever for what never comes learns what to do."""
+    with (
+        odd_broker(b"", granted=b"\x87") as url,
+        pytest.raises(FeedError, match=r"does not let this client hear a \(Not authorized\).*glancein\.acl"),
+    ):
+        open_link(parse_broker_url(url), LISTENING)
+
+
 def test_broker_that_sends_but_never_answers_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """What it sends is heard meanwhile, and is no sign that what was sent to it arrived."""
     monkeypatch.setattr(mqtt_link, "ANSWER_WITHIN_S", 0.5)

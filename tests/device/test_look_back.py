@@ -203,7 +203,14 @@ def test_following_feed_says_that_a_kiosk_does_not_answer(monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("history", "said_by_kiosk", "said"),
     [
-        (0, None, "no kiosk has been at this broker; is one connected, are --site and --kiosk right?"),
+        (
+            0,
+            None,
+            (
+                "no kiosk has been at this broker; is one connected, are --site and --kiosk right, "
+                "does its access list name this feed?"
+            ),
+        ),
         (0, state(5, 0), "nothing waits at the kiosks; --follow shows what comes"),
         (
             0,

@@ -16,7 +16,7 @@ from glancein.domain.intake import Counts, Intake, Turn
 from glancein.domain.tails import Sender
 from glancein.errors import FeedError, StoreError
 from glancein.mqtt.broker_url import BrokerUrl
-from glancein.mqtt.link import Connection, Greeting, Lost, Message, open_link
+from glancein.mqtt.link import Connection, Greeting, Lost, Message, Receipt, open_link
 from glancein.ports import FeedStore
 from glancein.types import Arrival, Event, Head, StreamKey
 
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
 TURN_S = 0.5
+SILENT_S = 10.0  # a broker hands out the kiosks' states at once, if this feed may hear them
 EVERY = "+"  # MQTT 5, 4.7.1.3: any one level of a topic
 
 
@@ -106,6 +107,9 @@ class Feed:
         self._handed: dict[StreamKey, Head] = {}  # the last event of each stream that the caller has got
         self._committed: dict[StreamKey, tuple[Sender, Head]] = {}  # by the caller
         self._untold: set[StreamKey] = set()  # commits that were not sent on this connection
+        self._sent: dict[int, str] = {}  # on this connection: token and last part of the topic
+        self._denials: set[str] = set()  # said on this connection
+        self._is_silent = True  # nothing has come yet, and that was not said
         self._stopping = threading.Event()
         self._link: Connection | None = None
 
@@ -152,6 +156,8 @@ class Feed:
         name = f"glancein-{self._rules.consumer}-{uuid.uuid4().hex[:8]}"
         link = self._connect(self._url, Greeting(name, topics=topics))
         self._link = link
+        self._sent.clear()
+        self._denials.clear()
         self.counts.connections += 1
         quiet_since = time.monotonic()
         try:
@@ -163,6 +169,8 @@ class Feed:
                     quiet_since = time.monotonic()
                 elif self._is_over(quiet_since):
                     return
+                elif self._is_silent and time.monotonic() - quiet_since >= SILENT_S:
+                    self._say_silence()
         finally:
             self._link = None
             self._send_commits(link)
@@ -179,7 +187,10 @@ class Feed:
         lost: Lost | None = None
         for happening in link.wait(min(TURN_S, self._rules.idle_s / 2)):
             match happening:
+                case Receipt():
+                    self._on_receipt(happening)
                 case Message(topic, payload, retain):
+                    self._is_silent = False
                     # A retained event is a stale one: ours never are.
                     if not (retain and topic.endswith(("/event", "/batch"))):
                         self._intake.take(topic, payload, now_s=time.monotonic())
@@ -207,7 +218,32 @@ class Feed:
                     "when asked for; a reader whose signing key it trusts gets them"
                 )
         for topic, payload in turn.answers:
-            link.publish(Message(topic, payload))
+            self._publish(link, topic, payload)
+
+    def _publish(self, link: Connection, topic: str, payload: bytes) -> None:
+        token = link.publish(Message(topic, payload))
+        self._sent[token] = topic.rsplit("/", 1)[-1]
+
+    def _on_receipt(self, receipt: Receipt) -> None:
+        """Say once on each connection what this feed may not do: the kiosks only see that nobody answers."""
+        leaf = self._sent.pop(receipt.token, "")
+        if not receipt.is_denied:
+            return
+        may_not = "ask kiosks for what waits or is missing" if leaf == "resend" else "acknowledge"
+        if may_not not in self._denials:
+            self._denials.add(may_not)
+            self._on_error(
+                f"the broker {self._url} does not let this feed {may_not} ({receipt.words}): copy the site's "
+                "glancein.acl there and reload it, or give this feed a bundle made without --listen-only"
+            )
+
+    def _say_silence(self) -> None:
+        """Mosquitto takes the subscription of somebody who may not hear a topic, and is silent."""
+        self._is_silent = False
+        self._on_error(
+            f"no kiosk has been heard at the broker {self._url}: is one connected, are --site and --kiosk "
+            "right, does the broker's glancein.acl name this feed?"
+        )
 
     def _committer(self, arrival: Arrival) -> Callable[[], None]:
         def commit() -> None:
@@ -222,5 +258,5 @@ class Feed:
     def _send_commits(self, link: Connection) -> None:
         for key in self._untold:
             sender, head = self._committed[key]
-            link.publish(Message(*self._intake.acknowledgement(sender, key.epoch, head)))
+            self._publish(link, *self._intake.acknowledgement(sender, key.epoch, head))
         self._untold.clear()

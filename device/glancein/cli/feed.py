@@ -141,7 +141,8 @@ def say_what_waits(source: Feed, shown: Counter[Sender]) -> None:
     """
     if not shown and not source.states:
         _complain(
-            "glancein: no kiosk has been at this broker; is one connected, are --site and --kiosk right?"
+            "glancein: no kiosk has been at this broker; is one connected, are --site and --kiosk right, "
+            "does its access list name this feed?"
         )
     left = [
         _what_waits(state, shown[sender])

@@ -42,6 +42,7 @@ MOST_AT_ONCE = 200  # happenings handed out by one wait
 LARGEST_PACKET = 64 * 1024
 NO_SUBSCRIBER = 0x10
 FAILURE = 0x80
+DENIED = 0x87  # not authorized
 NEVER = {0x90, 0x95, 0x99}  # topic name invalid, packet too large, payload format invalid
 PACKET_OVERHEAD = 64  # at most, around topic and payload of a PUBLISH of ours
 UNSUPPORTED_VERSION = 0x84
@@ -61,13 +62,15 @@ class Message:
 class Receipt:
     """The broker's answer to one published message. ``delivered`` only if somebody will get it.
 
-    ``is_final``: it will never take this message, however often it is asked.
+    ``is_final``: it will never take this message, however often it is asked. ``is_denied``: this client may
+    not publish there.
     """
 
     token: int
     delivered: bool
     words: str
     is_final: bool = False
+    is_denied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,7 @@ class Link:
         self._under_way: dict[int, int] = {}  # packet id -> token
         self._most_under_way = SILENT_BROKERS_MOST
         self._largest_packet = sys.maxsize
-        self._refused: ReasonCode | None = None
+        self._refused: FeedError | None = None
         self._subscribed = False
         self._lost = False
         self._alert = ""
@@ -208,7 +211,7 @@ class Link:
         while not self._subscribed:
             self._turn(0.2)
             if self._refused is not None:
-                raise RefusedError(self._url, self._refused)
+                raise self._refused
             if self._lost:
                 raise HungUpError(self._url, self._alert)
             if time.monotonic() > deadline:
@@ -311,7 +314,7 @@ class Link:
         properties: Properties | None,
     ) -> None:
         if code.is_failure:
-            self._refused = code
+            self._refused = RefusedError(self._url, code)
             return
         if self._version == MQTTProtocolVersion.MQTTv5:
             # MQTT 5, sections 3.2.2.3.3 and 3.2.2.3.6; absent means 65,535 and no limit.
@@ -330,9 +333,9 @@ class Link:
         codes: list[ReasonCode],
         _properties: Properties | None,
     ) -> None:
-        denied = [code for code in codes if code.is_failure]
-        if denied:
-            self._refused = denied[0]
+        for topic, code in zip(self._greeting.topics, codes, strict=False):
+            if code.is_failure:
+                self._refused = DeafError(self._url, topic, code)
         self._subscribed = True
 
     def _on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
@@ -345,7 +348,8 @@ class Link:
         if token is not None:
             self._answered_at = time.monotonic()
             delivered = code.value < FAILURE and code.value != NO_SUBSCRIBER
-            self._happened.append(Receipt(token, delivered, str(code), is_final=code.value in NEVER))
+            is_final, is_denied = code.value in NEVER, code.value == DENIED
+            self._happened.append(Receipt(token, delivered, str(code), is_final, is_denied))
 
     def _on_disconnect(
         self,
@@ -365,6 +369,16 @@ class RefusedError(FeedError):
         words = _REFUSALS.get(str(code), f"it says: {code}")
         super().__init__(f"the broker {url} refuses the connection: {words}")
         self.code = code
+
+
+class DeafError(FeedError):
+    """The broker does not let this client hear what it is there for."""
+
+    def __init__(self, url: BrokerUrl, topic: str, code: ReasonCode) -> None:
+        super().__init__(
+            f"the broker {url} does not let this client hear {topic} ({code}); does its access list name it? "
+            "Copy the site's glancein.acl there and reload it"
+        )
 
 
 class HungUpError(FeedError):
