@@ -253,7 +253,6 @@ def test_wrong_setting_is_refused_before_any_work(tmp_path: Path, setting: str, 
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.usefixtures("tiny_network")
 @pytest.mark.parametrize("out", ["folder", "none/e.npz"])
 def test_embed_looks_at_its_place_before_its_work(tmp_path: Path, out: str) -> None:
     """By the name that was given, and nothing is left beside it."""
@@ -267,6 +266,7 @@ def test_embed_looks_at_its_place_before_its_work(tmp_path: Path, out: str) -> N
     assert [path.name for path in tmp_path.rglob("*")] == ["folder"]
 
 
+@pytest.mark.usefixtures("tiny_network")
 def test_checkpoint_is_embedded_and_measured_under_worse_pictures(noise_data: Path, tmp_path: Path) -> None:
     """From a checkpoint to the file that `evaluate` reads, and to the robustness figures with their plots."""
     checkpoint = str(write_checkpoint(tmp_path / "checkpoint.pt"))
