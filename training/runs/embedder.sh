@@ -123,11 +123,21 @@ few "$RUN-middle" "$RUN/ninth.pt" --set seed=81 --set warm_up_images=5000 --set 
 few "$RUN-n1" "$RUN-middle/checkpoint.pt" --set seed=91 --set average_decay=0.995 --set rate=5e-3 --set decay_images=900000 --decay
 keep "$RUN-n1/checkpoint.pt" "$RUN/tenth.pt"
 
-# Run p1: crop and mirror image learn their sum, as the kiosk adds them.
-few "$RUN-p1" "$RUN/tenth.pt" --set seed=101 --set both_sides=true --set batch=64 --set warm_up_images=6400 \
-    --set note_every_images=25600 --set average_decay=0.995 --set rate=5e-3 --set decay_images=560000 --decay
-keep "$RUN-p1/checkpoint.pt" training/weights/embedder-next.pt
+# Runs p1 and p2: crop and mirror image learn their sum, as the kiosk adds them.
+both() {
+    OUT=$1 START=$2
+    shift 2
+    few "$OUT" "$START" --set both_sides=true --set batch=64 --set warm_up_images=6400 --set note_every_images=25600 \
+        --set average_decay=0.995 --set rate=5e-3 "$@"
+}
+both "$RUN-p1" "$RUN/tenth.pt" --set seed=101 --set decay_images=560000 --decay
+keep "$RUN-p1/checkpoint.pt" "$RUN/eleventh.pt"
+both "$RUN-p2" "$RUN/eleventh.pt" --set seed=111 --set decay_images=640000 --decay
+keep "$RUN-p2/checkpoint.pt" "$RUN/twelfth.pt"
 
-# What ships lies between i1 and n1: n1 alone misses one of the fifty scanned badges, as i2 does.
-python -m glancein_training.cli blend "$RUN/eighth.pt" training/weights/embedder-next.pt --share 0.8 --share 1 --share 0.5 --share 1 \
+# Half-way between them is better than either, and where the next run had better begin.
+python -m glancein_training.cli blend "$RUN/eleventh.pt" "$RUN/twelfth.pt" --share 0.5 --out training/weights/embedder-next.pt
+
+# What ships lies between i1 and that: the later runs alone miss one of the fifty scanned badges.
+python -m glancein_training.cli blend "$RUN/eighth.pt" training/weights/embedder-next.pt --share 0.8 --share 1 --share 0.5 --share 0.85 \
     --out training/weights/embedder.pt
