@@ -82,16 +82,18 @@ def assert_equal(one: object, other: object) -> None:
 def test_finished_run_stays_as_it_is(
     noise_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Started again, it says that it is finished; no batch, no line of the curve, no new record."""
+    """Started again, also from other weights, it says so; no batch, no line of the curve, no new record."""
     config = a_config(noise_data, stable_images=16, decay_images=16)
     out = tmp_path / "run"
     run(config, out, tmp_path / "cache", compiled=False)  # 21 pictures an epoch, its last batch five
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     capsys.readouterr()
 
-    run(config, out, tmp_path / "cache", compiled=False)
+    run(config, out, tmp_path / "cache", compiled=False, start_from=tmp_path / "unused.pt")
 
-    assert "is finished, after 37 images" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"--start-from {tmp_path / 'unused.pt'} is for a fresh folder" in told
+    assert "is finished, after 37 images" in told
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 

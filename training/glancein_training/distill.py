@@ -50,7 +50,7 @@ from glancein_training.networks import (
 )
 from glancein_training.processes import ALONE, Place, first_says, join, leave, share_gradients
 from glancein_training.schedule import share_of_rate
-from glancein_training.terminal import bar, say_finished
+from glancein_training.terminal import bar, say_finished, say_start_unused
 
 CURVE_COLUMNS = [
     *(
@@ -250,7 +250,7 @@ def run(
     state = build(config, len(training_identities(crops[0])), place)
     checkpoint = out / "checkpoint.pt"
     out.mkdir(parents=True, exist_ok=True)
-    basis = first_weights(state, checkpoint, start_from, network=config.network)
+    basis = first_weights(state, checkpoint, start_from, network=config.network, says=place.rank == 0)
     if is_over(state, config):
         if place.rank == 0:
             say_finished(out, f"{state.images} images")
@@ -429,10 +429,12 @@ def keep(checkpoint: Path, out: Path) -> None:
 
 
 def first_weights(
-    state: State, checkpoint: Path, start_from: Path | None, *, network: str
+    state: State, checkpoint: Path, start_from: Path | None, *, network: str, says: bool = True
 ) -> packs.Floats | None:
     """Take up a run's checkpoint, or else kept weights, if there are such; returns the target's axes."""
     if checkpoint.exists():
+        if says and start_from is not None:
+            say_start_unused(checkpoint.parent, start_from)
         return restore(state, checkpoint, network=network)
     return None if start_from is None else adopt(state, start_from, network=network)
 
