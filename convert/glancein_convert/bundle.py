@@ -11,6 +11,7 @@ import json
 import shlex
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 
 from glancein.adapters.tflite_runtime import EDGE_TPU_SUFFIX, Network, open_model
-from glancein.errors import InputError
+from glancein.errors import InputError, ModelError
 from glancein.model_card import (
     CARD_FILE,
     GOLDEN_FILE,
@@ -29,6 +30,7 @@ from glancein.model_card import (
     Matching,
     ModelCard,
     OutputSpec,
+    read_card,
     to_json,
     validate,
     write_card,
@@ -92,7 +94,7 @@ def export_embedder(request: Request, *, say: Say = print) -> ModelCard:
     Raises ConversionError if the gate fails, InputError for places that cannot be written.
     """
     torch.set_num_threads(1)
-    check_places(request.out, request.report)
+    check_places("embedder", request.out, request.report)
     trained = checkpoints.load_embedder(request.checkpoint)
     sets = crops.load_sets(
         request.data,
@@ -149,11 +151,16 @@ def export_embedder(request: Request, *, say: Say = print) -> ModelCard:
     return card
 
 
-def check_places(out: Path, report: Path) -> None:
+def check_places(kind: Kind, out: Path, report: Path) -> None:
     """Before minutes of work, not after. Raises InputError where bundle or report cannot be written."""
     check_folder(out, "--out")
     check_folder(report, "--report")
     refuse_folders(out)
+    with suppress(ModelError):  # no bundle is there, or a damaged one
+        if (there := read_card(out).kind) != kind:
+            raise InputError(
+                f"{out} holds a bundle of kind {there}, this is of kind {kind}: name another folder"
+            )
 
 
 def refuse_folders(out: Path) -> None:

@@ -82,7 +82,7 @@ def export_finder(request: FinderRequest, *, say: Say = print) -> ModelCard:
     the data are not there.
     """
     torch.set_num_threads(1)
-    check_places(request.out, request.report)
+    check_places("finder", request.out, request.report)
     network, points = load_weights(request.weights), load_network(request.landmarks).eval()
     refuse_diverged(network, request.weights)
     refuse_diverged(points, request.landmarks)

@@ -17,7 +17,7 @@ import numpy as np
 from torch import nn
 
 import glancein
-from glancein.errors import ModelError
+from glancein.errors import InputError, ModelError
 from glancein.model_card import CARD_FILE, SIGNATURE_FILE, Finding, ModelCard, read_card
 from glancein_convert import bundle, checkpoints, crops, finder, vectors
 from glancein_convert.bundle import training_command, write_bundle
@@ -144,6 +144,17 @@ def test_bundle_stays_when_its_new_card_would_be_none(
         write_bundle(shipped, b"other", card, {})
 
     assert {path.name: path.read_bytes() for path in shipped.iterdir()} == before
+
+
+def test_bundle_of_the_other_kind_is_not_written_over(shipped: Path, tmp_path: Path) -> None:
+    """The two lie side by side; one of its own kind, a damaged one or none may be there."""
+    with pytest.raises(InputError, match="of kind finder, this is of kind embedder: name another"):
+        bundle.check_places("embedder", shipped, tmp_path)
+
+    bundle.check_places("finder", shipped, tmp_path)
+    (shipped / CARD_FILE).write_text("no card", encoding="utf-8")
+    bundle.check_places("embedder", shipped, tmp_path)
+    bundle.check_places("embedder", tmp_path / "new", tmp_path)
 
 
 def test_recarded_bundle_keeps_no_signature_of_the_old_card(shipped: Path) -> None:
