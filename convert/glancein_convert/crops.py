@@ -20,9 +20,8 @@ COHORT_CROPS = 4000
 TUNING_CROPS = 6000
 STRATA = 8
 FEWEST_PEOPLE = 10  # development people that anything can be said of
-FEWEST_KEPT_OUT = (
-    150  # crops of them: the frontal half of fewer has no 3 pairs in 1,000 to set a threshold by
-)
+# Crops of them: the frontal half of fewer has no 3 pairs in 1,000 to set a threshold by.
+FEWEST_KEPT_OUT = 150
 FEWEST_CROPS = 20  # training crops: one half sets the ranges, the other judges them
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from glancein.array_file import check_writable, writing
 from glancein_convert import crops, vectors
 from glancein_convert.errors import ConversionError
 from glancein_training import packs
+from glancein_training.evaluate.faces import read_table
 
 
 def embed_pack(  # noqa: PLR0913  # what the command takes
@@ -20,14 +20,14 @@ def embed_pack(  # noqa: PLR0913  # what the command takes
     """Write path, found and embedding (crop and mirror image summed) of a pack; returns their number.
 
     ``split`` "" takes all pictures; ``most`` of them are drawn, always the same ones. Raises ConversionError
-    if there are none, ModelError for what is no model, InputError if ``out`` cannot be written.
+    if there are none, ModelError for what is no model, InputError if ``out``
+    cannot be written or the labels cannot be read.
     """
     check_writable(out)
     labels = pack / "labels.csv"
     if not labels.exists():
         raise ConversionError(f"{pack} is no pack of crops: it has no labels.csv")
-    with labels.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_table(labels)
     wanted = np.array([k for k, row in enumerate(rows) if not split or row.get("split") == split], np.int64)
     if len(wanted) == 0:
         raise ConversionError(f"{labels} has no pictures of split {split!r}")
