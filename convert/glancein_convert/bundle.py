@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from glancein.adapters.tflite_runtime import EDGE_TPU_SUFFIX, Network, open_model
+from glancein.domain.align import LOOK_PX
 from glancein.errors import InputError, ModelError
 from glancein.model_card import (
     CARD_FILE,
@@ -35,6 +36,7 @@ from glancein.model_card import (
     validate,
     write_card,
 )
+from glancein.types import Floats
 from glancein_convert import (
     candidates,
     checkpoints,
@@ -109,13 +111,16 @@ def export_embedder(request: Request, *, say: Say = print) -> ModelCard:
     best, tried = _best_export(request, trained, sets, say)
     model_path = best.int8_path
     network = open_model(model_path)
-    say(f"embedding {len(sets.development)} crops twice, and {len(sets.cohort)} of strangers")
-    exact, rough, unknown = _embed_all(request.report, trained, network, model_path, sets)
-    found = parity.compare(exact, rough, sets.identity, gate=request.gate)
+    say(
+        f"embedding {len(sets.development)} crops as looks and templates, and {len(sets.cohort)} of strangers"
+    )
+    made = _embed_all(request.report, trained, network, model_path, sets)
+    found = parity.compare(made.exact, made.rough, sets.identity, gate=request.gate)
     checked = preflight.check(model_path)
-    judged = strangers.calibrate(rough, sets.identity, sets.teachers, unknown)
+    judged = strangers.calibrate(made.rough, made.templates, sets.identity, sets.teachers, made.unknown)
     figures = {
         **found.figures,
+        "int8_enrolled": parity.of_templates(made.rough.summed, made.templates, sets.identity),
         "ranges": tried,
         "ranges_chosen": best.name,
         "macs": checked.macs,
@@ -286,12 +291,22 @@ def _best_export(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Embedded:
+    """What was made of the development crops by both networks, and of strangers by the int8 one."""
+
+    exact: vectors.Vectors
+    rough: vectors.Vectors
+    unknown: vectors.Vectors
+    templates: Floats  # (n, d)
+
+
 def _embed_all(
     folder: Path, trained: checkpoints.Checkpoint, network: Network, model_path: Path, sets: crops.CropSets
-) -> tuple[vectors.Vectors, vectors.Vectors, vectors.Vectors]:
-    """Float and int8 vectors of the development crops, int8 ones of the strangers; kept for the next time."""
+) -> _Embedded:
+    """Everything that figures and thresholds are of; kept for the next time."""
     key = hashlib.sha256(
-        model_path.read_bytes() + repr(sets.note).encode() + sets.identity.tobytes()
+        model_path.read_bytes() + repr((sets.note, LOOK_PX)).encode() + sets.identity.tobytes()
     ).hexdigest()
     kept = folder / f"vectors-{key[:16]}.npz"
     if not kept.exists():
@@ -301,6 +316,7 @@ def _embed_all(
             vectors.by_int8(network, sets.cohort),
         )
         arrays = {f"{i}_{name}": getattr(v, name) for i, v in enumerate(made) for name in vectors.FIELDS}
+        arrays["templates"] = vectors.templates_by_int8(network, sets.development)
         part = kept.with_suffix(".part.npz")
         try:
             np.savez(part, allow_pickle=False, **arrays)
@@ -311,7 +327,7 @@ def _embed_all(
         first, second, third = (
             vectors.Vectors(*(stored[f"{i}_{name}"] for name in vectors.FIELDS)) for i in range(3)
         )
-    return first, second, third
+        return _Embedded(first, second, third, stored["templates"])
 
 
 def training_command(trained: checkpoints.Checkpoint) -> str:

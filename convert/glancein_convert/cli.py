@@ -163,12 +163,16 @@ def preflight(
 
 
 @app.command()
-def embed(  # noqa: PLR0913, PLR0917  # every option of a command is an argument
+def embed(  # noqa: PLR0913  # every option of a command is an argument
     model: Annotated[Path, typer.Argument(help="int8 model.tflite of an embedder")],
     pack: Annotated[Path, typer.Argument(help="folder with labels.csv and tars of aligned crops")],
     out: Annotated[Path, typer.Option(help="FILE.npz to write, for `glancein-train evaluate`")],
     split: Annotated[str, typer.Option(help="only this split")] = "",
     most: Annotated[int, typer.Option(help="draw at most this many pictures", min=1)] = 1_000_000,
+    *,
+    templates: Annotated[
+        bool, typer.Option("--templates", help="also what enrolling each crop would store")
+    ] = False,
     cache: Annotated[Path, typer.Option(help="decoded crops")] = DEFAULT_CACHE,
 ) -> None:
     """Embed a pack's aligned crops with an int8 model: the network alone, without the finder."""
@@ -176,7 +180,9 @@ def embed(  # noqa: PLR0913, PLR0917  # every option of a command is an argument
     def act() -> None:
         from glancein_convert.embed_pack import embed_pack  # noqa: PLC0415  # torch takes seconds
 
-        count = embed_pack(model, pack, out, split=split, most=most, cache=cache.expanduser())
+        count = embed_pack(
+            model, pack, out, split=split, most=most, templates=templates, cache=cache.expanduser()
+        )
         out_console.print(f"{count} pictures in {out}", markup=False, highlight=False)
 
     _run(act)

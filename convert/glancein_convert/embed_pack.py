@@ -15,13 +15,13 @@ from glancein_training.evaluate.faces import read_table
 
 
 def embed_pack(  # noqa: PLR0913  # what the command takes
-    model: Path, pack: Path, out: Path, *, split: str, most: int, cache: Path
+    model: Path, pack: Path, out: Path, *, split: str, most: int, templates: bool, cache: Path
 ) -> int:
     """Write path, found and embedding (crop and mirror image summed) of a pack; returns their number.
 
-    ``split`` "" takes all pictures; ``most`` of them are drawn, always the same ones. Raises ConversionError
-    if there are none, ModelError for what is no model, InputError if ``out``
-    cannot be written or the labels cannot be read.
+    ``split`` "" takes all pictures; ``most`` of them are drawn, always the same ones. With ``templates`` also
+    ``template``, what enrolling each crop would store. Raises ConversionError if there are none, ModelError
+    for what is no model, InputError if ``out`` cannot be written or the labels cannot be read.
     """
     check_writable(out)
     labels = pack / "labels.csv"
@@ -34,8 +34,14 @@ def embed_pack(  # noqa: PLR0913  # what the command takes
     wanted = np.sort(np.random.default_rng(0).permutation(wanted)[:most])
     network = open_model(model)
     pixels = packs.load(pack, cache=cache).pixels
-    found = vectors.by_int8(network, crops.centre(pixels, wanted)).summed
-    paths = [rows[k]["path"] for k in wanted]
+    aligned = crops.centre(pixels, wanted)
+    arrays = {
+        "path": np.array([rows[k]["path"] for k in wanted]),
+        "found": np.ones(len(wanted), bool),
+        "embedding": vectors.by_int8(network, aligned).summed,
+    }
+    if templates:
+        arrays["template"] = vectors.templates_by_int8(network, aligned)
     with writing(out) as part:
-        np.savez(part, path=paths, found=np.ones(len(wanted), bool), embedding=found)
+        np.savez(part, allow_pickle=False, **arrays)
     return len(wanted)

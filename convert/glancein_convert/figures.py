@@ -25,17 +25,28 @@ class Scored:
     genuine_person: Indices  # (g,)
 
 
-def score(vectors: Floats, identity: NDArray[np.int64], *, keep_rate: float = 0.03) -> Scored:
-    """Compare every pair. vectors (n, d) unit rows."""
+def score(
+    vectors: Floats,
+    identity: NDArray[np.int64],
+    *,
+    templates: Floats | None = None,
+    keep_rate: float = 0.03,
+) -> Scored:
+    """Compare every pair. vectors (n, d) unit rows of looks.
+
+    Here and below ``templates`` (n, d) are of the same pictures when enrolled; without them a template is a
+    look. The earlier picture of a pair is the enrolled one.
+    """
+    enrolled = vectors if templates is None else templates
     names, person = np.unique(identity, return_inverse=True)
     values, owners = [], []
     for index in range(len(names)):
         rows = np.flatnonzero(person == index)
-        cosines = vectors[rows] @ vectors[rows].T
+        cosines = enrolled[rows] @ vectors[rows].T
         upper = cosines[np.triu_indices(len(rows), 1)]
         values.append(upper)
         owners.append(np.full(len(upper), index))
-    tail = impostor_tail(vectors, identity, keep_rate=keep_rate)
+    tail = impostor_tail(vectors, identity, templates=templates, keep_rate=keep_rate)
     return Scored(tail, np.concatenate(values).astype(np.float64), np.concatenate(owners))
 
 
@@ -89,6 +100,7 @@ def one_shot_miss_rate(  # noqa: PLR0913  # one measurement, all of it by name
     vectors: Floats,
     identity: NDArray[np.int64],
     *,
+    templates: Floats | None = None,
     enrolled: int = 400,
     strangers_taken: float = 0.01,
     seeds: Sequence[int] = range(10),
@@ -102,7 +114,8 @@ def one_shot_miss_rate(  # noqa: PLR0913  # one measurement, all of it by name
     """
     people = len(np.unique(identity))
     enrolled = min(enrolled, people // 2)
-    searches = [_search(vectors, identity, enrolled, drawn) for drawn in seeds]
+    tables = vectors, vectors if templates is None else templates
+    searches = [_search(*tables, identity, enrolled, drawn) for drawn in seeds]
     missed = [_miss_rate(found, np.ones(people), strangers_taken) for found in searches]
     sampled = [
         _miss_rate(searches[k % len(searches)], weight, strangers_taken)
@@ -111,14 +124,21 @@ def one_shot_miss_rate(  # noqa: PLR0913  # one measurement, all of it by name
     return float(np.mean(missed)), *_interval(sampled)
 
 
-def search_false_positives(
-    vectors: Floats, identity: NDArray[np.int64], *, enrolled: int, threshold: float, seeds: Sequence[int]
+def search_false_positives(  # noqa: PLR0913  # as above
+    vectors: Floats,
+    identity: NDArray[np.int64],
+    *,
+    enrolled: int,
+    threshold: float,
+    seeds: Sequence[int],
+    templates: Floats | None = None,
 ) -> float:
     """FPIR as counted: share of strangers' probes whose best of ``enrolled`` scores is over the threshold."""
+    stored = vectors if templates is None else templates
     rates = []
     for seed in seeds:
         gallery, probes, known = _enrol(vectors, identity, enrolled, np.random.default_rng(seed))
-        rates.append(np.mean((vectors[probes[~known]] @ vectors[gallery].T).max(1) > threshold))
+        rates.append(np.mean((vectors[probes[~known]] @ stored[gallery].T).max(1) > threshold))
     return float(np.mean(rates))
 
 
@@ -129,6 +149,7 @@ def margin_effect(  # noqa: PLR0913  # one measurement, all of it by name
     enrolled: int,
     threshold: float,
     margin: float,
+    templates: Floats | None = None,
     seed: int = 0,
 ) -> tuple[float, float]:
     """What asking for this lead over the runner-up does to looks that pass the threshold.
@@ -136,7 +157,7 @@ def margin_effect(  # noqa: PLR0913  # one measurement, all of it by name
     Returns the share of rightly named ones that it refuses, and the share of strangers that it refuses.
     """
     gallery, probes, known = _enrol(vectors, identity, enrolled, np.random.default_rng(seed))
-    scores = vectors[probes] @ vectors[gallery].T
+    scores = vectors[probes] @ (vectors if templates is None else templates)[gallery].T
     best = scores.argmax(1)
     second, first = np.sort(scores, axis=1)[:, -2:].T
     passed, close = first > threshold, first - second < margin
@@ -172,9 +193,11 @@ class _Searches:
     stranger_cos: Floats  # (s,)
 
 
-def _search(vectors: Floats, identity: NDArray[np.int64], enrolled: int, seed: int) -> _Searches:
+def _search(
+    vectors: Floats, templates: Floats, identity: NDArray[np.int64], enrolled: int, seed: int
+) -> _Searches:
     gallery, probes, known = _enrol(vectors, identity, enrolled, np.random.default_rng(seed))
-    scores = vectors[probes] @ vectors[gallery].T
+    scores = vectors[probes] @ templates[gallery].T
     _, person = np.unique(identity, return_inverse=True)
     right = person[gallery][scores[known].argmax(1)] == person[probes[known]]
     best = scores.max(1)

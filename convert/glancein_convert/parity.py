@@ -75,6 +75,21 @@ def compare(
     return Parity(figures, before, after, cosines, _judge(figures, gate or Gate()))
 
 
+def of_templates(looks: Floats, templates: Floats, identity: NDArray[np.int64]) -> dict[str, Any]:
+    """Figures of int8 looks (n, d) at templates (n, d) of the same pictures: what a kiosk compares."""
+    scored = score(looks, identity, templates=templates)
+    missed, *ends = one_shot_miss_rate(looks, identity, templates=templates)
+    intervals = {
+        **{f"accept_rate_percent_at_{rate:g}": accept_interval(scored, rate) for rate in RATES},
+        "one_shot_400_miss_rate_percent_at_1_percent": ends,
+    }
+    return {
+        "accept_rate_percent": {f"{rate:g}": _percent(accept_rate(scored, rate)) for rate in RATES},
+        "one_shot_400_miss_rate_percent_at_1_percent": _percent(missed),
+        "intervals_95": {name: [_percent(end) for end in ends] for name, ends in intervals.items()},
+    }
+
+
 def _figures(rows: Floats, scored: Scored, identity: NDArray[np.int64]) -> dict[str, Any]:
     accuracy, *accuracy_ends = pair_accuracy(rows, identity)
     missed, *missed_ends = one_shot_miss_rate(rows, identity)

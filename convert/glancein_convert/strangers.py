@@ -35,8 +35,9 @@ class Strangers:
     figures: dict[str, Any]  # any JSON
 
 
-def calibrate(
+def calibrate(  # noqa: PLR0913  # what the thresholds are of
     development: Vectors,
+    templates: Floats,
     identity: NDArray[np.int64],
     teachers: Sequence[Floats],
     cohort: Vectors,
@@ -45,13 +46,17 @@ def calibrate(
 ) -> Strangers:
     """Thresholds on int8 vectors: for each rate the stricter of all development crops and frontal ones.
 
-    Without strangers (no rows in ``cohort``) there is no figure of them, and the cohort's file holds nobody.
+    Scores are of a look at one person and the template (n, d) of another, as the kiosk compares them. Without
+    strangers (no rows in ``cohort``) there is no figure of them, and the cohort's file holds nobody.
     """
     same = same_person(teachers, len(identity))
-    everyone = thresholds.impostor_tail(development.summed, identity, same_person=same)
+    everyone = thresholds.impostor_tail(development.summed, identity, templates=templates, same_person=same)
     frontal = np.flatnonzero(development.symmetry >= np.quantile(development.symmetry, 1 - FRONTAL_SHARE))
     ahead = thresholds.impostor_tail(
-        development.summed[frontal], identity[frontal], same_person=same[np.ix_(frontal, frontal)]
+        development.summed[frontal],
+        identity[frontal],
+        templates=templates[frontal],
+        same_person=same[np.ix_(frontal, frontal)],
     )
     tables = {
         "all_crops": thresholds.calibrate(everyone, seed=seed),
@@ -64,9 +69,9 @@ def calibrate(
             for name, table in tables.items()
         },
         "pairs_thought_to_be_one_person": everyone.excluded,
-        "against_cohort": against_cohort(development, cohort, points),
-        "search_false_positives": check_searches(development.summed, identity, points),
-        "margins": check_margins(development.summed, identity, points),
+        "against_cohort": against_cohort(templates, cohort, points),
+        "search_false_positives": check_searches(development.summed, templates, identity, points),
+        "margins": check_margins(development.summed, templates, identity, points),
     }
     return Strangers(points, pack_cohort(cohort, development, seed=seed), figures)
 
@@ -80,7 +85,7 @@ def same_person(teachers: Sequence[Floats], crops: int) -> NDArray[np.bool_]:
 
 
 def check_searches(
-    vectors: Floats, identity: NDArray[np.int64], points: Sequence[ThresholdPoint]
+    vectors: Floats, templates: Floats, identity: NDArray[np.int64], points: Sequence[ThresholdPoint]
 ) -> list[dict[str, float]]:
     """FPIR as 1 - (1 - FMR)^N foretells it beside FPIR as counted, for several galleries and rates."""
     rows = []
@@ -88,7 +93,12 @@ def check_searches(
         for rate in (1e-3, 1e-4, 1e-5):
             threshold = threshold_at(points, rate)
             counted = search_false_positives(
-                vectors, identity, enrolled=gallery, threshold=threshold, seeds=range(10)
+                vectors,
+                identity,
+                templates=templates,
+                enrolled=gallery,
+                threshold=threshold,
+                seeds=range(10),
             )
             foretold = search_rate(gallery, rate)
             rows.append(
@@ -103,7 +113,7 @@ def check_searches(
 
 
 def check_margins(
-    vectors: Floats, identity: NDArray[np.int64], points: Sequence[ThresholdPoint]
+    vectors: Floats, templates: Floats, identity: NDArray[np.int64], points: Sequence[ThresholdPoint]
 ) -> list[dict[str, float]]:
     """For a gallery of 400 (or half of the people) at an FPIR of 1 %: what each margin refuses."""
     enrolled = min(400, len(np.unique(identity)) // 2)
@@ -111,7 +121,7 @@ def check_margins(
     rows = []
     for margin in MARGINS_COS:
         right, strangers = margin_effect(
-            vectors, identity, enrolled=enrolled, threshold=threshold, margin=margin
+            vectors, identity, templates=templates, enrolled=enrolled, threshold=threshold, margin=margin
         )
         refused = {"right_ones_refused": round(right, 4), "strangers_refused": round(strangers, 4)}
         rows.append({"margin_cos": margin, **refused})
@@ -119,12 +129,12 @@ def check_margins(
 
 
 def against_cohort(
-    development: Vectors, cohort: Vectors, points: Sequence[ThresholdPoint]
+    templates: Floats, cohort: Vectors, points: Sequence[ThresholdPoint]
 ) -> dict[str, dict[str, float]]:
-    """Share of development x cohort pairs (different sources, so different people) over each threshold."""
+    """Share of template x cohort pairs (different sources, so different people) over each threshold."""
     if len(cohort.summed) == 0:
         return {}
-    scores = development.summed @ cohort.summed.T
+    scores = templates @ cohort.summed.T
     return {
         f"{point.false_match_rate:g}": {
             "share_over_threshold": round(float(np.mean(scores > point.threshold_cos)), 8)

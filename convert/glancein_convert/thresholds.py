@@ -59,16 +59,19 @@ def impostor_tail(
     vectors: Floats,
     identity: NDArray[np.int64],
     *,
+    templates: Floats | None = None,
     keep_rate: float = 0.03,
     same_person: NDArray[np.bool_] | None = None,
 ) -> Tail:
     """The upper ``keep_rate`` of the scores of all pairs of different people.
 
-    vectors (n, d) unit rows, identity (n,). ``same_person`` (n, n) marks pairs to leave out although their
+    vectors (n, d) unit rows of looks, identity (n,). With ``templates`` (n, d) the earlier picture of each
+    pair is enrolled and the later one looks. ``same_person`` (n, n) marks pairs to leave out although their
     identities differ: labels are sometimes wrong.
     """
     _, person = np.unique(identity, return_inverse=True)
-    scores, rows, columns = _high_scores(vectors, person, keep_rate)
+    enrolled = vectors if templates is None else templates
+    scores, rows, columns = _high_scores(enrolled, vectors, person, keep_rate)
     excluded = 0
     if same_person is not None:
         doubtful = same_person[rows, columns]
@@ -170,13 +173,15 @@ def _counted(scores: Doubles, passed: Doubles, wanted: float) -> float:
     return float(scores[min(index, len(scores) - 1)])
 
 
-def _high_scores(vectors: Floats, person: Indices, keep_rate: float) -> tuple[Floats, Indices, Indices]:
+def _high_scores(
+    templates: Floats, vectors: Floats, person: Indices, keep_rate: float
+) -> tuple[Floats, Indices, Indices]:
     sample = np.random.default_rng(0).integers(0, len(vectors), (2, 400_000))
     sample = sample[:, person[sample[0]] != person[sample[1]]]
-    floor = np.quantile(np.einsum("ij,ij->j", vectors[sample[0]].T, vectors[sample[1]].T), 1 - keep_rate)
+    floor = np.quantile(np.einsum("ij,ij->j", templates[sample[0]].T, vectors[sample[1]].T), 1 - keep_rate)
     scores, rows, columns = [], [], []
     for start in range(0, len(vectors), 512):
-        block = vectors[start : start + 512] @ vectors.T
+        block = templates[start : start + 512] @ vectors.T
         here = np.arange(start, start + len(block))
         block[person[here][:, None] == person[None]] = -2
         block[here[:, None] >= np.arange(len(vectors))[None]] = -2

@@ -10,8 +10,9 @@ from torch import nn
 
 from glancein.adapters.embedder_tflite import unit
 from glancein.adapters.tflite_runtime import Network
+from glancein.domain.align import looks
 from glancein.domain.quantize import pixels_to_int8, to_float
-from glancein.types import Floats, Pixels
+from glancein.types import Crop, Floats, Pixels
 from glancein_training.networks import to_network_floats
 
 FIELDS = ("single", "summed", "symmetry")
@@ -53,6 +54,13 @@ def by_int8(network: Network, pixels: Pixels) -> Vectors:
     single = to_float(np.stack(steps), scale=spec.scale, zero_point=spec.zero_point)
     other = to_float(np.stack(mirrored), scale=spec.scale, zero_point=spec.zero_point)
     return _both(single, other)
+
+
+def templates_by_int8(network: Network, pixels: Pixels) -> Floats:
+    """Templates (n, d) that the device makes of pixels (n, 112, 112, 3) RGB when it enrols them."""
+    moved = np.stack([[look.pixels for look in looks(Crop(p, 1.0, 0.0))] for p in pixels])
+    sums = sum(by_int8(network, moved[:, k]).summed for k in range(moved.shape[1]))
+    return np.stack([unit(row) for row in np.asarray(sums, np.float32)])
 
 
 def _both(single: Floats, mirrored: Floats) -> Vectors:

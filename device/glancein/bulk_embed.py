@@ -13,6 +13,7 @@ import numpy as np
 from glancein.array_file import writing
 from glancein.domain import align, quality
 from glancein.domain.gallery import EMBEDDING_SIZE
+from glancein.enrolment import template_of
 from glancein.errors import PhotoError
 from glancein.pipeline import has_rival
 from glancein.ports import Embedder, FaceFinder
@@ -28,6 +29,7 @@ class Reader:
     read: Callable[[Path], Pixels]
     finder: FaceFinder
     embedder: Embedder
+    with_templates: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Row:
     box: Floats  # (4,) left, top, width, height
     landmarks: Floats  # (5, 2)
     quality: float
+    template: Floats | None = None  # (128,) what enrolling the picture would store, if it was asked for
 
     @property
     def found(self) -> bool:
@@ -80,7 +83,7 @@ def embed_one(path: Path, reader: Reader) -> Row:
         pixels, face, _ = _find(path, reader)
     except PhotoError as err:
         return _empty(path, err)
-    return _embed(path, pixels, face, embedder=reader.embedder)
+    return _embed(path, pixels, face, reader)
 
 
 def embed_only_face(path: Path, reader: Reader) -> Row:
@@ -90,7 +93,7 @@ def embed_only_face(path: Path, reader: Reader) -> Row:
         raise PhotoError(
             Reason.SEVERAL_FACES, f"{path} shows several faces of like size: give a picture of one person"
         )
-    return _embed(path, pixels, face, embedder=reader.embedder)
+    return _embed(path, pixels, face, reader)
 
 
 def main_face(faces: Sequence[Face], width: int, height: int) -> Face:
@@ -107,19 +110,22 @@ def main_face(faces: Sequence[Face], width: int, height: int) -> Face:
 def save(rows: Sequence[Row], out: Path, *, model_sha256: str) -> None:
     """Write path, found, embedding, box, landmarks, quality and model_sha256: whole or not at all.
 
-    Raises InputError.
+    Where rows have templates, ``template`` (n, 128) as well. Raises InputError.
     """
+    arrays = {
+        "path": np.array([row.path for row in rows]),
+        "found": np.array([row.found for row in rows], np.bool_),
+        "embedding": np.array([row.embedding for row in rows], np.float32).reshape(-1, EMBEDDING_SIZE),
+        "box": np.array([row.box for row in rows], np.float32).reshape(-1, 4),
+        "landmarks": np.array([row.landmarks for row in rows], np.float32).reshape(-1, 5, 2),
+        "quality": np.array([row.quality for row in rows], np.float32),
+        "model_sha256": np.array(model_sha256),
+    }
+    if any(row.template is not None for row in rows):
+        nothing = np.zeros(EMBEDDING_SIZE, np.float32)
+        arrays["template"] = np.stack([nothing if r.template is None else r.template for r in rows])
     with writing(out) as part:
-        np.savez(
-            part,
-            path=np.array([row.path for row in rows]),
-            found=np.array([row.found for row in rows], np.bool_),
-            embedding=np.array([row.embedding for row in rows], np.float32).reshape(-1, EMBEDDING_SIZE),
-            box=np.array([row.box for row in rows], np.float32).reshape(-1, 4),
-            landmarks=np.array([row.landmarks for row in rows], np.float32).reshape(-1, 5, 2),
-            quality=np.array([row.quality for row in rows], np.float32),
-            model_sha256=np.array(model_sha256),
-        )
+        np.savez(part, allow_pickle=False, **arrays)
 
 
 def _find(path: Path, reader: Reader) -> tuple[Pixels, Face, list[Face]]:
@@ -131,11 +137,13 @@ def _find(path: Path, reader: Reader) -> tuple[Pixels, Face, list[Face]]:
     return pixels, main_face(faces, pixels.shape[1], pixels.shape[0]), faces
 
 
-def _embed(path: Path, pixels: Pixels, face: Face, *, embedder: Embedder) -> Row:
+def _embed(path: Path, pixels: Pixels, face: Face, reader: Reader) -> Row:
     crop = align.crop(pixels, face.landmarks)
     box = np.array([face.box.left, face.box.top, face.box.width, face.box.height], np.float32)
     overall = quality.check(crop, face, quality.PROBE_LIMITS).overall
-    return Row(str(path), None, None, embedder.embed([crop])[0], box, face.landmarks, overall)
+    template = template_of(align.softened(crop), reader.embedder) if reader.with_templates else None
+    embedding = reader.embedder.embed([crop])[0]
+    return Row(str(path), None, None, embedding, box, face.landmarks, overall, template)
 
 
 def _empty(path: Path, problem: PhotoError) -> Row:

@@ -109,8 +109,10 @@ def examine(pixels: Pixels, finder: FaceFinder, embedder: Embedder, limits: Enro
         return _refuse(Finding(Reason.NO_FACE, 0.0, 1.0, advice))
     main = _portrait_among(sights)
     rivals = [s for s in sights if s is not main and _is_rival(s, main)]
-    vectors = embedder.embed([sight.crop for sight in (main, *rivals)])
-    others = sum(float(vectors[0] @ vector) < limits.duplicate_cos for vector in vectors[1:])
+    others = 0
+    if rivals:
+        own, *looks = embedder.embed([sight.crop for sight in (main, *rivals)])
+        others = sum(float(own @ look) < limits.duplicate_cos for look in looks)
     if others:  # the same face twice is the badge's own second portrait
         advice = f"Take a photo of one person ({others + 1} faces)."
         several = _refuse(Finding(Reason.SEVERAL_FACES, others + 1.0, 1.0, advice))
@@ -119,7 +121,18 @@ def examine(pixels: Pixels, finder: FaceFinder, embedder: Embedder, limits: Enro
     if judged.findings:
         return _refuse_quality(main, judged)
     wishes = quality.judge(main.measures, limits.should)
-    return Portrait(main.face, main.crop, judged, vectors[0], wishes.findings)
+    return Portrait(main.face, main.crop, judged, template_of(main.crop, embedder), wishes.findings)
+
+
+def template_of(crop: Crop, embedder: Embedder) -> Floats:
+    """(128,) of unit length: the direction between the looks at a crop that a finder's pixels would give.
+
+    One photo is one place of the finder; the sum of nine is nearer to the next look at the same person
+    (``docs/experiments-embedder.md``). The card's thresholds are between such a template and a single look.
+    Raises ModelError as ``Embedder.embed``.
+    """
+    total = embedder.embed(align.looks(crop)).sum(axis=0)
+    return np.asarray(total / max(float(np.linalg.norm(total)), 1e-12), np.float32)
 
 
 @dataclass(frozen=True, slots=True)

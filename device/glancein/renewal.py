@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from glancein.domain.person import StoredTemplate
-from glancein.enrolment import read_crop
+from glancein.enrolment import read_crop, template_of
 from glancein.errors import ModelError, StoreError
 from glancein.ports import Embedder, Models, Renewable
 
@@ -75,5 +75,5 @@ def renew_people(people: Renewable, embedder: Embedder, *, now: Callable[[], dat
 
 def renewed(portrait: StoredTemplate, embedder: Embedder, *, at: datetime) -> StoredTemplate:
     """The template that this embedder makes of a stored crop. Raises StoreError if the crop is damaged."""
-    vector = embedder.embed([read_crop(portrait.crop_png)])[0]
+    vector = template_of(read_crop(portrait.crop_png), embedder)
     return replace(portrait, vector=vector, model_sha256=embedder.model_sha256, created_at=at)

@@ -275,9 +275,11 @@ def embedder_sha256(home: Home) -> str | None:
         return None
 
 
-def open_bulk_reader(home: Home) -> Reader:
+def open_bulk_reader(home: Home, *, with_templates: bool = False) -> Reader:
     """Both networks, and a decoder in this process: for evaluation over one's own files."""
-    return reader_of(open_recogniser(home), trusted=True)
+    from dataclasses import replace  # noqa: PLC0415  # beside its only use
+
+    return replace(reader_of(open_recogniser(home), trusted=True), with_templates=with_templates)
 
 
 def reader_of(recogniser: Recogniser, *, trusted: bool) -> Reader:

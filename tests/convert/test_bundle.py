@@ -174,6 +174,7 @@ def test_vectors_that_were_half_written_are_made_again(
     one = vectors.Vectors(*(np.ones((2, 3), np.float32) for _ in vectors.FIELDS))
     monkeypatch.setattr(vectors, "by_float", lambda *_: one)
     monkeypatch.setattr(vectors, "by_int8", lambda *_: one)
+    monkeypatch.setattr(vectors, "templates_by_int8", lambda *_: 2 * one.summed)
     pixels = np.zeros((2, 112, 112, 3), np.uint8)
     sets = crops.CropSets(pixels, pixels, np.arange(2), (), pixels, pixels, {})
     trained = checkpoints.Checkpoint(cast("Embedder", nn.Identity()), "none", 0, {})
@@ -191,4 +192,5 @@ def test_vectors_that_were_half_written_are_made_again(
 
     found = bundle._embed_all(tmp_path, trained, network, tmp_path / "model.tflite", sets)
 
-    np.testing.assert_array_equal(found[0].single, one.single)
+    np.testing.assert_array_equal(found.exact.single, one.single)
+    np.testing.assert_array_equal(found.templates, 2 * one.summed)

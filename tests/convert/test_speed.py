@@ -48,7 +48,8 @@ def test_pack_is_embedded_by_the_int8_model(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "labels.csv").write_text("\n".join(["path,tar,identity,split", *lines]), encoding="utf-8")
     crops = packs.Crops(pixels, np.arange(6), np.zeros(6, bool), (), "")
     monkeypatch.setattr(packs, "load", lambda *_args, **_options: crops)
-    options = ["embed", str(MODEL), str(tmp_path), "--out", str(tmp_path / "e.npz"), "--most", "3"]
+    options = ["embed", str(MODEL), str(tmp_path), "--out", str(tmp_path / "e.npz")]
+    options += ["--most", "3", "--templates"]
 
     done = CliRunner().invoke(app, [*options, "--split", "val"])
     refused = CliRunner().invoke(app, [*options, "--split", "test"])
@@ -57,5 +58,7 @@ def test_pack_is_embedded_by_the_int8_model(tmp_path: Path, monkeypatch: pytest.
     with np.load(tmp_path / "e.npz") as stored:
         assert stored["embedding"].shape == (3, 128)
         assert np.allclose(np.linalg.norm(stored["embedding"], axis=1), 1, atol=1e-5)
+        assert np.allclose(np.linalg.norm(stored["template"], axis=1), 1, atol=1e-5)
+        assert (np.einsum("ij,ij->i", stored["template"], stored["embedding"]) < 1 - 1e-4).all()
         assert "0.webp" not in stored["path"]
     assert refused.exit_code == 7

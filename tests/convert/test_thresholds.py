@@ -61,6 +61,21 @@ def test_counted_thresholds_are_those_of_plain_counting() -> None:
         assert np.mean(np.array(impostor) > threshold) == pytest.approx(rate, abs=2 / len(impostor))
 
 
+def test_with_templates_the_earlier_picture_of_a_pair_is_the_enrolled_one() -> None:
+    """Scores of looks at templates, each pair of strangers counted once."""
+    vectors, identity = people(60, 3, spread=0.5)
+    templates, _ = people(60, 3, spread=0.5, seed=9)
+
+    tail = thresholds.impostor_tail(vectors, identity, templates=templates, keep_rate=0.2)
+
+    plain = sorted(
+        float(templates[a] @ vectors[b])
+        for a, b in itertools.combinations(range(len(vectors)), 2)
+        if identity[a] != identity[b]
+    )
+    np.testing.assert_allclose(tail.scores, plain[: -len(tail.scores) - 1 : -1], atol=1e-6)
+
+
 def test_weight_of_a_person_counts_their_pairs_that_often() -> None:
     """Resampling by weights equals repeating the pictures, without the pairs of a person with their copy."""
     vectors, identity = people(40, 2, spread=0.5)
@@ -209,6 +224,30 @@ def test_searches_of_strangers_are_counted_as_the_rate_of_one_comparison_foretel
     counted = search_false_positives(vectors, identity, enrolled=100, threshold=threshold, seeds=range(5))
 
     assert counted == pytest.approx(1 - (1 - 1e-3) ** 100, abs=0.02)
+
+
+def test_figures_enrol_the_templates_and_look_with_the_vectors() -> None:
+    """Templates without spread are never missed by looks that are; alike templates change nothing."""
+    vectors, identity = people(80, 4, spread=0.7)
+    templates, _ = people(80, 4, spread=0.0)
+
+    plain = one_shot_miss_rate(vectors, identity, enrolled=40, rounds=5)
+    better = one_shot_miss_rate(vectors, identity, enrolled=40, rounds=5, templates=templates)
+    same = one_shot_miss_rate(vectors, identity, enrolled=40, rounds=5, templates=vectors)
+
+    assert same == plain
+    assert better[0] < plain[0]
+    scored = score(vectors, identity, templates=templates)
+    by_hand = [
+        float(templates[a] @ vectors[b])
+        for a, b in itertools.combinations(range(len(vectors)), 2)
+        if identity[a] == identity[b]
+    ]
+    np.testing.assert_allclose(sorted(scored.genuine), sorted(by_hand), atol=1e-6)
+    nobody = np.zeros_like(vectors)
+    wrong = search_false_positives(vectors, identity, templates=nobody, seeds=[0], enrolled=40, threshold=0.3)
+    refused = margin_effect(vectors, identity, templates=nobody, margin=0.1, enrolled=40, threshold=0.3)
+    assert (wrong, refused) == (0, (0, 0))
 
 
 def test_wider_margin_refuses_more() -> None:

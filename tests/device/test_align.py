@@ -216,3 +216,19 @@ def test_softened_hides_the_edges_of_source_pixels(source_px_per_crop_px: float)
     assert row.sum() == pytest.approx(200, rel=0.05)
     assert spread == pytest.approx(0.7 * math.sqrt(source_px_per_crop_px**-2 - 1), rel=0.1)
     assert soft.source_px_per_crop_px == source_px_per_crop_px
+
+
+def test_looks_are_the_crop_and_its_eight_shifts() -> None:
+    """Each pixel comes from two pixels aside, or from the edge where nothing is there."""
+    rng = np.random.default_rng(0)
+    cut = Crop(rng.integers(0, 256, (112, 112, 3), np.uint8), 1.2, 0.5)
+
+    found = align.looks(cut)
+
+    steps = [(down, right) for down in (0, -2, 2) for right in (0, -2, 2)]
+    assert len(found) == len(steps)
+    for look, (down, right) in zip(found, steps, strict=True):
+        for y, x in rng.integers(0, 112, (50, 2)):
+            source = min(max(y + down, 0), 111), min(max(x + right, 0), 111)
+            assert look.pixels[y, x].tolist() == cut.pixels[source].tolist()
+        assert (look.source_px_per_crop_px, look.residual_px) == (1.2, 0.5)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from glancein import bulk_embed
+from glancein.domain import align
 from glancein.domain.align import TEMPLATE
+from glancein.enrolment import template_of
 from glancein.errors import InputError, PhotoError
 from glancein.ports import FaceFinder
 from glancein.types import Box, Crop, Face, Floats, Pixels, Reason
@@ -83,6 +86,21 @@ def test_embed_all_when_some_files_have_no_face(tmp_path: Path) -> None:
     assert rows[1].problem == "dark.jpg shows no face: give a picture of a whole face"
     assert rows[2].problem == "broken.jpg is not a picture"
     assert [file.name for file in tmp_path.iterdir()] == ["out.npz"]
+
+
+def test_templates_are_those_of_enrolment_where_they_are_asked_for(tmp_path: Path) -> None:
+    """Softened and looked at nine times; a picture without a face has zeros."""
+    wanted = replace(reader(), with_templates=True)
+
+    rows = list(
+        bulk_embed.embed_all([Path("a.jpg"), Path("dark.jpg")], open_reader=lambda: wanted, processes=1)
+    )
+    bulk_embed.save(rows, tmp_path / "out.npz", model_sha256="cd" * 32)
+
+    crop = align.softened(align.crop(read(Path("a.jpg")), face_at(10, 10, 100).landmarks))
+    with np.load(tmp_path / "out.npz") as stored:
+        np.testing.assert_array_equal(stored["template"][0], template_of(crop, BrightnessEmbedder()))
+        assert not stored["template"][1].any()
 
 
 def test_main_face_when_a_larger_one_stands_aside() -> None:

@@ -19,6 +19,7 @@ from PIL import Image
 from tests.device.punches import check_in, event
 
 from glancein import cli, wiring
+from glancein.adapters.people_sqlite import SqlitePeople
 from glancein.cli import run
 from glancein.web.desk_file import DeskFile
 
@@ -529,6 +530,21 @@ def test_embed_when_given_a_list_and_a_folder(tmp_path: Path, capsys: pytest.Cap
         assert one["path"].tolist()[:2] == names
         assert one["found"].tolist() == [True, True, False]
         assert one["embedding"] == pytest.approx(two["embedding"], abs=1e-6)
+
+
+def test_embed_with_templates_gives_what_enrolling_stores(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """But for the place of the face, which enrolment searches in all turns."""
+    photo = PICTURES / "collins.jpg"
+    assert answer(capsys, "enroll", photo, "--id", "c1", "--name", "Eileen Collins")[0] == 0
+
+    code, _ = answer(capsys, "embed", photo, "--templates", "--out", tmp_path / "e.npz")
+
+    assert code == 0
+    with closing(SqlitePeople(home / "glancein.sqlite")) as people, np.load(tmp_path / "e.npz") as stored:
+        (template,) = people.templates(str(stored["model_sha256"]))
+        assert float(stored["template"][0] @ template.vector) > 0.98
 
 
 @pytest.mark.usefixtures("home")

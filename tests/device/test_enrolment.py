@@ -35,6 +35,7 @@ from glancein.enrolment import (
     crop_png,
     enrol_rows,
     examine,
+    template_of,
 )
 from glancein.errors import InputError, PhotoError
 from glancein.types import Face, Pixels, Reason
@@ -76,6 +77,20 @@ def test_examine_clean_portrait_gives_unit_vector_and_no_warning() -> None:
     assert found.warnings == ()
     assert found.quality.overall > 0.95
     assert np.linalg.norm(found.vector) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_template_is_the_direction_of_the_sum_of_all_looks() -> None:
+    """One vector for nine looks, each counted once, and not that of the crop alone."""
+    found = portrait(seen(photo((ALONE, 1)), ALONE))
+
+    rows = [FakeEmbedder().embed([look])[0] for look in align.looks(found.crop)]
+
+    total = np.zeros(128)
+    for row in rows:
+        total += row
+    np.testing.assert_allclose(found.vector, total / np.linalg.norm(total), atol=1e-6)
+    assert not np.allclose(found.vector, rows[0], atol=1e-4)
+    np.testing.assert_array_equal(found.vector, template_of(found.crop, FakeEmbedder()))
 
 
 def test_examine_photo_without_face_says_so() -> None:

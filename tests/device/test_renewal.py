@@ -19,7 +19,7 @@ from glancein.adapters.embedder_tflite import TfliteEmbedder
 from glancein.adapters.model_store import ModelStore
 from glancein.adapters.people_sqlite import SqlitePeople
 from glancein.domain.person import Enrolment
-from glancein.enrolment import crop_png, read_crop
+from glancein.enrolment import crop_png, read_crop, template_of
 from glancein.errors import ModelError, StoreError
 from glancein.model_card import read_card
 from glancein.types import Crop
@@ -40,7 +40,7 @@ def enrolment(seed: int, embedder: TfliteEmbedder) -> Enrolment:
     portrait = crop(seed)
     return Enrolment(
         name=f"Person {seed}",
-        vector=embedder.embed([portrait])[0],
+        vector=template_of(portrait, embedder),
         model_sha256=embedder.model_sha256,
         crop_png=crop_png(portrait),
         photo_sha256=f"{seed:064x}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,13 @@ from glancein_training.distill import embed
 from glancein_training.evaluate import plots
 from glancein_training.evaluate.command import Request, chosen_faces
 from glancein_training.evaluate.faces import Bools, Faces, Floats, read_faces, read_labels
-from glancein_training.evaluate.robustness import Robustness, disturbances, disturbed, measure
+from glancein_training.evaluate.robustness import (
+    Disturbance,
+    Robustness,
+    disturbances,
+    disturbed,
+    measure,
+)
 from glancein_training.figures import to_json
 from glancein_training.unpack import CLEAN
 
@@ -63,25 +69,25 @@ def measure_embedded(embedded: Path, pack: Path, out: Path, *, resamples: int, s
         )
     people, identity = np.unique([rows[name]["identity"] for name in names], return_inverse=True)
 
-    def seen(folder: str) -> tuple[Bools, Floats]:
+    def in_folder(folder: str) -> Faces:
         try:
-            chosen = np.array([at[f"{folder}/{name}"] for name in names])
+            return everything.take(np.array([at[f"{folder}/{name}"] for name in names]))
         except KeyError as err:
             raise InputError(f"{embedded} lacks {err.args[0]}: embed the whole folder") from err
-        return everything.found[chosen], everything.vector[chosen]
 
-    found, vector = seen(CLEAN)
-    faces = Faces(
+    def seen(kind: Disturbance, value: float) -> tuple[Bools, Floats]:
+        worse = in_folder(kind.folder(value))
+        return worse.found, worse.vector
+
+    clean = replace(
+        in_folder(CLEAN),
         path=np.array(names),
-        found=found,
-        vector=vector,
         identity=identity.astype(np.int64),
         people=tuple(people.tolist()),
-        split=np.full(len(names), ""),
     )
     measured = measure(
-        faces,
-        lambda kind, value: seen(kind.folder(value)),
+        clean,
+        seen,
         kinds=disturbances(),
         resamples=resamples,
         seed=seed,

@@ -139,5 +139,5 @@ keep "$RUN-p2/checkpoint.pt" "$RUN/twelfth.pt"
 python -m glancein_training.cli blend "$RUN/eleventh.pt" "$RUN/twelfth.pt" --share 0.5 --out training/weights/embedder-next.pt
 
 # What ships lies between i1 and that: the later runs alone miss one of the fifty scanned badges.
-python -m glancein_training.cli blend "$RUN/eighth.pt" training/weights/embedder-next.pt --share 0.8 --share 1 --share 0.5 --share 0.85 \
+python -m glancein_training.cli blend "$RUN/eighth.pt" training/weights/embedder-next.pt --share 0.9 --share 1 --share 0.7 --share 0.8 \
     --out training/weights/embedder.pt

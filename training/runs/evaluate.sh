@@ -18,7 +18,7 @@ train() { "$PYTHON" -m glancein_training.cli "$@"; }
 
 # One-shot FNIR, ROC, thresholds, clusters: crops on grey sheets through finder, landmarks, aligner and int8 embedder.
 train unpack "$DATA/faces" --split val --half odd --out "$RUN/pictures" --cache "$CACHE"
-"$DEVICE_PYTHON" -m glancein embed "$RUN/pictures" --out "$RUN/device.npz" --processes "$PROCESSES" --data "$RUN/home"
+"$DEVICE_PYTHON" -m glancein embed "$RUN/pictures" --templates --out "$RUN/device.npz" --processes "$PROCESSES" --data "$RUN/home"
 "$PYTHON" -m glancein_convert embed "$MODEL/model.tflite" "$DATA/unlabelled" --most 9800 --out "$RUN/strangers.npz" \
     --cache "$CACHE"
 train evaluate "$RUN/device.npz" --labels "$DATA/faces/labels.csv" --split val --half odd --out "$RUN/report" \
@@ -29,12 +29,12 @@ train evaluate "$RUN/device.npz" --labels "$DATA/faces/labels.csv" --split val -
 train compare "$RUN/aligned.npz" "$RUN/device.npz" --labels "$DATA/faces/labels.csv" --split val --half odd --gallery 200
 
 # Badge and kiosk: fifty people who told their gender and origin, enrolled from the neutral photo.
-"$DEVICE_PYTHON" -m glancein embed "$DATA/badges" --out "$RUN/badges.npz" --processes "$PROCESSES" --data "$RUN/home"
+"$DEVICE_PYTHON" -m glancein embed "$DATA/badges" --templates --out "$RUN/badges.npz" --processes "$PROCESSES" --data "$RUN/home"
 train evaluate "$RUN/badges.npz" --labels "$DATA/badges/people.csv" --enrol-from neutral --out "$RUN/badges" --quick
 
 # Worse and worse looks against clean ones, forty people: JPEG, pixels between the eyes, blur, rotation, light.
 train unpack "$DATA/faces" --split val --half odd --people 40 --worse --out "$RUN/worse" --cache "$CACHE"
-"$DEVICE_PYTHON" -m glancein embed "$RUN/worse" --out "$RUN/worse.npz" --processes "$PROCESSES" --data "$RUN/home"
+"$DEVICE_PYTHON" -m glancein embed "$RUN/worse" --templates --out "$RUN/worse.npz" --processes "$PROCESSES" --data "$RUN/home"
 train robustness "$RUN/worse.npz" "$DATA/faces" --out "$RUN/robustness"
 
 # What a layer sees, on one portrait in the public domain: copy it to docs/models/embedder-layers.png.

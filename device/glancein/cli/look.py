@@ -112,14 +112,17 @@ def embed(
         Path | None, typer.Option("--list", help="A text file with one path a line.", dir_okay=False)
     ] = None,
     processes: Annotated[int, typer.Option(min=1, max=64, help="Processes that work side by side.")] = 2,
+    templates: Annotated[
+        bool, typer.Option("--templates", help="Also what enrolling each picture would store.")
+    ] = False,
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
     """Detect, align and embed pictures with the device pipeline, for evaluation.
 
     Arrays: path (n), found (n) bool, embedding (n, 128) float32 unit rows, box (n, 4) left top width height,
-    landmarks (n, 5, 2), quality (n). Pictures without a face stay in, with found = False and zeros. Exit
-    code 1 if a picture could not be read.
+    landmarks (n, 5, 2), quality (n); with --templates template (n, 128). Pictures without a face stay in,
+    with found = False and zeros. Exit code 1 if a picture could not be read.
     """
     from glancein import bulk_embed  # noqa: PLC0415  # loads numpy
 
@@ -132,7 +135,9 @@ def embed(
         home = wiring.open_home(data)
         sha256 = wiring.open_recogniser(home).embedder.model_sha256
         work = bulk_embed.embed_all(
-            wanted, open_reader=partial(wiring.open_bulk_reader, home), processes=processes
+            wanted,
+            open_reader=partial(wiring.open_bulk_reader, home, with_templates=templates),
+            processes=processes,
         )
         rows = list(output.track(work, "embedding", total=len(wanted)))
         bulk_embed.save(rows, out, model_sha256=sha256)

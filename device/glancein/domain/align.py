@@ -11,6 +11,7 @@ import numpy as np
 from glancein.types import Crop, Floats, Pixels
 
 CROP_PX = 112
+LOOK_PX = 2
 SOFT_PX = 0.7  # 1 of 350 scanned badges misses its person, 8 without (docs/experiments-embedder.md, h1)
 # Where the landmarks of an upright frontal face belong: the template the embedder was trained on.
 TEMPLATE: tuple[tuple[float, float], ...] = (
@@ -54,6 +55,20 @@ def softened(enlarged: Crop) -> Crop:
     spread_px = SOFT_PX * math.sqrt(enlarged.source_px_per_crop_px**-2 - 1)
     soft = cv2.GaussianBlur(enlarged.pixels, (0, 0), spread_px)
     return replace(enlarged, pixels=np.asarray(soft, np.uint8))
+
+
+def looks(centred: Crop) -> tuple[Crop, ...]:
+    """The crop, and the crop moved by ``LOOK_PX`` to the four sides and corners: as far as finders are off.
+
+    Pixels at the edge are repeated, so that a stored crop gives the same looks as the photo did.
+    """
+    side = len(centred.pixels)
+    wide = np.pad(centred.pixels, ((LOOK_PX, LOOK_PX), (LOOK_PX, LOOK_PX), (0, 0)), mode="edge")
+    steps = (LOOK_PX, 0, 2 * LOOK_PX)  # the crop itself comes first
+    return tuple(
+        replace(centred, pixels=wide[top : top + side, left : left + side])
+        for top, left in itertools.product(steps, steps)
+    )
 
 
 def similarity(landmarks: Floats) -> Floats:

@@ -265,6 +265,11 @@ def test_pair_list_that_does_not_fit_is_named(tmp_path: Path, text: str, said: s
         ("embedding", np.full((12, 24), "x"), "is 12 x 24 <U1, not 12 x any numbers"),
         ("found", np.ones(3, bool), "'found' of .* is 3 bool, not 12 numbers"),
         ("found", np.ones((12, 2), bool), "is 12 x 2 bool, not 12 numbers"),
+        (
+            "template",
+            np.zeros((12, 23), np.float32),
+            "'template' of .* is 12 x 23 float32, not 12 x 24 numbers",
+        ),
         ("quality", np.float32(1), "'quality' of .* is a single float32, not 12 numbers"),
     ],
 )
@@ -294,6 +299,24 @@ def test_teacher_of_other_shapes_is_refused(tmp_path: Path, arrays: dict[str, np
 
     with pytest.raises(InputError, match=said):
         read_faces(tmp_path / "teacher.npz", labels=write_labels(tmp_path, 2, 2))
+
+
+def test_templates_are_read_at_unit_length_and_go_with_their_pictures(tmp_path: Path) -> None:
+    """A picture whose template is damaged is one without a face."""
+    with np.load(write_embeddings(tmp_path, 4, 3)) as stored:
+        template = np.asarray(5 * stored["embedding"][::-1], np.float32)
+        template[2] = np.nan
+        np.savez(tmp_path / "e.npz", allow_pickle=False, **stored, template=template)
+
+    faces = read_faces(tmp_path / "e.npz")
+
+    assert faces.found.tolist() == [k not in {2, 11} for k in range(12)]
+    np.testing.assert_allclose(np.linalg.norm(faces.enrolled, axis=1), faces.found, atol=1e-6)
+    some = faces.take(np.array([4, 7]))
+    np.testing.assert_allclose(
+        some.enrolled, template[[4, 7]] / np.linalg.norm(template[[4, 7]], axis=1)[:, None], atol=1e-6
+    )
+    assert read_faces(tmp_path / "faces.npz").template is None
 
 
 def test_wrong_files_are_named(tmp_path: Path) -> None:

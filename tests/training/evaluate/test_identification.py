@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -40,8 +42,8 @@ def made_faces(people: int, each: int, *, noise: float = 0.7, seed: int = 0) -> 
 
 def plain_search(faces: Faces, gallery: Gallery, padding: Faces, limit: float) -> tuple[float, float]:
     """FNIR and FPIR by comparing every probe with every template, one at a time."""
-    templates = [(int(faces.identity[row]), faces.vector[row]) for row in gallery.rows]
-    templates += [(-1 - k, padding.vector[k]) for k in range(gallery.padding)]
+    templates = [(int(faces.identity[row]), faces.enrolled[row]) for row in gallery.rows]
+    templates += [(-1 - k, padding.enrolled[k]) for k in range(gallery.padding)]
     missed = looked = accepted = strangers = 0
     for row in range(len(faces)):
         if row in gallery.rows:
@@ -56,10 +58,14 @@ def plain_search(faces: Faces, gallery: Gallery, padding: Faces, limit: float) -
     return missed / looked, accepted / strangers
 
 
+@pytest.mark.parametrize("templates", [False, True])
 @pytest.mark.parametrize("padding", [0, 40])
-def test_misses_and_false_accepts_agree_with_the_plain_search(padding: int) -> None:
+def test_misses_and_false_accepts_agree_with_the_plain_search(padding: int, *, templates: bool) -> None:
     """The matrix form counts what a loop over searches counts, with and without padding."""
     faces, strangers = made_faces(30, 3), made_faces(50, 1, seed=9)
+    if templates:
+        faces = replace(faces, template=made_faces(30, 3, noise=0.2).vector)
+        strangers = replace(strangers, template=made_faces(50, 1, noise=0.2, seed=9).vector)
     gallery = draw_galleries(faces, 12 + padding, 1, padding=padding, seed=1)[0]
     gallery = Gallery(gallery.rows[:12], padding)
 

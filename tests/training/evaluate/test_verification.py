@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from glancein_training.evaluate.verification import (
     best_threshold,
     dealt_pairs,
     equal_error_rate,
+    pairs_of,
     resample_true_accepts,
     ten_fold,
     thresholds_at,
@@ -46,6 +48,19 @@ def plain_true_accepts(genuine: list[float], impostor: list[float], rate: float)
     allowed = int(rate * len(impostor))
     limits = [t for t in impostor if sum(s > t for s in impostor) <= allowed]
     return sum(s > min(limits) for s in genuine) / len(genuine)
+
+
+def test_of_each_pair_the_later_picture_is_the_enrolled_one() -> None:
+    """Looks at templates, not at looks; listed pairs and all of them alike."""
+    faces = replace(made_faces(12, 3), template=made_faces(12, 3, noise=0.2, seed=3).vector)
+    assert faces.template is not None
+
+    pairs = all_pairs(faces)
+    listed = pairs_of(faces, pairs.left, pairs.right)
+
+    plain = [float(faces.vector[a] @ faces.template[b]) for a in range(36) for b in range(a + 1, 36)]
+    np.testing.assert_allclose(pairs.score_cos, plain, atol=1e-6)
+    np.testing.assert_allclose(listed.score_cos, plain, atol=1e-6)
 
 
 @pytest.mark.parametrize("rate", [0.001, 0.01, 0.1, 0.5])

@@ -49,6 +49,7 @@ class Faces:
     split: Strings  # (n,) "" where the labels name none
     groups: Mapping[str, Strings] = field(default_factory=dict)  # column name -> (n,)
     quality: Floats | None = None  # (n,)
+    template: Floats | None = None  # (n, d) unit rows: the pictures enrolled, where that gives other vectors
 
     def __len__(self) -> int:
         return len(self.path)
@@ -66,7 +67,13 @@ class Faces:
             split=self.split[rows],
             groups={name: column[rows] for name, column in self.groups.items()},
             quality=None if self.quality is None else self.quality[rows],
+            template=None if self.template is None else self.template[rows],
         )
+
+    @property
+    def enrolled(self) -> Floats:
+        """(n, d) what enrolling each picture stores."""
+        return self.vector if self.template is None else self.template
 
     def half(self, parity: int) -> Faces:
         """The people with even (0) or odd (1) numbers: one half to choose on, the other to report on."""
@@ -84,10 +91,10 @@ class Faces:
 def read_faces(path: Path, *, labels: Path | None = None, identity_from: str = "folder") -> Faces:
     """Embeddings of one file with identities from ``labels`` or from their paths.
 
-    ``path``: as ``glancein embed`` writes it (path, found, embedding, quality), or a teacher's file (vectors,
-    scale) whose rows follow ``labels``. ``identity_from``: without labels the person is the "folder",
-    the "stem" of its file, or each "picture" is a person. A picture that the labels name by path gets that
-    path. Raises InputError if the files do not fit together.
+    ``path``: as ``glancein embed`` writes it (path, found, embedding, quality, template), or a teacher's file
+    (vectors, scale) whose rows follow ``labels``. ``identity_from``: without labels the person is the
+    "folder", the "stem" of its file, or each "picture" is a person. A picture that the labels name by path
+    gets that path. Raises InputError if the files do not fit together.
     """
     stored = read_arrays(path)
     rows = read_labels(labels) if labels else []
@@ -104,6 +111,7 @@ def read_faces(path: Path, *, labels: Path | None = None, identity_from: str = "
     if "found" in stored:
         found = np.asarray(numbers(stored, "found", (len(paths),), path), bool)
     quality = numbers(stored, "quality", (len(paths),), path) if "quality" in stored else None
+    template = numbers(stored, "template", embedding.shape, path) if "template" in stored else None
     matched = _match(paths, rows, labels) if rows else [_from_path(p, identity_from) for p in paths]
     kept = np.array([row is not None for row in matched], bool)
     if not kept.any():
@@ -115,6 +123,7 @@ def read_faces(path: Path, *, labels: Path | None = None, identity_from: str = "
         np.asarray(embedding, np.float32)[kept],
         [row for row in matched if row is not None],
         quality=None if quality is None else np.asarray(quality, np.float32)[kept],
+        template=None if template is None else np.asarray(template, np.float32)[kept],
     )
 
 
@@ -183,8 +192,8 @@ def parity_of(person: str) -> int:
 
 
 def cosines(left: Faces, right: Faces) -> Floats:
-    """(n, m) scores of every left picture with every right one; NO_FACE_COS where either has no face."""
-    scores = left.vector @ right.vector.T
+    """(n, m) scores of looks at left and enrolled right pictures; NO_FACE_COS where either has no face."""
+    scores = left.vector @ right.enrolled.T
     scores[~left.found] = NO_FACE_COS
     scores[:, ~right.found] = NO_FACE_COS
     return np.asarray(scores, np.float32)
@@ -213,9 +222,11 @@ def _assemble(
     rows: Sequence[Mapping[str, str]],
     *,
     quality: Floats | None = None,
+    template: Floats | None = None,
 ) -> Faces:
-    finite = np.isfinite(vectors).all(axis=1) & (np.abs(vectors).sum(axis=1) > 0)
-    usable = found & finite
+    usable = found & _has_direction(vectors)
+    if template is not None:
+        usable &= _has_direction(template)
     people, identity = np.unique(
         [row.get("identity") or row.get("id") or row["path"] for row in rows], return_inverse=True
     )
@@ -228,7 +239,12 @@ def _assemble(
         split=np.array([row.get("split", "") for row in rows]),
         groups=_groups(rows),
         quality=quality,
+        template=None if template is None else unit_rows(np.where(usable[:, None], template, 0)),
     )
+
+
+def _has_direction(vectors: Floats) -> Bools:
+    return np.asarray(np.isfinite(vectors).all(axis=1) & (np.abs(vectors).sum(axis=1) > 0), np.bool_)
 
 
 def _groups(rows: Sequence[Mapping[str, str]]) -> dict[str, Strings]:

@@ -88,7 +88,7 @@ def measure(
     out = []
     for kind in kinds:
         seen = [worse(kind, value) for value in kind.values]
-        pairs = [pairs_between(faces, replace(faces, found=f, vector=v), left, right) for f, v in seen]
+        pairs = [pairs_between(replace(faces, found=f, vector=v), faces, left, right) for f, v in seen]
         fixed = [_above(one, limit, weights) for one in pairs]
         out.append(
             Robustness(

@@ -86,13 +86,15 @@ def smaller(vectors: Floats, width: int, *, seed: int) -> Floats:
 def template_sizes(faces: Faces, rate: float, *, weights: Weights, seed: int) -> dict[str, Estimate]:
     """True accepts at one false accept rate for templates as floats, as bytes, and with fewer dimensions."""
     width = faces.vector.shape[1]
-    variants = {f"{width} floats": faces.vector, f"{width} bytes": as_bytes(faces.vector)}
+    both = np.concatenate([faces.vector, faces.enrolled])
+    variants = {f"{width} floats": both, f"{width} bytes": as_bytes(both)}
     for fewer in (64, 32):
         if fewer < min(width, len(faces)):
-            variants[f"{fewer} bytes (principal axes)"] = as_bytes(smaller(faces.vector, fewer, seed=seed))
+            variants[f"{fewer} bytes (principal axes)"] = as_bytes(smaller(both, fewer, seed=seed))
     out = {}
     for name, vectors in variants.items():
-        pairs = all_pairs(replace(faces, vector=vectors))
+        looks, enrolled = np.split(vectors, 2)
+        pairs = all_pairs(replace(faces, vector=looks, template=enrolled))
         value = float(true_accepts_at(pairs, (rate,))[0])
         out[name] = estimate(value, resample_true_accepts(pairs, weights, (rate,))[:, 0])
     return out

@@ -46,7 +46,10 @@ class Pairs:
 
 
 def all_pairs(faces: Faces) -> Pairs:
-    """Every pair of pictures once. Raises InputError if there are too many, or no pair of either kind."""
+    """Every pair of pictures once, the later one enrolled.
+
+    Raises InputError if there are too many, or no pair of either kind.
+    """
     if len(faces) > MOST_PICTURES:
         raise InputError(f"{len(faces)} pictures are too many for all pairs; draw fewer with --people")
     left, right = np.triu_indices(len(faces), 1)
@@ -195,8 +198,8 @@ def dealt_pairs(faces: Faces, *, seed: int = 0) -> Pairs:
 
 
 def pairs_of(faces: Faces, left: Ints, right: Ints, *, fold: Ints | None = None) -> Pairs:
-    """The scored pairs of these pictures."""
-    scores = np.einsum("nd,nd->n", faces.vector[left], faces.vector[right])
+    """The scored pairs of these pictures, the right one enrolled."""
+    scores = np.einsum("nd,nd->n", faces.vector[left], faces.enrolled[right])
     scores[~(faces.found[left] & faces.found[right])] = -1
     people = len(faces.people)
     return Pairs(
@@ -205,11 +208,11 @@ def pairs_of(faces: Faces, left: Ints, right: Ints, *, fold: Ints | None = None)
 
 
 def pairs_between(one: Faces, other: Faces, left: Ints, right: Ints) -> Pairs:
-    """These pairs of a picture of ``one`` and a picture of ``other``, which show the same people."""
+    """These pairs of a look at ``one`` and an enrolled picture of ``other``, which show the same people."""
     both = Faces(
         path=np.concatenate([one.path, other.path]),
         found=np.concatenate([one.found, other.found]),
-        vector=np.concatenate([one.vector, other.vector]),
+        vector=np.concatenate([one.vector, other.enrolled]),
         identity=np.concatenate([one.identity, other.identity]),
         people=one.people,
         split=np.concatenate([one.split, other.split]),
