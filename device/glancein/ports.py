@@ -216,11 +216,12 @@ class Archive(Protocol):
     def find(self, name: EventId) -> Event | None:
         """The recorded event of that name, None if it is not here."""
 
-    def between(self, first: datetime, end: datetime) -> list[Event]:
+    def between(self, first: datetime, end: datetime, person_id: str | None = None) -> list[Event]:
         """Every event that bears on the check-ins of a span of time, in the order of recording.
 
         Check-ins from ``first`` on and before ``end``, by the recorded, the fixed or the corrected time;
         their corrections; the time fixes of their boots. ``domain.punches.settle`` makes punches of them.
+        Of one person: what is needed for that person's punches, which may be a little more.
         """
 
     def unfixed(self, boot_id: str) -> Event | None:

@@ -19,6 +19,7 @@ from glancein.types import (
     EventId,
     Hole,
     LaidAside,
+    OtherPerson,
     StreamPosition,
     TimeFix,
 )
@@ -127,11 +128,18 @@ class FakeLedger:
         """The recorded event of that name."""
         return next((event for event in self._events if event.id == name), None)
 
-    def between(self, first: datetime, end: datetime) -> list[Event]:
+    def between(self, first: datetime, end: datetime, person_id: str | None = None) -> list[Event]:
         """Every event that bears on the check-ins of a span, the slow way."""
         standing = [event for event in self._events if event.id not in self._renewed]
         meant = {punch.event.id for punch in settle(standing, first=first, end=end)}
         meant |= {e.id for e in standing if isinstance(e.body, CheckIn) and first <= e.body.moment.wall < end}
+        if person_id is not None:
+            meant = {e.id for e in standing if e.id in meant and e.check_in.person_id == person_id}
+            meant |= {
+                e.body.of
+                for e in standing
+                if isinstance(e.body, Correction) and e.body.becomes == OtherPerson(person_id)
+            }
         boots = {e.body.moment.boot_id for e in standing if e.id in meant}
         return [
             e

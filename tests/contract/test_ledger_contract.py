@@ -321,6 +321,30 @@ def test_span_holds_check_ins_their_corrections_and_their_time_fixes(ledger: Rec
     assert found == [early, unset, fix, noon, moved_in, moved_out]
 
 
+def test_span_of_one_person_holds_what_was_recorded_as_theirs_or_became_theirs(ledger: Record) -> None:
+    """Moved out by person or time, moved in, fixed in; of others nothing."""
+    morning = NOON - timedelta(hours=3)
+    own = ledger.record(check_in("E1", at=moment(0)))
+    ledger.record(check_in("E2", at=moment(10)))
+    given_away = ledger.record(check_in("E1", at=moment(20)))
+    became = ledger.record(check_in("E2", at=moment(30)))
+    early = ledger.record(check_in("E1", at=moment(wall=morning)))
+    ledger.record(check_in("E1", at=moment(wall=NOON - timedelta(days=3))))
+    at_1970 = moment(-300, boot="boot-2", wall=datetime(1970, 1, 1, tzinfo=UTC), trust=UNSYNCHRONISED)
+    unset = ledger.record(check_in("E1", at=at_1970))
+    ledger.record(check_in("E2", at=at_1970))
+    fix = ledger.record(TimeFix(moment(600, boot="boot-2"), 1e9))
+    corrections = [
+        ledger.record(correction_of(given_away, OtherPerson("E2"))),
+        ledger.record(correction_of(became, OtherPerson("E1"))),
+        ledger.record(correction_of(early, OtherTime(NOON))),
+    ]
+
+    found = ledger.between(NOON - timedelta(minutes=10), NOON + timedelta(minutes=10), "E1")
+
+    assert found == [own, given_away, became, early, unset, fix, *corrections]
+
+
 def test_boot_waits_for_a_time_fix_until_it_has_one(ledger: Record) -> None:
     """A check-in with a time nobody can believe, of this boot, after its last fix."""
     ledger.record(check_in("E1", at=moment(0)))

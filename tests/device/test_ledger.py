@@ -21,6 +21,7 @@ from glancein.errors import NotRecorded, SettingsError, StoreError
 from glancein.storage.database import open_database, transaction
 from glancein.storage.feed_schema import FEED
 from glancein.storage.look_back import LATEST_OF
+from glancein.storage.rescue import set_aside
 from glancein.storage.schema import KIOSK, Schema
 from glancein.types import Correction, Hole, OtherTime
 
@@ -93,6 +94,19 @@ def test_who_only_looks_renames_nothing(tmp_path: Path) -> None:
     assert [(one.kiosk, one.epoch) for one in (noted, following)] == [("door", event.epoch)] * 2
     other.close()
     kiosk.close()
+
+
+def test_file_that_is_still_being_restored_is_told_in_words(tmp_path: Path) -> None:
+    """Another process sees the new file before the kiosk has carried anything over into it."""
+    desk = ledger_at(tmp_path / "kiosk.db")
+    set_aside(tmp_path / "kiosk.db")
+    open_database(tmp_path / "kiosk.db").conn.close()
+
+    for act in (desk.position, lambda: desk.record(check_in())):
+        with pytest.raises(StoreError, match="the kiosk is restoring its database: try again in a minute"):
+            act()
+
+    desk.close()
 
 
 def test_two_databases_never_share_an_epoch(tmp_path: Path) -> None:

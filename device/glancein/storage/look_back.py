@@ -24,25 +24,47 @@ ORDER BY number
 """
 
 # By index in every part: recorded in the span; fixed into it; corrected into it.
-BETWEEN = (
-    """
+_IN_THE_SPAN = """
+    SELECT number, epoch, seq, boot_id FROM events
+    WHERE at_s BETWEEN :first AND :end AND kind = 'check_in' {recorded_of}
+    UNION
+    SELECT number, epoch, seq, events.boot_id FROM fixes CROSS JOIN events ON
+        events.boot_id = fixes.boot_id AND kind = 'check_in' AND clock <> 'synchronised'
+        AND mono_ms BETWEEN :first * 1000 - zero_ms AND :end * 1000 - zero_ms {recorded_of}
+    UNION
+    SELECT target.number, target.epoch, target.seq, target.boot_id FROM events
+    JOIN events AS target ON target.epoch = events.of_epoch AND target.seq = events.of_seq
+    WHERE events.at_s BETWEEN :first AND :end AND events.kind = 'correction' {corrected_of}
+"""
+_FIXES = """
 WITH
 fixes AS (
     SELECT boot_id, at_s * 1000 - mono_ms AS zero_ms FROM events WHERE kind = 'time_fix'
 ),
-meant AS (
-    SELECT number, epoch, seq, boot_id FROM events
-    WHERE at_s BETWEEN :first AND :end AND kind = 'check_in'
-    UNION
-    SELECT number, epoch, seq, events.boot_id FROM fixes CROSS JOIN events ON
-        events.boot_id = fixes.boot_id AND kind = 'check_in' AND clock <> 'synchronised'
-        AND mono_ms BETWEEN :first * 1000 - zero_ms AND :end * 1000 - zero_ms
+"""
+BETWEEN = (
+    _FIXES
+    + "meant AS ("
+    + _IN_THE_SPAN.format(recorded_of="", corrected_of="")
+    + ")"
+    + _WITH_WHAT_BELONGS_TO_THEM
+)
+
+# What was recorded of a person in the span, and what became theirs by a correction, whenever it was.
+_BECAME_THEIRS = """
     UNION
     SELECT target.number, target.epoch, target.seq, target.boot_id FROM events
     JOIN events AS target ON target.epoch = events.of_epoch AND target.seq = events.of_seq
-    WHERE events.at_s BETWEEN :first AND :end AND events.kind = 'correction'
-)
-"""  # noqa: S608  # both are constants
+    WHERE events.to_person = :person
+"""
+BETWEEN_OF = (
+    _FIXES
+    + "meant AS ("
+    + _IN_THE_SPAN.format(
+        recorded_of="AND events.person_id = :person", corrected_of="AND target.person_id = :person"
+    )
+    + _BECAME_THEIRS
+    + ")"
     + _WITH_WHAT_BELONGS_TO_THEM
 )
 

@@ -8,10 +8,13 @@ from dataclasses import replace
 from sqlite_utils import Database
 
 from glancein.domain import wire
-from glancein.errors import DamagedError, FeedError, InputError
+from glancein.errors import DamagedError, FeedError, InputError, StoreError
 from glancein.storage.database import scalar
 from glancein.storage.recovery import write_event
 from glancein.types import Body, Correction, Event, EventId
+
+# Seen by other processes while the kiosk carries a damaged file over into a new one.
+NO_STREAM = "the kiosk is restoring its database: try again in a minute"
 
 
 def begin_stream(database: Database, *, site: str, kiosk: str, why: str) -> None:
@@ -27,9 +30,12 @@ def begin_stream(database: Database, *, site: str, kiosk: str, why: str) -> None
 
 def add_event(database: Database, body: Body) -> tuple[Event, int]:
     """Number, chain and write it, with its row in the outbox; the event and its number in the file."""
-    epoch, site, kiosk, seq, head = database.execute(
+    stream = database.execute(
         "SELECT epoch, site, kiosk, seq, head FROM stream ORDER BY number DESC LIMIT 1"
     ).fetchone()
+    if stream is None:
+        raise StoreError(NO_STREAM)
+    epoch, site, kiosk, seq, head = stream
     event = Event(site, kiosk, epoch, seq + 1, head, body)
     number = write_event(database, event)
     database.execute("INSERT INTO outbox (number) VALUES (:number)", {"number": number})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
@@ -16,7 +17,8 @@ import pytest
 from openpyxl import load_workbook
 from tests.web.desk.office import SETTINGS, Office, open_office
 
-from glancein.types import CheckIn, Correction, Direction, OtherTime
+from glancein.storage.stream import read_event
+from glancein.types import CheckIn, Correction, Direction, Event, OtherTime, StreamPosition
 from glancein.web.access import Permission, Role
 from glancein.web.app import Address, WebServer
 from glancein.web.desk.build import desk_app
@@ -317,6 +319,52 @@ def test_export_names_its_columns_in_the_readers_language(office: Office) -> Non
     )
 
     assert table.startswith("사번,이름,날짜")
+
+
+def test_live_stream_survives_whatever_a_look_meets(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next look may go well; until then the pages stay open."""
+    looked = threading.Semaphore(0)
+
+    def fail() -> StreamPosition:
+        looked.release()
+        raise TypeError("cannot unpack non-iterable NoneType object")
+
+    async def listen() -> None:
+        office.desk.live.listen()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(office.desk.ledger, "position", fail)
+        asyncio.run(listen())
+        assert all(looked.acquire(timeout=60) for _ in range(3))
+
+    settled = threading.Event()
+    while not office.desk.live.has_looked:  # as it does once a look has gone well
+        settled.wait(0.01)
+
+
+def test_one_persons_span_reads_nobody_elses_punches(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A month of one person costs what that person did, in days and in events."""
+    office.person("E1", "Ada")
+    office.person("E2", "Ben")
+    for person_id in ("E1", "E2"):
+        office.punch_at(person_id, Direction.IN, yesterday(office, 8))
+        office.punch_at(person_id, Direction.OUT, yesterday(office, 17))
+    day = yesterday(office, 0).date()
+    read: list[str] = []
+
+    def noted(body: str, digest: str) -> Event:
+        event = read_event(body, digest)
+        read.append(event.check_in.person_id)
+        return event
+
+    monkeypatch.setattr("glancein.adapters.ledger_sqlite.read_event", noted)
+    client = office.someone(Role.HR).client
+    days = client.get(f"/api/v1/people/E1/days?from={day}&to={day}").json()
+    events = client.get(f"/api/v1/events?id=E1&from={day}&to={day}").json()
+
+    assert days["worked_s"] == 9 * 3600
+    assert [event["direction"] for event in events["events"]] == ["in", "out"]
+    assert set(read) == {"E1"}
 
 
 def test_live_stream_brings_a_punch_to_every_open_page(office: Office) -> None:

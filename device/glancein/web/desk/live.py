@@ -83,6 +83,8 @@ class Live:
                 self.has_looked = True
             except StoreError as err:
                 _log.debug("live: %s", err)
+            except Exception:  # noqa: BLE001  # whatever it is, pages stay open and the next look may go well
+                _log.exception("live: the look at the ledger failed")
             with self._changed:
                 if not self._closed:
                     self._changed.wait(self._look_s)

@@ -84,23 +84,24 @@ class Record:
 
     def sheet(self, person_id: str, name: str, first: date, end: date) -> Sheet:
         """One person's sheet, empty for who was not there."""
-        punches = self._by_person(first, end).get(person_id, [])
+        punches = self._by_person(first, end, person_id).get(person_id, [])
         return self._sheet(person_id, name, punches, (first, end))
 
-    def punches(self, first: date, end: date) -> list[Punch]:
-        """Every check-in of a span as it stands now."""
+    def punches(self, first: date, end: date, person_id: str | None = None) -> list[Punch]:
+        """Every check-in of a span, or one person's, as it stands now."""
         begin, stop = self.midnight(first), self.midnight(end)
-        return settle(self.archive.between(begin, stop), first=begin, end=stop)
+        found = settle(self.archive.between(begin, stop, person_id), first=begin, end=stop)
+        return [punch for punch in found if person_id in {None, punch.person_id}]
 
     def midnight(self, day: date) -> datetime:
         """When a day begins. Raises OverflowError or ValueError at the ends of the calendar."""
         return datetime.combine(day, time(0), self.hours.zone)
 
-    def _by_person(self, first: date, end: date) -> dict[str, list[Punch]]:
+    def _by_person(self, first: date, end: date, person_id: str | None = None) -> dict[str, list[Punch]]:
         """Punches with days to spare on both sides, so that a night's or longer stay finds its other end."""
         by_person: defaultdict[str, list[Punch]] = defaultdict(list)
         spare = timedelta(days=1 + self.hours.longest // timedelta(days=1))
-        for punch in self.punches(first - spare, end + spare):
+        for punch in self.punches(first - spare, end + spare, person_id):
             by_person[punch.person_id].append(punch)
         return by_person
 
