@@ -62,6 +62,15 @@ def test_voided_punch_does_not_count() -> None:
     assert stays(punch("in", at(8)), punch("out", at(9), is_void=True)) == [(True, False)]
 
 
+def test_stay_counts_from_minute_to_minute() -> None:
+    """In at 08:00:50, out at 17:00:20: nine hours, as whoever reads 08:00 and 17:00 works out."""
+    made = [punch("in", at(8) + timedelta(seconds=50)), punch("out", at(17) + timedelta(seconds=20.5))]
+
+    [pair] = pair_up(made, longest=HOURS.longest)
+
+    assert pair.worked == timedelta(hours=9)
+
+
 def test_night_belongs_to_the_day_it_began_on() -> None:
     """In at 22, out at 6: eight hours on Monday, none on Tuesday."""
     night = pair_up([punch("in", at(22)), punch("out", at(6, day=1))], longest=HOURS.longest)
@@ -78,10 +87,18 @@ def test_day_is_that_of_the_site_not_of_greenwich() -> None:
 
 
 @pytest.mark.parametrize(
-    ("came", "late"), [(at(9, 5), 0), (at(9, 6), 6), (at(8), 0), (at(11, day=5), 0)], ids=str
+    ("came", "late"),
+    [
+        (at(9, 5), 0),
+        (at(9, 5) + timedelta(seconds=59), 0),
+        (at(9, 6) + timedelta(seconds=40), 6),
+        (at(8), 0),
+        (at(11, day=5), 0),
+    ],
+    ids=str,
 )
 def test_late_counts_from_the_start_once_the_grace_is_over(came: datetime, late: int) -> None:
-    """Five minutes are forgiven whole; a Saturday has no start."""
+    """Five minutes are forgiven whole, by the minute that is shown; a Saturday has no start."""
     work = workdays(pair_up([punch("in", came)], longest=HOURS.longest), HOURS, came)[came.date()]
 
     assert work.late_by == timedelta(minutes=late)

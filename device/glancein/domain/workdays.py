@@ -44,10 +44,10 @@ class Pair:
 
     @property
     def worked(self) -> timedelta:
-        """How long, zero unless both ends are known."""
+        """How long from the minute of one end to that of the other, zero unless both are known."""
         if self.came is None or self.left is None:
             return timedelta(0)
-        return self.left.wall - self.came.wall
+        return _minute(self.left) - _minute(self.came)
 
     def begins(self) -> datetime:
         """When it began as far as is known."""
@@ -176,6 +176,11 @@ def _latest(pair: Pair) -> datetime:
 def _late_by(day: date, stays: Sequence[Pair], hours: Hours) -> timedelta:
     """How long after the start of work somebody came; zero within the grace, on a day off, or if unknown."""
     late_from, first = hours.late_from(day), stays[0].came
-    if late_from is None or first is None or first.wall <= late_from:
+    if late_from is None or first is None or _minute(first) <= late_from:
         return timedelta(0)
-    return first.wall - (late_from - hours.grace)
+    return _minute(first) - (late_from - hours.grace)
+
+
+def _minute(punch: Punch) -> datetime:
+    """When it was as every sheet shows it, without seconds: what is counted from it adds up by hand."""
+    return punch.wall.replace(second=0, microsecond=0)

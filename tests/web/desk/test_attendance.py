@@ -6,6 +6,7 @@ import asyncio
 import csv
 import io
 import json
+import re
 import threading
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -64,6 +65,27 @@ def test_days_pair_in_and_out(office: Office) -> None:
 
     assert sheet["worked_s"] == 8 * 3600
     assert [len(d["pairs"]) for d in sheet["days"]] == [2]
+
+
+def test_month_can_be_added_up_by_hand(office: Office) -> None:
+    """Twenty days from 09:00:50 to 17:20:20: the rows of page, tables and API give the sum at the foot."""
+    office.person("E1", "Ada")
+    for day in range(1, 21):
+        came = datetime(2026, 3, day, 9, 0, 50, tzinfo=office.desk.zone)
+        office.punch_at("E1", Direction.IN, came)
+        office.punch_at("E1", Direction.OUT, came + timedelta(hours=8, minutes=19, seconds=30))
+    client = office.someone(Role.HR).client
+    page = client.get("/month?id=E1&month=2026-03").text
+    rows = list(csv.DictReader(io.StringIO(client.get("/api/v1/export.csv?id=E1&month=2026-03").text)))
+    book = load_workbook(io.BytesIO(client.get("/api/v1/export.xlsx?id=E1&month=2026-03").content))
+    sheet = client.get("/api/v1/people/E1/days?month=2026-03").json()
+    minutes = 20 * (8 * 60 + 20)
+
+    assert re.findall(r'class="num">(\d+:\d\d)<', page) == [*["8:20"] * 20, "166:40"]
+    assert round(60 * sum(float(row["hours"]) for row in rows)) == minutes
+    assert {cell.value for cell in book["glancein"]["F"][1:]} == {8.3333}
+    assert [day["worked_s"] for day in sheet["days"]] == [500 * 60] * 20
+    assert sheet["worked_s"] == minutes * 60
 
 
 def test_stay_of_more_than_a_day_counts_in_the_month_it_began_in(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def day_rows(sheets: Iterable[Sheet], said: Mapping[str, str], *, zone: tzinfo) 
                     str(day.day),
                     _clock(pair.came, zone),
                     _clock(pair.left, zone),
-                    round(pair.worked.total_seconds() / 3600, 2),
+                    round(pair.worked.total_seconds() / 3600, 4),  # less than half a second off
                     round(day.late_by.total_seconds() / 60) if number == 0 else 0,
                     "x" if pair in day.forgotten else "",
                     "x" if any(punch.corrections for punch in ends) else "",
