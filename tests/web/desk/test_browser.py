@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,10 +16,11 @@ import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
-from tests.web.browser import SIZES, chromium, find, keep, resize, serious_findings, until
+from tests.web.browser import PATIENCE_S, SIZES, chromium, find, keep, resize, serious_findings, until
 from tests.web.desk.office import PASSWORD, SETTINGS, Office, demo_picture, open_office
 
 from glancein import wiring
+from glancein.enrolment import RowReport
 from glancein.errors import StoreError
 from glancein.types import Direction, Event
 from glancein.web.access import Role
@@ -223,7 +225,7 @@ def test_enrol_by_webcam(served: Served, tmp_path: Path) -> None:
 
 
 def test_list_by_zip_shows_progress_and_report(hr: Chrome, served: Served, tmp_path: Path) -> None:
-    """Two good rows and a bad one: a bar to its end, and what became of each."""
+    """Two good rows and a bad one: a bar to its end, and what became of each, also after a reload."""
     from zipfile import ZipFile  # noqa: PLC0415  # only here
 
     archive = tmp_path / "staff.zip"
@@ -239,12 +241,46 @@ def test_list_by_zip_shows_progress_and_report(hr: Chrome, served: Served, tmp_p
     find(hr, "#list input[name=consent]").click()
     find(hr, "#list button").click()
     until(hr, lambda page: "Done." in find(page, "#progress").text)
+    hr.refresh()
+    until(hr, lambda page: "Done." in find(page, "#progress").text)
     keep(hr, "desk-enrol-list")
     rows = [row.text for row in hr.find_elements(By.CSS_SELECTOR, "#rows tr")]
 
     assert len(rows) == 3
     assert "none.jpg" in rows[-1] or "none.jpg" in rows[0]
     assert {"E2001", "E2002"} <= {person.person_id for person in served.office.desk.people.people()}
+
+
+def test_list_is_followed_through_a_lost_line_and_a_busy_database(
+    hr: Chrome, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on at the desk meanwhile; the page asks again and comes to its end."""
+    ends, jobs, looks = threading.Event(), served.office.desk.jobs, list[str]()
+
+    def work() -> Iterator[RowReport]:
+        ends.wait(PATIENCE_S)
+        return iter(())
+
+    def fail(number: str) -> None:
+        looks.append(number)
+        raise StoreError("the database is busy")
+
+    job = jobs.start(work, 3, by="hr")
+    hr.get(f"{served.url}/enrol#job={job.number}")
+    until(hr, lambda page: "3" in find(page, "#progress").text)
+    hr.execute_script(
+        "const real = window.fetch; window.fetch = () => { window.fetch = real; window.isLost = true;"
+        "return Promise.reject(new TypeError('Failed to fetch')); }"
+    )
+    until(hr, lambda page: page.execute_script("return window.isLost"))
+    with monkeypatch.context() as failing:
+        failing.setattr(jobs, "find", fail)
+        until(hr, lambda _: looks)
+    ends.set()
+    until(hr, lambda page: "Done." in find(page, "#progress").text)
+
+    assert not find(hr, "#list .problem").is_displayed()
+    assert find(hr, "#list button").is_enabled()
 
 
 def test_punch_appears_live_and_is_corrected_and_exported(hr: Chrome, served: Served) -> None:

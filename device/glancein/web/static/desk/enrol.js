@@ -6,6 +6,7 @@ const words = JSON.parse(document.getElementById("enrol").dataset.words);
 const byId = (id) => document.getElementById(id);
 const form = byId("one");
 const drop = byId("drop");
+const AT_JOB = "#job=";
 let photo = null;
 let asked = 0;
 
@@ -166,28 +167,52 @@ form.addEventListener("submit", async (event) => {
 
 const list = byId("list");
 if (list) {
-  list.addEventListener("submit", async (event) => {
+  list.addEventListener("submit", (event) => {
     event.preventDefault();
-    problem(list, "");
-    const button = list.querySelector("button");
-    button.disabled = true;
-    try {
+    attempt(async () => {
       const body = new FormData(list);
       if (list.elements.photos.files.length === 0) { body.delete("photos"); }
-      const job = await call("POST", "/api/v1/people/bulk", body);
-      await follow(job.job);
-    } catch (error) {
-      problem(list, error.message);
-    } finally {
-      button.disabled = false;
-    }
+      const { job } = await call("POST", "/api/v1/people/bulk", body);
+      history.replaceState(null, "", `${AT_JOB}${job}`); // so that a page loaded anew finds it
+      await follow(job);
+    });
   });
+  if (location.hash.startsWith(AT_JOB)) { attempt(() => follow(location.hash.slice(AT_JOB.length))); }
+}
+
+async function attempt(act) {
+  const button = list.querySelector("button");
+  problem(list, "");
+  button.disabled = true;
+  try {
+    await act();
+  } catch (error) {
+    problem(list, error.message);
+  } finally {
+    button.disabled = false;
+  }
+}
+
+/** How far a list has come; it goes on by itself while the line or the desk's database is away. */
+async function look(number) {
+  for (;;) {
+    try {
+      return await call("GET", `/api/v1/jobs/${encodeURIComponent(number)}`);
+    } catch (error) {
+      if (error.status < 500) { throw error; }
+      await pause(2000);
+    }
+  }
+}
+
+function pause(milliseconds) {
+  return new Promise((resolve) => { setTimeout(resolve, milliseconds); });
 }
 
 async function follow(number) {
-  byId("work").hidden = false;
   for (;;) {
-    const job = await call("GET", `/api/v1/jobs/${number}`);
+    const job = await look(number);
+    byId("work").hidden = false;
     byId("bar").max = Math.max(1, job.total);
     byId("bar").value = job.done;
     const said = words.progress.replace("{done}", job.done).replace("{total}", job.total);
@@ -203,6 +228,6 @@ async function follow(number) {
       if (job.error) { problem(list, job.error); }
       return;
     }
-    await new Promise((resolve) => { setTimeout(resolve, 700); });
+    await pause(700);
   }
 }

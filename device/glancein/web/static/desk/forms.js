@@ -2,7 +2,7 @@
 
 const csrf = document.querySelector("meta[name=csrf]").content;
 
-/** Call the desk's API; throws an Error with the answer's sentence. */
+/** Call the desk's API; throws an Error with the answer's sentence and status, or fetch's own. */
 export async function call(method, path, body) {
   const options = { method, headers: { "x-csrf-token": csrf }, credentials: "same-origin" };
   if (body instanceof FormData) {
@@ -20,6 +20,7 @@ export async function call(method, path, body) {
   if (!answer.ok) {
     const error = new Error(document_.error || `${answer.status} ${answer.statusText}`);
     error.details = document_;
+    error.status = answer.status;
     throw error;
   }
   return document_;
