@@ -158,6 +158,25 @@ def test_forgotten_punch_is_noted_with_its_time_and_reason(office: Office) -> No
     assert sheet["worked_s"] == 9 * 3600
 
 
+def test_punch_is_noted_once(office: Office) -> None:
+    """A second click is refused; the other direction and what stands no more are not in the way."""
+    office.person("E1", "Ada")
+    office.person("E2", "Bob")
+    hr, time = office.someone(Role.HR), f"{yesterday(office, 18):%Y-%m-%dT%H:%M}"
+    fields = {"id": "E1", "direction": "out", "reason": "forgot", "time": time}
+    first, second = (hr.call("POST", "/api/v1/events", fields) for _ in range(2))
+    others = [
+        hr.call("POST", "/api/v1/events", fields | other) for other in ({"direction": "in"}, {"id": "E2"})
+    ]
+    void = {"event": first.json()["event"], "becomes": "void", "reason": "by mistake"}
+    hr.call("POST", "/api/v1/corrections", void)
+    again = hr.call("POST", "/api/v1/events", fields)
+
+    assert first.status_code == 201
+    assert (second.status_code, second.json()["error"]) == (422, "this punch is noted already")
+    assert [answer.status_code for answer in (*others, again)] == [201, 201, 201]
+
+
 def test_time_that_came_twice_is_asked_about_and_then_taken(tmp_path: Path) -> None:
     """The night the clocks were set back: noted at +01:00, then moved five minutes, not an hour and five."""
     office = open_office(tmp_path, replace(SETTINGS, time_zone="Europe/Berlin"))

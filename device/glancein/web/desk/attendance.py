@@ -6,12 +6,13 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from glancein.domain.local_time import local_moment
 from glancein.domain.person import check_person_id
+from glancein.domain.punches import settle
 from glancein.domain.workdays import Presence
 from glancein.errors import InputError
 from glancein.types import (
@@ -150,6 +151,7 @@ class Attendance:
             method=Method.MANUAL,
             reason="manual",
         )
+        self._check_new(noted, wall)
         detail = f"{fields['direction']} {wall:%Y-%m-%d %H:%M}"
         with self.desk.audit.noting(call.who.name, "noted a punch", about=person_id, detail=detail):
             event = self.desk.ledger.note(
@@ -232,6 +234,15 @@ class Attendance:
         if self.desk.people.name_of(person_id) is None:
             raise InputError(f"nobody is enrolled as {person_id}")
         return person_id
+
+    def _check_new(self, noted: CheckIn, wall: datetime) -> None:
+        """Raises InputError where the person has a punch of that direction and minute that counts."""
+        begin = wall.astimezone(UTC).replace(second=0, microsecond=0)
+        end = begin + timedelta(minutes=1)
+        for punch in settle(self.desk.ledger.between(begin, end), first=begin, end=end):
+            same = (punch.person_id, punch.direction) == (noted.person_id, noted.direction)
+            if same and not punch.is_void:
+                raise InputError("this punch is noted already")
 
     def _month(self, text: str) -> tuple[date, date]:
         try:
