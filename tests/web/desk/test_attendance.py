@@ -198,6 +198,26 @@ def test_time_that_came_twice_is_asked_about_and_then_taken(tmp_path: Path) -> N
     assert sheet["worked_s"] == (5 * 60 + 45) * 60
 
 
+def test_reasons_of_corrections_stand_on_paper(office: Office) -> None:
+    """Under the days, with the account, for punches that count and for those that do not."""
+    office.person("E1", "Ada")
+    came = office.punch_at("E1", Direction.IN, yesterday(office, 9))
+    left = office.punch_at("E1", Direction.OUT, yesterday(office, 17))
+    hr = office.someone(Role.HR)
+    for event, becomes, value, reason in (
+        (came, "time", f"{yesterday(office, 8):%Y-%m-%dT%H:%M}", "stood at the gate"),
+        (came, "direction", "in", "sure"),
+        (left, "void", "", "by mistake"),
+    ):
+        fields = {"event": event.id.word, "becomes": becomes, "value": value, "reason": reason}
+        hr.call("POST", "/api/v1/corrections", fields)
+    page = hr.client.get(f"/month?id=E1&month={yesterday(office, 0):%Y-%m}").text
+    under = " ".join(re.sub("<[^>]+>", "", page.partition("</table>")[2]).split())
+
+    assert f"{yesterday(office, 8):%Y-%m-%d} 08:00 in stood at the gate (desk:hr), sure (desk:hr)" in under
+    assert f"{yesterday(office, 17):%Y-%m-%d} 17:00 out by mistake (desk:hr)" in under
+
+
 def test_leavers_forgotten_punch_may_still_be_noted(office: Office) -> None:
     """Erased people have a time record; an empty month of it is an empty month."""
     office.person("E1", "Ada")

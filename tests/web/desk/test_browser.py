@@ -340,6 +340,19 @@ def test_open_page_catches_up_with_missed_punches_and_the_day(
     assert find(hr, ".head small").text == f"{office.desk.now():%Y-%m-%d}"
 
 
+def test_keyboard_stays_at_its_row_when_today_is_loaded_anew(hr: Chrome, served: Served) -> None:
+    """A colleague's punch brings new rows; the focus is on the same person's."""
+    until(hr, lambda page: "on" in (find(page, "#live-state").get_attribute("class") or "").split())
+    hr.execute_script(
+        "document.querySelector('#today tbody').dataset.isOld = 'true';"
+        "document.querySelector(\"#today a[href='/month?id=E1013']\").focus()"
+    )
+    served.office.punch("E1014", Direction.IN)
+    until(hr, lambda page: not page.find_elements(By.CSS_SELECTOR, "#today [data-is-old]"))
+
+    assert (hr.switch_to.active_element.get_attribute("href") or "").endswith("/month?id=E1013")
+
+
 def test_punch_that_a_refresh_brought_before_its_message_stands_once(hr: Chrome, served: Served) -> None:
     """The page asks for the list anew while a message is on its way: the message adds no second line."""
     office = served.office

@@ -92,6 +92,13 @@ class Attendance:
         sheet = self._sheet(person_id, (first, end))
         context["sheet"] = sheet
         context["calendar"] = [first + timedelta(days=n) for n in range((end - first).days)]
+        context["corrected"] = [
+            punch
+            for day in sheet.days
+            for pair in day.pairs
+            for punch in (pair.came, pair.left)
+            if punch is not None and punch.corrections
+        ]
         context["by_day"] = {day.day: day for day in sheet.days}
         return self.pages.show(call, "days.html", context)
 

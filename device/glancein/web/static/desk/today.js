@@ -98,12 +98,20 @@ async function refresh() {
   put([...fresh.getElementById("live").children]);
   const body = fresh.querySelector("#today tbody");
   const mine = document.querySelector("#today tbody");
+  const focused = mine?.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
   if (body && mine) { mine.replaceWith(document.adoptNode(body)); } else if (body) { location.reload(); }
   for (const count of document.querySelectorAll("[data-count]")) {
     const now = fresh.querySelector(`[data-count="${count.dataset.count}"]`);
     if (now) { count.textContent = now.textContent; }
   }
   applyFilter();
+  if (focused) { focusAgain(focused); }
+}
+
+/** A keyboard goes on from the row where it was, wherever that row now stands. */
+function focusAgain(href) {
+  const link = [...document.querySelectorAll("#today tbody a")].find((one) => one.getAttribute("href") === href);
+  link?.focus({ preventScroll: true });
 }
 
 const source = new EventSource("/api/v1/stream");
