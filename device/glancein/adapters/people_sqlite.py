@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -115,18 +115,20 @@ class SqlitePeople:
             _note(database, person_id, "re-enrolled", enrolment, at=at)
             return Outcome.REPLACED
 
-    def remove(self, person_id: str) -> bool:
+    def remove(self, person_id: str, *, first: Callable[[], None] = lambda: None) -> bool:
         """Erase a person: row, templates and history, also from free pages and the write-ahead log.
 
-        False if nobody had that id. Their punches stay: they are the company's time record and hold no
-        biometrics. Raises StoreError, with nothing erased, if another process keeps an old copy open; one
-        that begins to at that very moment keeps the bytes, not the row, until this is called again.
+        False if nobody had that id; ``first`` takes away what is kept elsewhere, once they can be erased.
+        Their punches stay: they are the company's time record and hold no biometrics. Raises StoreError, with
+        nothing erased, if another process keeps an old copy open; one that begins to at that very moment
+        keeps the bytes, not the row, until this is called again.
         """
         with self._change() as database:
             # Written as it was, the row puts a page in the log: a reader in the way shows while all is there.
             there = database.execute("UPDATE people SET id = id WHERE id = :id", {"id": person_id}).rowcount
         self._wipe("nothing is erased yet")
         if there:
+            first()
             with self._change() as database:
                 database.execute("DELETE FROM people WHERE id = :id", {"id": person_id})
             self._wipe("the rows are deleted, but not yet wiped from the file")

@@ -176,24 +176,17 @@ def remove(
 
     Punches stay: they are the time record and hold no biometrics.
     """
-    from glancein.web.desk_file import DeskFile  # noqa: PLC0415  # only here
-
     output = Output(as_json)
     with refusals_told(output):
         home = wiring.open_home(data)
         try:
             name = _record(home, person_id).person.name
         except InputError:
-            with closing(wiring.open_people(home)) as store:
-                store.remove(person_id)  # what an erasure that was cut short left in the file goes now
+            _erase(home, person_id)  # what an erasure that was cut short left in the files goes now
             raise
         if not yes:
             typer.confirm(f"Erase {person_id} ({name})?", abort=True, err=as_json)
-        if (home.folder / wiring.DESK_FILE).exists():
-            with closing(DeskFile(home.folder)) as desk:
-                desk.forget(person_id)  # first: as long as the person is there, this can be done again
-        with closing(wiring.open_people(home)) as store:
-            store.remove(person_id)
+        _erase(home, person_id)
     still = [path.name for path in home.set_aside()]
 
     def tell(_: object) -> None:
@@ -259,6 +252,18 @@ def import_people(
     _tell_import(output, {person: str(outcome) for person, outcome in outcomes.items()}, refused)
     if refused:
         raise typer.Exit(SOME_REFUSED)
+
+
+def _erase(home: wiring.Home, person_id: str) -> None:
+    """Erase somebody from the kiosk's file, and from the desk's if there is one. Raises StoreError."""
+    from glancein.web.desk_file import DeskFile, erase_person  # noqa: PLC0415  # only here
+
+    with closing(wiring.open_people(home)) as store:
+        if not (home.folder / wiring.DESK_FILE).exists():
+            store.remove(person_id)
+            return
+        with closing(DeskFile(home.folder)) as desk:
+            erase_person(person_id, store, desk)
 
 
 def _same_face(home: wiring.Home, store: SqlitePeople, archive: Sequence[PersonRecord]) -> SameFace:

@@ -122,7 +122,7 @@ def test_nobody_is_enrolled_without_a_line(office: Office) -> None:
 def test_line_of_a_change_that_failed_says_so(company: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error on the way leaves the line, which does not claim that it was done."""
 
-    def fail(_: str) -> None:
+    def fail(_: str, **__: object) -> None:
         raise StoreError("the database is locked")
 
     monkeypatch.setattr(company.desk.people, "remove", fail)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import html
 import io
 import re
+import sqlite3
 import tempfile
 import threading
 import unicodedata
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from glancein.errors import GlanceinError, InputError, PhotoError, StoreError
 from glancein.web.access import Role
 from glancein.web.desk_file import DeskFile
 from glancein.web.uploads import Bulk, read_bulk, tidy_name
+from glancein.wiring import DATABASE_FILE, DESK_FILE
 
 # A browser sends files: no folder, pipe or device, no link that leads nowhere, nothing of gigabytes.
 NEVER_SENT = {
@@ -69,6 +71,18 @@ def office_of_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office
 def hr(office_of_files: Office) -> Visitor:
     """HR's browser."""
     return office_of_files.someone(Role.HR)
+
+
+@pytest.fixture
+def impatient(office_of_files: Office, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A desk that waits for no other reader of its files."""
+    monkeypatch.setattr("glancein.storage.database.erase_traces.__kwdefaults__", {"patience_s": 0.0})
+    opened = [office_of_files.desk.people._file.database(), office_of_files.desk.file._database]
+    for database in opened:
+        database.execute("PRAGMA busy_timeout = 50")
+    yield
+    for database in opened:
+        database.execute("PRAGMA busy_timeout = 5000")
 
 
 def written(case: Hostile, folder: Path) -> bytes:
@@ -204,6 +218,51 @@ def test_erasure_that_was_cut_short_can_be_done_again(
 
     assert (cut_short.status_code, again.status_code) == (503, 200)
     assert desk.file.rows("SELECT 1 FROM consents WHERE person_id = 'E61'") == []
+
+
+def test_erasure_that_ends_between_the_files_can_be_done_again(
+    hr: Visitor, office_of_files: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the consents gone, the person is still there to be erased."""
+    office_of_files.person("E63", "Ada")
+    hr.call("POST", "/api/v1/people/E63/consents", {"consent": True})
+    desk = office_of_files.desk
+    forget = desk.file.forget
+
+    def end(person_id: str) -> None:
+        forget(person_id)
+        raise StoreError("the disk is full; free some space")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(desk.file, "forget", end)
+        cut_short = hr.call("DELETE", "/api/v1/people/E63")
+    kept = desk.people.name_of("E63")
+    again = hr.call("DELETE", "/api/v1/people/E63")
+
+    assert (cut_short.status_code, kept, again.status_code) == (503, "Ada", 200)
+    assert desk.people.name_of("E63") is None
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("read", [DATABASE_FILE, DESK_FILE])
+def test_erasure_that_is_refused_leaves_everything(read: str, hr: Visitor, office_of_files: Office) -> None:
+    """While a backup reads either file nothing goes, nor does the consent; later the receipt counts it."""
+    office_of_files.person("E62", "Ada")
+    hr.call("POST", "/api/v1/people/E62/consents", {"consent": True})
+    desk = office_of_files.desk
+    consents = "SELECT count(*) FROM consents WHERE person_id = 'E62'"
+
+    with closing(sqlite3.connect(desk.home.folder / read, isolation_level=None)) as backup:
+        backup.execute("BEGIN")
+        backup.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        refused = hr.call("DELETE", "/api/v1/people/E62")
+    kept = desk.people.name_of("E62"), desk.file.rows(consents)
+    receipt = hr.call("DELETE", "/api/v1/people/E62").json()
+
+    assert (refused.status_code, kept) == (503, ("Ada", [(1,)]))
+    assert refused.json()["error"].startswith("nothing is erased yet: ")
+    assert receipt["erased"]["consents"] == 1
+    assert desk.file.rows(consents) == [(0,)]
 
 
 @pytest.mark.parametrize("name", NAMES)

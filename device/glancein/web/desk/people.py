@@ -23,6 +23,7 @@ from glancein.web.audit import Outcome
 from glancein.web.desk.consent import Consent, Consents, read_own_text
 from glancein.web.desk.desk import Desk
 from glancein.web.desk.page import Pages, explained, language_of
+from glancein.web.desk_file import erase_person
 from glancein.web.language import DEFAULT
 from glancein.web.security import Call, refused
 from glancein.web.uploads import LARGEST_PHOTO, Job, Judged, read_bulk, report_json, work_through
@@ -214,14 +215,14 @@ class PeopleRoutes:
         person_id = check_person_id(call.request.path_params["person_id"])
         record = self.desk.people.record_of(person_id)
         if record is None:
-            self.desk.people.remove(person_id)  # what an erasure that was cut short left in the file goes now
+            # What an erasure that was cut short left in the files goes now.
+            erase_person(person_id, self.desk.people, self.desk.file)
             raise InputError(f"nobody is enrolled as {person_id}")
         ways = self.desk.passes.ways_of(person_id)
         number = hashlib.sha256(f"{person_id} {time_ns()}".encode()).hexdigest()[:16]
+        consents = len(self.consents.of(person_id))
         with self.desk.audit.noting(call.who.name, "erased a person", about=person_id, detail=number):
-            # The desk's own rows first: as long as the person is there, what was cut short can be done again.
-            consents = self.desk.file.forget(person_id)
-            self.desk.people.remove(person_id)  # PIN and passes go with the row
+            erase_person(person_id, self.desk.people, self.desk.file)  # PIN and passes go with the row
         receipt = {
             "receipt": number,
             "id": person_id,
