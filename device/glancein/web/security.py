@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from glancein.errors import AmbiguousTime, GlanceinError, InputError, PhotoError
+from glancein.types import Reason
 from glancein.web.access import Door, Permission, Who
 
 SESSION_COOKIE, FORM_COOKIE = "glancein_session", "glancein_form"
@@ -28,6 +29,8 @@ CSRF_HEADER = "x-csrf-token"
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 MOST_FIELDS, MOST_FILES = 64, 2000
 LARGEST_JSON = 64 * 1024
+LARGEST_PHOTO = 50_000_000
+LARGEST_PHOTO_FORM = LARGEST_PHOTO + 1_000_000  # kept in memory
 LARGEST_UPLOAD = 300_000_000
 
 # No inline script or style, nothing from elsewhere, no frame around us; a preview is a blob or data picture.
@@ -319,7 +322,7 @@ async def _read(endpoint: Endpoint, request: Request, who: Who) -> Call:
     if endpoint.method in SAFE_METHODS:
         return Call(request, who)
     if endpoint.takes_files:
-        return await _read_form(request, who, MultiPartParser if endpoint.keeps_files else _InMemory)
+        return await _read_form(request, who, of_list=endpoint.keeps_files)
     return Call(request, who, fields=await _read_json(request))
 
 
@@ -378,10 +381,10 @@ def _sound_text(name: str, text: str) -> str:
 class _InMemory(MultiPartParser):
     """Keeps what is uploaded off the disk; Starlette's own lays files of more than 1 MB there."""
 
-    spool_max_size = LARGEST_UPLOAD
+    spool_max_size = LARGEST_PHOTO_FORM
 
 
-async def _read_form(request: Request, who: Who, parser: type[MultiPartParser]) -> Call:
+async def _read_form(request: Request, who: Who, *, of_list: bool) -> Call:
     """Fields and files of a multipart body, bounded. Raises InputError."""
     if request.headers.get("content-type", "").partition(";")[0].strip() != "multipart/form-data":
         raise InputError("send a form with Content-Type: multipart/form-data")
@@ -389,9 +392,10 @@ async def _read_form(request: Request, who: Who, parser: type[MultiPartParser]) 
         said = int(request.headers.get("content-length", "0"))
     except ValueError:
         raise InputError("the content length is no number") from None
-    if said > LARGEST_UPLOAD:
-        raise InputError(f"the upload is larger than {LARGEST_UPLOAD // 1_000_000} MB: split it")
-    bounded = Request(request.scope, _bounded(request.receive, LARGEST_UPLOAD))
+    largest, parser = (LARGEST_UPLOAD, MultiPartParser) if of_list else (LARGEST_PHOTO_FORM, _InMemory)
+    if said > largest:
+        raise _too_large(largest)
+    bounded = Request(request.scope, _bounded(request.receive, largest))
     try:
         async with aclosing(bounded.stream()) as body:
             form = await parser(request.headers, body, max_files=MOST_FILES, max_fields=MOST_FIELDS).parse()
@@ -423,7 +427,13 @@ def _bounded(receive: Receive, largest: int) -> Receive:
         message = await receive()
         brought += len(message.get("body", b""))
         if brought > largest:
-            raise InputError(f"the upload is larger than {largest // 1_000_000} MB: split it")
+            raise _too_large(largest)
         return message
 
     return next_message
+
+
+def _too_large(largest: int) -> InputError:
+    if largest == LARGEST_PHOTO_FORM:
+        return PhotoError(Reason.TOO_LARGE, f"the photo is larger than {LARGEST_PHOTO // 1_000_000} MB")
+    return InputError(f"the upload is larger than {largest // 1_000_000} MB: split it")

@@ -22,6 +22,7 @@ from glancein.domain.roster import BAD_PHOTO, BadRow, RosterRow
 from glancein.enrolment import Portrait, RowReport, crop_png, enrol_rows, examine
 from glancein.errors import GlanceinError, InputError, PhotoError
 from glancein.types import Candidate, Finding, Pixels, Quality, Reason
+from glancein.web.security import LARGEST_PHOTO
 from glancein.wiring import Home
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from glancein.wiring import Recogniser
 
 _log = logging.getLogger(__name__)
-LARGEST_PHOTO = 50_000_000
 LARGEST_ROSTER = 20_000_000
 MOST_MEMBERS = 10_000
 LARGEST_UNPACKED = 2_000_000_000

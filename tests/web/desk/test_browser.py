@@ -26,7 +26,7 @@ from glancein.types import Direction, Event
 from glancein.web.access import Role
 from glancein.web.app import Address, WebServer
 from glancein.web.desk.build import desk_app
-from glancein.web.security import SESSION_COOKIE
+from glancein.web.security import LARGEST_PHOTO, SESSION_COOKIE
 
 PAGES = (
     "/",
@@ -162,6 +162,23 @@ def test_photo_dropped_beside_the_zone_leaves_the_page_alone(hr: Chrome, served:
 
     assert is_refused
     assert hr.current_url == f"{served.url}/enrol"
+
+
+def test_photo_that_is_too_large_is_not_sent(hr: Chrome, served: Served, tmp_path: Path) -> None:
+    """The page says so at once; the photo before it is not enrolled in its place."""
+    film = tmp_path / "film.jpg"
+    with film.open("wb") as file:
+        file.truncate(LARGEST_PHOTO + 1)
+    hr.get(f"{served.url}/enrol")
+    find(hr, "#photo").send_keys(str(film))
+    until(hr, lambda page: find(page, "#one .problem").is_displayed())
+
+    assert "50 MB" in find(hr, "#one .problem").text
+    assert (
+        hr.execute_script("return performance.getEntriesByName(location.origin + '/api/v1/photos/check')")
+        == []
+    )
+    assert not find(hr, "#go").is_enabled()
 
 
 def test_list_may_be_dropped_on_its_field(hr: Chrome, served: Served) -> None:

@@ -22,6 +22,7 @@ from tests.web.desk.office import PNG, Office, Visitor, demo_picture, open_offic
 from glancein.domain.roster import BadRow
 from glancein.enrolment import Enroller
 from glancein.errors import GlanceinError, InputError, PhotoError, StoreError
+from glancein.web import security
 from glancein.web.access import Role
 from glancein.web.desk_file import DeskFile
 from glancein.web.uploads import Bulk, read_bulk, tidy_name
@@ -471,6 +472,35 @@ def test_upload_that_is_said_too_large_is_refused_at_once(hr: Visitor) -> None:
     )
 
     assert answer.status_code == 422
+
+
+@pytest.mark.parametrize("unsaid", ["", "content-length"])
+def test_photo_upload_ends_where_a_photo_is_too_large(
+    unsaid: str, hr: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the header, or while it comes: what a list may weigh is not kept in memory for one photo."""
+    monkeypatch.setattr(security, "LARGEST_PHOTO_FORM", 2_000_000)
+    photo = demo_picture("biden.jpg") + bytes(2_000_000)
+    request = hr.client.build_request(
+        "POST",
+        "/api/v1/photos/check",
+        files={"photo": ("a.jpg", photo, "image/jpeg")},
+        headers={"x-csrf-token": hr.csrf},
+    )
+    request.headers.pop(unsaid, None)
+    answer = hr.client.send(request)
+
+    assert (answer.status_code, answer.json()["reason"]) == (422, "too_large")
+
+
+def test_photos_beside_a_list_may_weigh_more_than_one(hr: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list is laid down on the disk; what one photo may weigh does not bound it."""
+    monkeypatch.setattr(security, "LARGEST_PHOTO_FORM", 1_000_000)
+    files = {"list": ("list.csv", b"id;name" + bytes(2_000_000), "text/csv")}
+    answer = hr.call("POST", "/api/v1/people/bulk", CONSENT, files=files)
+
+    assert answer.status_code == 422
+    assert "MB" not in answer.json()["error"]
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,8 @@ from glancein.web.desk.desk import Desk
 from glancein.web.desk.page import Pages, explained, language_of
 from glancein.web.desk_file import erase_person
 from glancein.web.language import DEFAULT
-from glancein.web.security import Call, refused
-from glancein.web.uploads import LARGEST_PHOTO, Job, Judged, read_bulk, report_json, work_through
+from glancein.web.security import LARGEST_PHOTO, Call, refused
+from glancein.web.uploads import Job, Judged, read_bulk, report_json, work_through
 
 PAGE_ROWS = 100
 
@@ -78,6 +78,7 @@ class PeopleRoutes:
         context = {
             "person_id": person_id if name is not None else "",
             "name": name or "",
+            "largest_photo": LARGEST_PHOTO,
             "consent": self.consent_text(call),
         }
         return self.pages.show(call, "enrol.html", context)

@@ -3,6 +3,7 @@
 import { call, problem } from "./forms.js";
 
 const words = JSON.parse(document.getElementById("enrol").dataset.words);
+const largest = Number(document.getElementById("enrol").dataset.largest);
 const byId = (id) => document.getElementById(id);
 const form = byId("one");
 const drop = byId("drop");
@@ -57,11 +58,18 @@ function show(judged) {
 }
 
 async function judge(file) {
-  photo = file;
   const mine = ++asked;
   problem(form, "");
   byId("done").hidden = true;
   byId("go").disabled = true;
+  if (file.size > largest) { // the desk would refuse it after all of it had come
+    photo = null;
+    byId("judged").hidden = true;
+    drop.classList.remove("busy");
+    problem(form, words.too_large);
+    return;
+  }
+  photo = file;
   drop.classList.add("busy");
   const body = new FormData();
   body.append("photo", file, file.name || "webcam.jpg");
