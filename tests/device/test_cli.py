@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -21,6 +22,10 @@ from tests.device.punches import check_in, event
 from glancein import cli, wiring
 from glancein.adapters.people_sqlite import SqlitePeople
 from glancein.cli import run
+from glancein.cli.desk import tell
+from glancein.errors import SettingsError
+from glancein.web.access import Role
+from glancein.web.accounts import Accounts
 from glancein.web.desk_file import DeskFile
 
 if TYPE_CHECKING:
@@ -661,6 +666,26 @@ def test_kiosk_tells_the_time_of_its_time_zone(
     cli.main(["kiosk", "--camera", f"{PICTURES}/", "--port", "0"])
 
     assert " at 21:00:00 " in capsys.readouterr().out
+
+
+def test_desk_prints_a_code_for_another_admin(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody knows a password, who sits at the machine reads a code; else there is none."""
+    with closing(DeskFile(home)) as file:
+        Accounts(file).add("boss", "five green lamps", role=Role.ADMIN)
+
+    def tell_and_end(*told: Any, safer: str) -> None:  # Any: what the command tells of
+        tell(*told, safer=safer)
+        raise SettingsError("that is all")
+
+    monkeypatch.setattr("glancein.cli.desk.tell", tell_and_end)
+    cli.main(["desk", "--port", "0"])
+    without = capsys.readouterr().err
+    cli.main(["desk", "--port", "0", "--new-admin"])
+
+    assert "/setup" not in without
+    assert re.search(r"another admin; open \S+/setup and enter (\w{4}-){2}\w{4}\n", capsys.readouterr().err)
 
 
 def test_kiosk_names_no_option_of_another_command_when_its_desk_is_open(

@@ -32,6 +32,12 @@ def desk(
     ] = "127.0.0.1",
     certificate: Annotated[str, typer.Option(help="TLS certificate chain in PEM form.")] = "",
     key: Annotated[str, typer.Option(help="Its private key.")] = "",
+    new_admin: Annotated[
+        bool,
+        typer.Option(
+            "--new-admin", help="Print a setup code for another admin, such as when a password is lost."
+        ),
+    ] = False,
     data: DataFolder = None,
 ) -> None:
     """Serve the HR desk: enrol, see who is in, correct, export, look after the kiosk.
@@ -43,6 +49,8 @@ def desk(
     where = desk_address(host, port, certificate=certificate, key=key)
     stop = threading.Event()
     with serving_desk(wiring.open_home(data), where) as (server, opened):
+        if new_admin:
+            opened.accounts.invite_admin()
         tell(server, opened, where, safer="give --certificate and --key")
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
@@ -60,12 +68,13 @@ def desk_address(host: str, port: int, *, certificate: str = "", key: str = "") 
 
 
 def tell(server: WebServer, opened: Desk, address: Address, *, safer: str) -> None:
-    """Where the desk is, the setup code of a first start, what an open line risks; ``safer``: the way out."""
+    """Where the desk is, the setup code if there is one, what an open line risks; ``safer``: the way out."""
     with contextlib.suppress(BrokenPipeError):
         print(f"desk: {server.url}", file=sys.stderr, flush=True)
         if opened.accounts.setup_code:
+            why = "first start" if opened.accounts.is_new else "for another admin"
             print(
-                f"desk: first start; open {server.url}/setup and enter {opened.accounts.setup_code}",
+                f"desk: {why}; open {server.url}/setup and enter {opened.accounts.setup_code}",
                 file=sys.stderr,
                 flush=True,
             )

@@ -64,6 +64,7 @@ class Accounts:
             threading.Lock()
         )  # one at a time: many sign-ins must not fill a small machine's memory
         self.setup_code = "" if self.accounts() else _new_setup_code()
+        self._is_for_another = False
 
     def add(self, name: str, password: str, *, role: Role) -> None:
         """Make an account. Raises InputError for a bad or taken name, or a weak password."""
@@ -83,20 +84,29 @@ class Accounts:
     @property
     def is_new(self) -> bool:
         """True until there is an account; another process on the same file may have made it."""
-        if self.setup_code and self.accounts():
+        return self.takes_admin and not self.accounts()
+
+    @property
+    def takes_admin(self) -> bool:
+        """True while the setup code makes an admin: the first, or the one that ``invite_admin`` is for."""
+        if self.setup_code and not self._is_for_another and self.accounts():
             self.setup_code = ""
         return bool(self.setup_code)
 
+    def invite_admin(self) -> None:
+        """A fresh setup code for one more admin, whatever accounts there are: nobody may know a password."""
+        self.setup_code, self._is_for_another = _new_setup_code(), True
+
     def set_up(self, code: str, name: str, password: str) -> None:
-        """Make the first account, an admin, for who can read the setup code. Raises InputError."""
+        """Make an admin, once, for who can read the setup code. Raises InputError."""
         self.check_setup_code(code)
         self.add(name, password, role=Role.ADMIN)
         self.setup_code = ""
 
     def check_setup_code(self, code: str) -> None:
-        """Raises InputError unless this is the code, however spaced, and there is no account yet."""
+        """Raises InputError unless this is the code, however spaced, and still good."""
         typed = re.sub(r"[^A-Z0-9]", "", code.upper())
-        wanted = self.setup_code.replace("-", "") if self.is_new else ""
+        wanted = self.setup_code.replace("-", "") if self.takes_admin else ""
         if not wanted or not secrets.compare_digest(typed, wanted):
             raise InputError("this is not the setup code: it stands on the console of the kiosk")
 

@@ -37,7 +37,11 @@ CHANGES: dict[str, tuple[str, str, dict[str, object]]] = {
     "removed an account": ("DELETE", "accounts/auditor", {}),
     "made a token": ("POST", "tokens", {"name": "payroll", "scopes": ["attendance:read"]}),
     "revoked a token": ("DELETE", "tokens/1", {}),
-    "changed own password": ("POST", "password", {"old": PASSWORD, "password": "nine blue doors"}),
+    "changed own password": (
+        "POST",
+        "password",
+        {"old": PASSWORD, "password": "nine blue doors", "again": "nine blue doors"},
+    ),
     "recorded a consent": ("POST", "people/E1024/consents", {"consent": True}),
     "set a PIN": ("POST", "people/E1024/pin", {"pin": "295174"}),
     "took a PIN away": ("DELETE", "people/E1024/pin", {}),

@@ -191,12 +191,43 @@ def test_new_password_ends_every_session(office: Office) -> None:
     one, two = office.visitor(), office.visitor()
     one.sign_in("hr")
     two.sign_in("hr")
-    refused = one.call("POST", "/api/v1/password", {"old": "wrong one", "password": "nine blue doors"})
-    done = one.call("POST", "/api/v1/password", {"old": PASSWORD, "password": "nine blue doors"})
+    wanted = {"password": "nine blue doors", "again": "nine blue doors"}
+    refused = one.call("POST", "/api/v1/password", {"old": "wrong one", **wanted})
+    done = one.call("POST", "/api/v1/password", {"old": PASSWORD, **wanted})
 
     assert (refused.status_code, done.status_code) == (403, 200)
     assert two.client.get("/api/v1/today").status_code == 401
     assert office.visitor().sign_in("hr", "nine blue doors").status_code == 200
+
+
+def test_new_password_is_asked_for_twice(office: Office) -> None:
+    """A slip of the finger locks nobody out: the old password stays."""
+    admin = office.someone(Role.ADMIN)
+    fields = {"old": PASSWORD, "password": "nine blue doors", "again": "nine blue doorz"}
+    answer = admin.call("POST", "/api/v1/password", fields)
+
+    assert (answer.status_code, answer.json()["error"]) == (422, "the two passwords differ")
+    assert 'name="again"' in admin.client.get("/me").text
+    assert office.visitor().sign_in("admin").status_code == 200
+
+
+def test_console_makes_another_admin_once(office: Office) -> None:
+    """Where no password is known, who reads the console gets in; everybody else signs in as ever."""
+    visitor = office.visitor()
+    closed = visitor.open("/setup").headers["location"]
+    office.desk.accounts.invite_admin()
+    code = office.desk.accounts.setup_code
+    sign_in = visitor.open("/sign-in").status_code
+    form = visitor.open("/setup").status_code
+    fields = {"password": PASSWORD, "again": PASSWORD}
+    wrong = visitor.call("POST", "/api/v1/setup", fields | {"name": "boss", "code": "AAAA-AAAA-AAAA"})
+    right = visitor.call("POST", "/api/v1/setup", fields | {"name": "boss", "code": code})
+    second = visitor.call("POST", "/api/v1/setup", fields | {"name": "other", "code": code})
+
+    assert (closed, sign_in, form) == ("/sign-in", 200, 200)
+    assert (wrong.status_code, right.status_code, second.status_code) == (422, 201, 422)
+    assert visitor.sign_in("boss").status_code == 200
+    assert {a.name for a in office.desk.accounts.accounts()} == {"admin", "auditor", "boss", "hr"}
 
 
 @pytest.mark.parametrize("password", ["short", "aaaaaaaaaaaa", "hr hr hr hr 1", "x" * 201])

@@ -53,9 +53,10 @@ def _page(path: str, handler: Handler, needs: Permission | Door, summary: str) -
 
 def _signing(signing: Signing) -> list[Endpoint]:
     name, password = Field("name", "the account's name"), Field("password", "10 to 200 characters")
+    again = Field("again", "the password again")
     return [
         _page("/sign-in", signing.sign_in_page, Door.ANYBODY, "The sign-in form."),
-        _page("/setup", signing.setup_page, Door.ANYBODY, "The form for the first account."),
+        _page("/setup", signing.setup_page, Door.ANYBODY, "The form for an admin with the setup code."),
         _page("/me", signing.me_page, Door.SIGNED_IN, "One's own account."),
         _page("/accounts", signing.accounts_page, P.ACCOUNTS_WRITE, "Accounts and tokens."),
         Endpoint(
@@ -71,8 +72,8 @@ def _signing(signing: Signing) -> list[Endpoint]:
             f"{API}/setup",
             signing.set_up,
             Door.ANYBODY,
-            "Make the first account with the code on the kiosk's console.",
-            takes=(Field("code", "the setup code"), name, password, Field("again", "the password again")),
+            "Make an admin with the code on the console.",
+            takes=(Field("code", "the setup code"), name, password, again),
         ),
         Endpoint("POST", f"{API}/sign-out", signing.sign_out, Door.SIGNED_IN, "End this session."),
         Endpoint(
@@ -81,7 +82,7 @@ def _signing(signing: Signing) -> list[Endpoint]:
             signing.change_own_password,
             Door.SIGNED_IN,
             "Change one's own password; every session ends.",
-            takes=(Field("old", "the password so far"), password),
+            takes=(Field("old", "the password so far"), password, again),
         ),
         Endpoint("GET", f"{API}/accounts", signing.accounts, P.ACCOUNTS_WRITE, "Every account."),
         Endpoint(

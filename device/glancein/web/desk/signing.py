@@ -31,8 +31,8 @@ class Signing:
         return self.pages.show(call, "sign_in.html")
 
     def setup_page(self, call: Call) -> Response:
-        """The form for the first account; gone once there is one."""
-        if not self.desk.accounts.is_new:
+        """The form for an admin with the setup code; gone once it is used."""
+        if not self.desk.accounts.takes_admin:
             return RedirectResponse("/sign-in", 303)
         return self.pages.show(call, "setup.html")
 
@@ -62,7 +62,7 @@ class Signing:
         return answer
 
     def set_up(self, call: Call) -> Response:
-        """Make the first account with the code from the kiosk's console."""
+        """Make an admin with the code from the console."""
         keys = ("setup", *self._keys(call)[1:])
         if self.desk.throttle.wait_s(*keys) > 0:
             return refused(429, "too many wrong codes: try again in 15 minutes")
@@ -86,6 +86,8 @@ class Signing:
 
     def change_own_password(self, call: Call) -> Response:
         """Set another password, knowing the old one; every session of the account ends."""
+        if call.fields["password"] != call.fields["again"]:
+            raise InputError("the two passwords differ")
         keys = (f"name {call.who.name}",)
         if self.desk.throttle.wait_s(*keys) > 0:
             return refused(429, "too many wrong passwords: try again in 15 minutes")
