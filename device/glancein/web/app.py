@@ -24,6 +24,7 @@ from starlette.staticfiles import StaticFiles
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from glancein.errors import SettingsError
+from glancein.web.line import MOST_LINES, Line
 from glancein.web.security import (
     Asgi,
     Doorkeeper,
@@ -145,7 +146,8 @@ class WebServer:
             server_header=False,
             proxy_headers=False,
             ws="none",
-            limit_concurrency=400,
+            limit_concurrency=MOST_LINES,
+            http=Line,
             timeout_graceful_shutdown=1,
             ssl_certfile=address.certificate or None,
             ssl_keyfile=address.key or None,
