@@ -35,6 +35,7 @@ GHOST_CONTRAST_SHARE = 0.5
 RIVAL_SCORE_SHARE = 0.6
 # Building a matrix costs time in proportion to the people in it: a long roster builds the large one seldom.
 SETTLE_EVERY = 256
+BAD_ROW = "bad_row"  # the reason of a row that is refused for its id, name or reason
 
 _REFUSED = {
     Reason.NO_FACE: "no face was found",
@@ -357,7 +358,7 @@ def enrol_rows(
         except PhotoError as err:
             yield _refused_row(row, err)
         except InputError as err:
-            yield RowReport(row.line, row.person_id, RowStatus.REFUSED, "bad_row", str(err))
+            yield RowReport(row.line, row.person_id, RowStatus.REFUSED, BAD_ROW, str(err))
 
 
 def _refused_row(row: RosterRow, err: PhotoError) -> RowReport:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from glancein.adapters.broker_embedded import EmbeddedBroker
     from glancein.adapters.embedder_tflite import TfliteEmbedder
     from glancein.adapters.finder_tflite import TfliteFaceFinder
-    from glancein.adapters.image_gate import PictureGate
     from glancein.adapters.kiosk_socket import KioskSocket
     from glancein.adapters.ledger_sqlite import SqliteLedger
     from glancein.adapters.model_store import ModelStore
@@ -417,18 +416,13 @@ def _check_somebody_can_answer(settings: Settings, panel: Panel | None) -> None:
 
 
 @contextmanager
-def open_enroller(
-    home: Home, *, photos: Callable[[PictureGate], Pictures] | None = None
-) -> Iterator[Enroller]:
-    """What enrols people from photos; ``photos`` puts another source before the bounded decoder.
-
-    Raises ModelError, StoreError.
-    """
+def open_enroller(home: Home) -> Iterator[Enroller]:
+    """What enrols people from photos. Raises ModelError, StoreError."""
     from glancein.adapters.image_gate import PictureGate  # noqa: PLC0415  # only who enrols needs it
 
     recogniser = open_recogniser(home)
     with PictureGate() as gate, closing(open_people(home)) as people:
-        yield enroller_of(home, recogniser, photos(gate) if photos else gate, people)
+        yield enroller_of(home, recogniser, gate, people)
 
 
 def enroller_of(home: Home, recogniser: Recogniser, pictures: Pictures, people: SqlitePeople) -> Enroller:

@@ -9,7 +9,7 @@ import unicodedata
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -19,7 +19,7 @@ from glancein import wiring
 from glancein.domain import roster
 from glancein.domain.gallery import gather
 from glancein.domain.roster import BAD_PHOTO, BadRow, RosterRow
-from glancein.enrolment import Portrait, RowReport, crop_png, enrol_rows, examine
+from glancein.enrolment import BAD_ROW, Portrait, RowReport, RowStatus, crop_png, enrol_rows, examine
 from glancein.errors import GlanceinError, InputError, PhotoError
 from glancein.types import Candidate, Finding, Pixels, Quality, Reason
 from glancein.web.security import LARGEST_PHOTO
@@ -278,12 +278,56 @@ One = Callable[[RosterRow | BadRow, Callable[[], RowReport]], RowReport]
 
 def work_through(home: Home, bulk: Bulk, *, one: One) -> Iterator[RowReport]:
     """Enrol each row by ``one`` with networks of its own, so that the desk stays free."""
+    from glancein.adapters.image_gate import PictureGate  # noqa: PLC0415  # only when a list comes
+
     try:
-        with wiring.open_enroller(home, photos=lambda gate: ArchivePictures(gate, bulk.photos)) as enroller:
+        recogniser = wiring.open_recogniser(home)
+        with PictureGate() as gate, closing(wiring.open_people(home)) as people:
+            pictures = ArchivePictures(gate, bulk.photos)
+            rows = _Rows(people, lambda: wiring.enroller_of(home, recogniser, pictures, people))
             for row in bulk.rows:
-                yield one(row, partial(next, enrol_rows([row], enroller)))
+                yield one(row, partial(rows.enrol, row))
     finally:
         bulk.close()
+
+
+def taken(person_id: str) -> InputError:
+    """Why nobody else is enrolled under an id."""
+    return InputError(f"{person_id} is enrolled already: open that person to take another photo")
+
+
+class _Rows:
+    """Enrols one row after another; whom others enrol meanwhile the next row knows, and does not replace."""
+
+    def __init__(self, people: SqlitePeople, fresh: Callable[[], Enroller]) -> None:
+        self._people, self._fresh = people, fresh
+        self._version = people.version()
+        self._ours = self._ids()  # who may be replaced: there before the list, or come with it
+        self._others: set[str] = set()
+        self._enroller = fresh()
+
+    def enrol(self, row: RosterRow | BadRow) -> RowReport:
+        """What became of a row. Raises StoreError."""
+        self._look()
+        if isinstance(row, RosterRow) and row.person_id in self._others:
+            why = str(taken(row.person_id))
+            return RowReport(row.line, row.person_id, RowStatus.REFUSED, BAD_ROW, why)
+        report = next(enrol_rows([row], self._enroller))
+        if report.status in {RowStatus.ENROLLED, RowStatus.RE_ENROLLED}:
+            self._version += 1  # one change, ours; a second one beside it shows at the next row
+            self._ours.add(row.person_id)
+        return report
+
+    def _look(self) -> None:
+        if (version := self._people.version()) == self._version:
+            return
+        there = self._ids()
+        self._ours &= there
+        self._others = there - self._ours
+        self._version, self._enroller = version, self._fresh()
+
+    def _ids(self) -> set[str]:
+        return {person.person_id for person in self._people.people()}
 
 
 def _read_zip(file: IO[bytes], close: Callable[[], None]) -> Bulk:

@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from tests.device.hostile import HOSTILE, Hostile, flat_png
@@ -25,7 +25,7 @@ from glancein.errors import GlanceinError, InputError, PhotoError, StoreError
 from glancein.web import security
 from glancein.web.access import Role
 from glancein.web.desk_file import DeskFile
-from glancein.web.uploads import Bulk, read_bulk, tidy_name
+from glancein.web.uploads import Bulk, read_bulk, tidy_name, work_through
 from glancein.wiring import DATABASE_FILE, DESK_FILE
 
 # A browser sends files: no folder, pipe or device, no link that leads nowhere, nothing of gigabytes.
@@ -634,6 +634,29 @@ def test_list_records_the_consent_of_who_is_enrolled_already(office: Office) -> 
     assert first == ["enrolled", "refused"]
     assert again == once_more == ["unchanged", "refused"]
     assert (consents_of(office, "E40"), consents_of(office, "E41")) == (1, 0)
+
+
+def test_list_knows_whom_others_enrol_meanwhile(office: Office) -> None:
+    """A face that came singly is not taken again, an id not replaced, and the list goes on."""
+    table = "id,name,photo\nL1,Eileen,c.jpg\nL2,Barack,o.jpg\nL3,Joe,b.jpg\nL4,Joe,b.jpg\n"
+    photos = {"c.jpg": "collins.jpg", "o.jpg": "obama.jpg", "b.jpg": "biden.jpg"}
+    files: dict[str, IO[bytes]] = {name: io.BytesIO(demo_picture(file)) for name, file in photos.items()}
+    bulk = read_bulk(io.BytesIO(table.encode()), "l.csv", files, close=lambda: None)
+    rows = work_through(office.desk.home, bulk, one=lambda _, enrol: enrol())
+    statuses = [next(rows).status]
+
+    single = {"photo": ("o.jpg", demo_picture("obama2.jpg"), "image/jpeg")}
+    fields = {"id": "S1", "name": "Barack Obama", **CONSENT}
+    alone = office.someone(Role.HR).call("POST", "/api/v1/people", fields, files=single)
+    office.person("L3", "Grace")
+    face, number, last = rows
+
+    assert (statuses, alone.status_code) == (["enrolled"], 201)
+    assert (face.status, face.reason) == ("refused", "duplicate_person")
+    assert (number.status, number.message.partition(":")[0]) == ("refused", "L3 is enrolled already")
+    assert last.status == "enrolled"
+    people = {person.person_id: person.name for person in office.desk.people.people()}
+    assert people == {"L1": "Eileen", "L3": "Grace", "L4": "Joe", "S1": "Barack Obama"}
 
 
 def test_list_that_cannot_be_noted_is_not_begun(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:

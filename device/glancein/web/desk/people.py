@@ -26,7 +26,7 @@ from glancein.web.desk.page import Pages, explained, language_of
 from glancein.web.desk_file import erase_person
 from glancein.web.language import DEFAULT
 from glancein.web.security import LARGEST_PHOTO, Call, refused
-from glancein.web.uploads import Job, Judged, read_bulk, report_json, work_through
+from glancein.web.uploads import Job, Judged, read_bulk, report_json, taken, work_through
 
 PAGE_ROWS = 100
 
@@ -133,7 +133,7 @@ class PeopleRoutes:
         with self.desk.enrolment.enroller() as enroller:
             # Not before it is our turn: a colleague may just have enrolled somebody else under this id.
             if self.desk.people.name_of(person_id) is not None and not call.flag("replace"):
-                raise InputError(f"{person_id} is enrolled already: open that person to take another photo")
+                raise taken(person_id)
             with (
                 self.desk.audit.noting(call.who.name, "enrolled", about=person_id) as line,
                 self.consents.before(person_id, consent, by=call.who.name) as pledge,
