@@ -17,6 +17,7 @@ from glancein.domain import wire
 from glancein.domain.delivery import Line, Punch, Slip, Standing, State
 from glancein.domain.intake import read_arrival
 from glancein.errors import InputError, StoreError
+from glancein.storage import feed_sql as sql
 from glancein.types import (
     Arrival,
     Body,
@@ -37,7 +38,7 @@ from glancein.types import (
 )
 
 if TYPE_CHECKING:
-    from glancein.storage.feed_tables import FeedTables
+    from glancein.storage.feed_tables import FeedTables, Row, Values
 
 KEY = StreamKey("door", EPOCH)
 HOOK = Line("webhook")
@@ -187,6 +188,49 @@ def test_time_fix_gives_the_true_time_and_leaves_the_original(
     ]
     recorded = {p.event.check_in.moment.wall for p in store.after(0, 9) if p.punch is not None}
     assert recorded == {asleep, asleep + timedelta(seconds=300)}
+
+
+def test_check_in_of_a_holdover_clock_costs_no_more_after_many(
+    store: FeedTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A week without a time server is stored as fast at its end as at its beginning."""
+    ask, read = store._engine.rows, list[int]()
+
+    def counted(statement: str, values: Values | None = None) -> list[Row]:
+        rows = ask(statement, values)
+        read[-1] += len(rows)
+        return rows
+
+    monkeypatch.setattr(store._engine, "rows", counted)
+    punched = [check_in(at=moment(60 * n, trust=ClockTrust.HOLDOVER)) for n in range(30)]
+
+    for arrival in arrivals(*stream(TimeFix(moment(-60), 0.0), *punched)):
+        read.append(0)
+        store.commit([arrival], [])
+
+    assert len(set(read[1:])) == 1
+    assert [time_is for *_, time_is in punches(store)] == ["fixed"] * 30
+
+
+def test_time_fix_among_others_puts_its_whole_start_right_once(
+    store: FeedTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came before it and what comes with it, however many come with it."""
+    ask, asked = store._engine.rows, list[str]()
+
+    def noted(statement: str, values: Values | None = None) -> list[Row]:
+        asked.append(statement)
+        return ask(statement, values)
+
+    punched = [check_in(at=moment(60 * n, trust=UNSURE)) for n in range(9)]
+    events = arrivals(*stream(*punched[:3], TimeFix(moment(200, wall=NOON), 0.0), *punched[3:]))
+    store.commit(events[:2], [])
+    monkeypatch.setattr(store._engine, "rows", noted)
+
+    store.commit(events[2:], [])
+
+    assert asked.count(sql.TO_FIX) == 1
+    assert punches(store) == [("E1", "in", at(60 * n - 200), "fixed") for n in range(9)]
 
 
 def test_time_fix_at_the_end_of_the_calendar_stops_nothing(store: FeedTables) -> None:

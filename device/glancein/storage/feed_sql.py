@@ -75,6 +75,8 @@ SELECT number, time, mono_ms, fixed_time FROM events
 WHERE kind = 'check_in' AND clock <> 'synchronised' AND kiosk = :kiosk AND boot_id = :boot_id
 """
 
+ONE_TO_FIX = TO_FIX + "AND epoch = :epoch AND seq = :seq"
+
 FIX = "UPDATE events SET fixed_time = :fixed_time, fixed_utc = :fixed_utc WHERE number = :number"
 
 RELEASE = "UPDATE deliveries SET retry_at = 0 WHERE number = :number AND state = 'pending'"

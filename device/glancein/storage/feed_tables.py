@@ -99,6 +99,7 @@ class FeedTables:
             self._engine.many(sql.MOVE_HEAD, [_head_values(arrival) for arrival in arrivals])
             for arrival in arrivals:
                 self._consequences(arrival.event)
+            self._put_right([arrival.event for arrival in arrivals])
             self._engine.many(sql.INSERT_TROUBLE, [_trouble_values(trouble) for trouble in troubles])
             self._engine.many(sql.MOVE_HEAD, [_passed_values(t) for t in troubles if t.passed is not None])
 
@@ -310,31 +311,40 @@ class FeedTables:
                 return _NO_CHECK_IN | common
 
     def _consequences(self, event: Event) -> None:
-        """What an event says about others."""
-        match event.body:
-            case CheckIn(moment=moment) if moment.trust is not ClockTrust.SYNCHRONISED:
-                self._put_right(event.kiosk, moment.boot_id)
-            case TimeFix(moment=moment):
-                self._put_right(event.kiosk, moment.boot_id)
-            case Correction() as correction:
-                of = _of_values(correction)
-                self._engine.rows(sql.INSERT_CORRECTION, _correction_values(event, correction))
-                self._engine.rows(sql.LANE_OF_CORRECTION, _name_values(event) | of)
-                if isinstance(correction.becomes, OtherPerson):
-                    self._engine.rows(sql.LANE_OF_OTHER_PERSON, of)
-                    self._engine.rows(sql.LANE_OF_DELIVERIES, of)
+        """What an event says about others; of times see ``_put_right``."""
+        if isinstance(correction := event.body, Correction):
+            of = _of_values(correction)
+            self._engine.rows(sql.INSERT_CORRECTION, _correction_values(event, correction))
+            self._engine.rows(sql.LANE_OF_CORRECTION, _name_values(event) | of)
+            if isinstance(correction.becomes, OtherPerson):
+                self._engine.rows(sql.LANE_OF_OTHER_PERSON, of)
+                self._engine.rows(sql.LANE_OF_DELIVERIES, of)
 
-    def _put_right(self, kiosk: str, boot_id: str) -> None:
-        """Give the check-ins of one start of a kiosk the times that its time fixes prove."""
-        whose = {"kiosk": kiosk, "boot_id": boot_id}
-        fixes = [
-            TimeFix(_moment(boot_id, at, mono, ClockTrust.SYNCHRONISED), 0.0)
-            for at, mono in self._engine.rows(sql.FIXES, whose)
-        ]
-        if not fixes:
-            return
+    def _put_right(self, events: Sequence[Event]) -> None:
+        """Give these check-ins the times that time fixes prove; where a fix is new, its whole start's."""
+        starts: dict[tuple[str, str], list[Event]] = {}
+        for event in events:
+            moment = event.body.moment
+            if isinstance(event.body, CheckIn) and moment.trust is not ClockTrust.SYNCHRONISED:
+                starts.setdefault((event.kiosk, moment.boot_id), []).append(event)
+        whole = {(e.kiosk, e.body.moment.boot_id) for e in events if isinstance(e.body, TimeFix)}
+        for kiosk, boot_id in whole | starts.keys():
+            whose = {"kiosk": kiosk, "boot_id": boot_id}
+            fixes = [
+                TimeFix(_moment(boot_id, at, mono, ClockTrust.SYNCHRONISED), 0.0)
+                for at, mono in self._engine.rows(sql.FIXES, whose)
+            ]
+            if (kiosk, boot_id) in whole:
+                self._fix(boot_id, fixes, self._engine.rows(sql.TO_FIX, whose))
+            elif fixes:
+                for event in starts[kiosk, boot_id]:
+                    name = whose | _name_values(event)
+                    self._fix(boot_id, fixes, self._engine.rows(sql.ONE_TO_FIX, name))
+
+    def _fix(self, boot_id: str, fixes: Sequence[TimeFix], rows: Sequence[Row]) -> None:
+        """Give check-ins of one start of a kiosk the times that its time fixes prove."""
         fixed: list[Values] = []
-        for number, at, mono, before in self._engine.rows(sql.TO_FIX, whose):
+        for number, at, mono, before in rows:
             true = true_time(_moment(boot_id, at, mono, ClockTrust.UNSYNCHRONISED), fixes)
             if true is not None and true.isoformat() != before:
                 fixed.append({"number": number, **_time_values("fixed", true)})
