@@ -14,7 +14,7 @@ from glancein.domain.local_time import local_moment
 from glancein.domain.person import check_person_id
 from glancein.domain.punches import settle
 from glancein.domain.workdays import Presence
-from glancein.errors import InputError
+from glancein.errors import InputError, NotRecorded
 from glancein.types import (
     Becomes,
     CheckIn,
@@ -136,7 +136,12 @@ class Attendance:
         )
         about, becomes = fields["event"], fields["becomes"]
         with self.desk.audit.noting(call.who.name, "corrected", about=about, detail=becomes):
-            event = self.desk.ledger.record(correction)
+            try:
+                event = self.desk.ledger.record(correction)
+            except NotRecorded as err:
+                if isinstance(err.__cause__, InputError):  # what was asked for is at fault, not the disk
+                    raise err.__cause__ from err
+                raise
         return JSONResponse({"event": event.id.word}, 201)
 
     def add_punch(self, call: Call) -> Response:
