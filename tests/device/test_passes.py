@@ -157,6 +157,17 @@ def test_number_belongs_to_one_person(passes: SqlitePasses) -> None:
     assert passes.ways_of("E2").number is None
 
 
+def test_new_pin_keeps_the_number(passes: SqlitePasses) -> None:
+    """What the person has typed for years; another number only where one is given."""
+    passes.set_pin("E1", PIN, at=NOW, number="7002")
+
+    assert passes.set_pin("E1", "804913", at=NOW) == "7002"
+    assert passes.who_types("7002", "804913", at=NOW) == "E1"
+    with pytest.raises(InputError, match="number"):
+        passes.set_pin("E1", "7002", at=NOW)
+    assert passes.set_pin("E1", PIN, at=NOW, number="7003") == "7003"
+
+
 @pytest.mark.parametrize("pin", ["", "129", "1234", "0000", "9876", "890123", "29517429517", "12a4", "١٢٣٥"])
 def test_pin_that_is_guessed_first_is_refused(pin: str) -> None:
     """Too short, one digit repeated, digits in a row, or no digits."""

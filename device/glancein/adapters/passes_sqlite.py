@@ -72,21 +72,19 @@ class SqlitePasses:
     def set_pin(self, person_id: str, pin: str, *, at: datetime, number: str | None = None) -> str:
         """Give an enrolled person this PIN; returns the number to type before it.
 
-        ``number`` is the digits of the id unless said otherwise. A lock is lifted. Raises InputError: nobody
-        of that id, a weak PIN, a PIN equal to the number, or a number that somebody else has.
+        Without a ``number`` they keep theirs, at first the digits of the id. A lock is lifted. Raises
+        InputError: nobody of that id, a weak PIN, a PIN equal to the number, or a number that somebody else
+        has.
         """
         check_pin(pin)
-        typed = (number or number_of(person_id)).strip().upper()
-        if not typed or len(typed) > NUMBER_LIMIT or not typed.isprintable():
-            raise InputError(f"a number has 1 to {NUMBER_LIMIT} characters")
-        if pin == typed:
-            raise InputError("the PIN is the person's number; choose another")
-        row = {"id": person_id, "number": typed, "hash": HASHER.hash(pin), "at": at.isoformat()}
+        row = {"id": person_id, "hash": HASHER.hash(pin), "at": at.isoformat()}
         with self._open() as database, transaction(database):
             _expect_person(database, person_id)
+            typed = _checked_number(number or _kept_number(database, person_id), pin)
+            row["number"] = typed
             holder = scalar(database, "SELECT person_id FROM pins WHERE number = :number", {"number": typed})
             if holder is not None and holder != person_id:
-                raise InputError(f"{holder} has the number {typed} already; give another with --number")
+                raise InputError(f"{holder} has the number {typed} already: give another number")
             database.execute(
                 """
                 INSERT OR REPLACE INTO pins (person_id, number, hash, set_at, wrong, locked_until)
@@ -232,6 +230,21 @@ def _write_tries(database: Database, person_id: str, tries: Tries) -> None:
             "id": person_id,
         },
     )
+
+
+def _kept_number(database: Database, person_id: str) -> str:
+    """The number that somebody has, or would be given."""
+    kept = scalar(database, "SELECT number FROM pins WHERE person_id = :id", {"id": person_id})
+    return kept if isinstance(kept, str) else number_of(person_id)
+
+
+def _checked_number(number: str, pin: str) -> str:
+    typed = number.strip().upper()
+    if not typed or len(typed) > NUMBER_LIMIT or not typed.isprintable():
+        raise InputError(f"a number has 1 to {NUMBER_LIMIT} characters")
+    if pin == typed:
+        raise InputError("the PIN is the person's number; choose another")
+    return typed
 
 
 def _expect_person(database: Database, person_id: str) -> None:

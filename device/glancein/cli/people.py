@@ -102,7 +102,10 @@ def pin(
     person_id: PersonId,
     *,
     number: Annotated[
-        str, typer.Option(help="What is typed before the PIN; the digits of the id by default.")
+        str,
+        typer.Option(
+            help="What is typed before the PIN; as it is by default, at first the digits of the id."
+        ),
     ] = "",
     generate: Annotated[bool, typer.Option("--generate", help="Make a PIN and print it.")] = False,
     remove: Annotated[bool, typer.Option("--remove", help="Take the PIN away.")] = False,

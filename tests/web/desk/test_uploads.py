@@ -266,6 +266,23 @@ def test_erasure_that_is_refused_leaves_everything(read: str, hr: Visitor, offic
     assert desk.file.rows(consents) == [(0,)]
 
 
+def test_new_pin_keeps_the_number_on_the_page(office: Office) -> None:
+    """It stands in the form; a number that somebody has is refused without a word of the command line."""
+    office.person("E64", "Ada")
+    office.person("K64", "Grace")
+    hr = office.someone(Role.HR)
+    first = hr.call("POST", "/api/v1/people/E64/pin", {"pin": "295174", "number": "77"})
+    page = hr.client.get("/person?id=E64").text
+    again = hr.call("POST", "/api/v1/people/E64/pin", {"pin": "804913"})
+    held = hr.call("POST", "/api/v1/people/K64/pin", {"pin": "295174", "number": "77"})
+
+    assert [answer.json() for answer in (first, again)] == [{"number": "77"}] * 2
+    assert '<input name="number" value="77"' in page
+    assert '<input name="number" value=""' in hr.client.get("/person?id=K64").text
+    assert held.status_code == 422
+    assert held.json()["error"] == "E64 has the number 77 already: give another number"
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_hostile_name_is_only_a_name(name: str, hr: Visitor, office_of_files: Office) -> None:
     """It is shown as text on every page, stored as it is, and changes nothing else."""

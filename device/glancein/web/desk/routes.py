@@ -197,7 +197,7 @@ def _people(people: PeopleRoutes) -> list[Endpoint]:
             "Set a PIN as another way in.",
             takes=(
                 Field("pin", "4 to 10 digits"),
-                Field("number", "what is typed before it", required=False),
+                Field("number", "what is typed before it; as it is, or the digits of the id", required=False),
             ),
         ),
         Endpoint("DELETE", f"{one}/pin", people.clear_pin, P.PEOPLE_WRITE, "Take the PIN away."),
