@@ -19,9 +19,10 @@ class Permission(StrEnum):
 
 
 class Door(StrEnum):
-    """Routes that ask for no permission: open to anybody, or to whoever is signed in."""
+    """Routes that ask for no permission: open to anybody, to whoever is signed in, or to any token too."""
 
     ANYBODY = "anybody"
+    KNOWN = "known"
     SIGNED_IN = "signed in"
 
 
@@ -78,6 +79,8 @@ class Who:
         match needs:
             case Door.ANYBODY:
                 return True
+            case Door.KNOWN:
+                return self.is_known
             case Door.SIGNED_IN:
                 return self.role is not None
             case Permission():

@@ -302,8 +302,6 @@ def _refusal(endpoint: Endpoint, request: Request, who: Who) -> Response | None:
     if endpoint.method not in SAFE_METHODS and not who.is_token and not _own_page_asks(request, who):
         return refused(403, "this page is out of date or not ours: load it again")
     if not who.may(endpoint.needs):
-        if endpoint.kind is Kind.PAGE and Permission.ATTENDANCE_READ not in who.permissions:
-            return RedirectResponse("/sign-in", 303)
         return refused(403, f"this needs {endpoint.needs}, which {who.name} does not have")
     return None
 

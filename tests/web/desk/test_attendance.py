@@ -428,6 +428,15 @@ def test_one_persons_span_reads_nobody_elses_punches(office: Office, monkeypatch
     assert set(read) == {"E1"}
 
 
+def test_program_gets_its_columns_in_english(office: Office) -> None:
+    """Whatever its library puts into Accept-Language, and whatever the address says."""
+    raw = office.desk.accounts.make_token("pay", frozenset({Permission.ATTENDANCE_READ}), by="test")
+    headers = {"authorization": f"Bearer {raw}", "accept-language": "ko"}
+    table = office.visitor().client.get("/api/v1/export.csv?lang=ko", headers=headers).text
+
+    assert table.lstrip("\ufeff").startswith("id,name,day")
+
+
 def test_live_stream_brings_a_punch_to_every_open_page(office: Office) -> None:
     """Three listeners over real sockets, one punch, three messages with the name."""
     office.person("E1", "Ada")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.web.desk.office import Office
 
-from glancein.web.access import Role
+from glancein.web.access import Permission, Role
 from glancein.web.desk.openapi import document
 from glancein.web.desk.routes import endpoints
 from glancein.web.security import Kind
@@ -35,8 +35,12 @@ def test_every_call_is_described_once(office: Office) -> None:
     assert all(path.startswith("/api/v1/") for path in paths)
 
 
-def test_description_is_served_to_whoever_is_signed_in(office: Office) -> None:
-    """The desk hands out its own description."""
+def test_description_is_served_to_whoever_is_known(office: Office) -> None:
+    """The desk hands out its own description, also to a program with a token."""
     served = office.someone(Role.HR).client.get("/api/v1/openapi.json").json()
 
+    raw = office.desk.accounts.make_token("any", frozenset({Permission.HEALTH_READ}), by="test")
+    bearer = {"authorization": f"Bearer {raw}"}
+
+    assert office.visitor().client.get("/api/v1/openapi.json", headers=bearer).json() == served
     assert served == json.loads(PUBLISHED.read_text(encoding="utf-8"))

@@ -286,6 +286,15 @@ def test_token_opens_its_scopes_until_it_is_revoked(office: Office) -> None:
     assert made["token"] not in str(listed)
 
 
+@pytest.mark.parametrize("number", ["9" * 20, "9" * 5000, "-1", "x", "7"])
+def test_token_that_is_not_there_is_told(number: str, office: Office) -> None:
+    """Also by a number that no database holds."""
+    answer = office.someone(Role.ADMIN).call("DELETE", f"/api/v1/tokens/{number}")
+
+    assert answer.status_code == 422
+    assert answer.json()["error"].startswith("there is no token")
+
+
 def test_token_for_accounts_is_never_made(office: Office) -> None:
     """No integration makes accounts or tokens."""
     assert Permission.ACCOUNTS_WRITE not in TOKEN_SCOPES

@@ -29,7 +29,7 @@ def document(table: Sequence[Endpoint]) -> Json:
     paths: dict[str, Json] = {}
     for endpoint in table:
         if endpoint.kind is Kind.API:
-            path = re.sub(r"\{(\w+):\w+\}", r"{\1}", endpoint.path)
+            path = endpoint.path
             paths.setdefault(path, {})[endpoint.method.lower()] = _operation(endpoint, path)
     return {
         "openapi": "3.1.0",
@@ -89,6 +89,8 @@ def _operation(endpoint: Endpoint, path: str) -> Json:
             operation["security"] = []
         case Door.SIGNED_IN:
             operation["security"] = [{"session": []}]
+        case Door.KNOWN:
+            operation["security"] = [{"token": []}, {"session": []}]
         case permission:
             operation["security"] = [{"token": []}, {"session": []}]
             operation["x-needs"] = permission.value

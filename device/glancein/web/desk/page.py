@@ -50,7 +50,7 @@ class Pages:
         self, call: Call, template: str, context: Mapping[str, object] | None = None, *, status: int = 200
     ) -> Response:
         """The page in the caller's language."""
-        language = language_of(call.request)
+        language = _spoken_to(call)
         secret, is_new = call.who.secret, False
         if not secret:
             secret, is_new = new_secret(), True
@@ -92,7 +92,7 @@ class Pages:
 
     def words_for(self, call: Call) -> Mapping[str, str]:
         """The sentences in the caller's language."""
-        return words(PART, language_of(call.request))
+        return words(PART, _spoken_to(call))
 
 
 def language_of(request: Request) -> str:
@@ -102,6 +102,11 @@ def language_of(request: Request) -> str:
         if wanted in offered:
             return wanted
     return preferred(request.headers.get("accept-language", ""), offered)
+
+
+def _spoken_to(call: Call) -> str:
+    """The language of whom we answer: English for a program, whatever its library asks for."""
+    return DEFAULT if call.who.is_token else language_of(call.request)
 
 
 def worded(request: Request, refusal: Mapping[str, str]) -> str:

@@ -43,7 +43,7 @@ def endpoints(desk: Desk) -> list[Endpoint]:
     def document(_: Call) -> Response:
         return JSONResponse(openapi.document(table))
 
-    table.append(Endpoint("GET", f"{API}/openapi.json", document, Door.SIGNED_IN, "This description."))
+    table.append(Endpoint("GET", f"{API}/openapi.json", document, Door.KNOWN, "This description."))
     return table
 
 
@@ -117,7 +117,7 @@ def _signing(signing: Signing) -> list[Endpoint]:
         ),
         Endpoint(
             "DELETE",
-            f"{API}/tokens/{{number:int}}",
+            f"{API}/tokens/{{number}}",
             signing.revoke_token,
             P.ACCOUNTS_WRITE,
             "Revoke a token.",

@@ -170,7 +170,7 @@ class Signing:
 
     def revoke_token(self, call: Call) -> Response:
         """Make a token worthless."""
-        number = call.request.path_params["number"]
+        number = _token_number(call.request.path_params["number"])
         with self.desk.audit.noting(call.who.name, "revoked a token", about=str(number)):
             self.desk.accounts.revoke_token(number)
         return JSONResponse({"revoked": number})
@@ -178,3 +178,10 @@ class Signing:
     def _keys(self, call: Call) -> tuple[str, str]:
         client = call.request.client
         return f"name {call.fields['name'][:64].lower()}", f"from {client.host if client else ''}"
+
+
+def _token_number(text: str) -> int:
+    """Raises InputError for what is no number, and for one that no database holds."""
+    if not (text.isascii() and text.isdigit() and len(text) < 16):
+        raise InputError(f"there is no token {text[:20]}")
+    return int(text)
