@@ -56,7 +56,10 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class SecurityHeaders:
-    """Puts the headers on every answer, errors and static files too; pages are not kept in any cache."""
+    """Puts the headers on every answer, errors and static files too; no cache keeps pages.
+
+    A static file may be kept, but is asked about each time: after an update no page runs on an old script.
+    """
 
     def __init__(self, app: Asgi) -> None:
         self._app = app
@@ -68,8 +71,8 @@ class SecurityHeaders:
             if message["type"] == "http.response.start":
                 present = {name for name, _ in message["headers"]}
                 extra = dict(SECURITY_HEADERS)
-                if not scope.get("path", "").startswith("/static/"):
-                    extra["cache-control"] = "no-store"
+                is_static = scope.get("path", "").startswith("/static/")
+                extra["cache-control"] = "no-cache" if is_static else "no-store"
                 added = [(n.encode(), v.encode()) for n, v in extra.items() if n.encode() not in present]
                 message["headers"] = [*message["headers"], *added]
             await send(message)
@@ -142,7 +145,8 @@ class Endpoint:
     kind: Kind = Kind.API
     takes: tuple[Field, ...] = ()
     asks: tuple[Field, ...] = ()  # what may stand in the address
-    gives: str = "application/json"
+    gives: tuple[str, ...] = ("application/json",)
+    refuses: tuple[str, ...] = ()  # statuses beside those that every route may refuse with
     keeps_files: bool = False  # the handler closes the uploads, later
 
     @property

@@ -187,6 +187,16 @@ def test_every_answer_carries_the_security_headers(endpoint: Endpoint, standing_
     assert answer.headers["cache-control"] == "no-store"
 
 
+def test_static_file_is_asked_about_each_time(standing_office: Office) -> None:
+    """A page of after an update does not run the script of before; one that did not change is not sent."""
+    client = standing_office.visitor().client
+    sent = client.get("/static/desk/forms.js")
+    again = client.get("/static/desk/forms.js", headers={"if-none-match": sent.headers["etag"]})
+
+    assert (sent.status_code, again.status_code) == (200, 304)
+    assert sent.headers["cache-control"] == again.headers["cache-control"] == "no-cache"
+
+
 def test_every_permission_is_needed_somewhere() -> None:
     """A permission that opens nothing would be a promise to nobody."""
     assert {endpoint.needs for endpoint in TABLE} >= set(Permission)

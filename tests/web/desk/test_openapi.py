@@ -10,6 +10,7 @@ from tests.web.desk.office import Office
 from glancein.web.access import Permission, Role
 from glancein.web.desk.openapi import document
 from glancein.web.desk.routes import endpoints
+from glancein.web.desk.tables import KINDS
 from glancein.web.security import Kind
 
 PUBLISHED = Path(__file__).resolve().parents[3] / "docs" / "openapi.json"
@@ -33,6 +34,22 @@ def test_every_call_is_described_once(office: Office) -> None:
     assert len(operations) == len(table)
     assert len({operation["operationId"] for operation in operations}) == len(operations)
     assert all(path.startswith("/api/v1/") for path in paths)
+
+
+def test_every_answer_is_described(office: Office) -> None:
+    """Both kinds of table, who must wait, what is gone, and a desk that cannot answer."""
+    paths = document(endpoints(office.desk))["paths"]
+    operations = [operation for methods in paths.values() for operation in methods.values()]
+    named = {
+        status: {operation["operationId"] for operation in operations if status in operation["responses"]}
+        for status in ("404", "429")
+    }
+    table = paths["/api/v1/export.{kind}"]["get"]["responses"]["2XX"]["content"]
+
+    assert set(table) == {kind.partition(";")[0] for _, kind in KINDS.values()}
+    assert named["404"] == {"get_people_person_id_crop_png", "get_jobs_number"}
+    assert named["429"] == {"post_sign_in", "post_setup", "post_password"}
+    assert all("503" in operation["responses"] for operation in operations)
 
 
 def test_description_is_served_to_whoever_is_known(office: Office) -> None:

@@ -20,8 +20,12 @@ _KINDS: dict[str, Json] = {
 _REFUSALS = {
     "401": "not signed in",
     "403": "not allowed, or no CSRF token",
+    "404": "not there, or not any more",
     "422": "cannot be used; the sentence says why",
+    "429": "too many wrong tries; the sentence says when to try again",
+    "503": "a database or a model is busy, away or damaged; the sentence says what to do",
 }
+_EVERYWHERE = ("401", "403", "422", "503")
 
 
 def document(table: Sequence[Endpoint]) -> Json:
@@ -99,10 +103,10 @@ def _operation(endpoint: Endpoint, path: str) -> Json:
 
 def _responses(endpoint: Endpoint) -> Json:
     refusal = {"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}}
-    answers: Json = {"2XX": {"description": "done", "content": {endpoint.gives: {}}}}
-    for status, words in _REFUSALS.items():
+    answers: Json = {"2XX": {"description": "done", "content": {kind: {} for kind in endpoint.gives}}}
+    for status in sorted({*_EVERYWHERE, *endpoint.refuses}):
         if not (endpoint.needs is Door.ANYBODY and status == "403" and endpoint.method == "GET"):
-            answers[status] = {"description": words, "content": refusal}
+            answers[status] = {"description": _REFUSALS[status], "content": refusal}
     return answers
 
 

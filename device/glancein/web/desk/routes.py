@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.responses import JSONResponse, Response
 
 from glancein.web.access import Door, Permission
-from glancein.web.desk import openapi
+from glancein.web.desk import openapi, tables
 from glancein.web.desk.attendance import Attendance
 from glancein.web.desk.consent import Consents
 from glancein.web.desk.desk import Desk
@@ -48,7 +48,7 @@ def endpoints(desk: Desk) -> list[Endpoint]:
 
 
 def _page(path: str, handler: Handler, needs: Permission | Door, summary: str) -> Endpoint:
-    return Endpoint("GET", path, handler, needs, summary, Kind.PAGE, gives="text/html")
+    return Endpoint("GET", path, handler, needs, summary, Kind.PAGE, gives=("text/html",))
 
 
 def _signing(signing: Signing) -> list[Endpoint]:
@@ -66,6 +66,7 @@ def _signing(signing: Signing) -> list[Endpoint]:
             Door.ANYBODY,
             "Begin a session.",
             takes=(name, password),
+            refuses=("429",),
         ),
         Endpoint(
             "POST",
@@ -74,6 +75,7 @@ def _signing(signing: Signing) -> list[Endpoint]:
             Door.ANYBODY,
             "Make an admin with the code on the console.",
             takes=(Field("code", "the setup code"), name, password, again),
+            refuses=("429",),
         ),
         Endpoint("POST", f"{API}/sign-out", signing.sign_out, Door.SIGNED_IN, "End this session."),
         Endpoint(
@@ -83,6 +85,7 @@ def _signing(signing: Signing) -> list[Endpoint]:
             Door.SIGNED_IN,
             "Change one's own password; every session ends.",
             takes=(Field("old", "the password so far"), password, again),
+            refuses=("429",),
         ),
         Endpoint("GET", f"{API}/accounts", signing.accounts, P.ACCOUNTS_WRITE, "Every account."),
         Endpoint(
@@ -177,10 +180,25 @@ def _people(people: PeopleRoutes) -> list[Endpoint]:
             ),
             keeps_files=True,
         ),
-        Endpoint("GET", f"{API}/jobs/{{number}}", people.job, P.PEOPLE_WRITE, "How far a list has come."),
+        Endpoint(
+            "GET",
+            f"{API}/jobs/{{number}}",
+            people.job,
+            P.PEOPLE_WRITE,
+            "How far a list has come.",
+            refuses=("404",),
+        ),
         Endpoint("GET", one, people.person, P.PEOPLE_READ, "One person."),
         Endpoint("DELETE", one, people.erase, P.PEOPLE_WRITE, "Erase somebody; the answer is the receipt."),
-        Endpoint("GET", f"{one}/crop.png", people.crop, P.PEOPLE_READ, "The crop in use.", gives="image/png"),
+        Endpoint(
+            "GET",
+            f"{one}/crop.png",
+            people.crop,
+            P.PEOPLE_READ,
+            "The crop in use.",
+            refuses=("404",),
+            gives=("image/png",),
+        ),
         Endpoint(
             "POST",
             f"{one}/consents",
@@ -230,7 +248,7 @@ def _attendance(attendance: Attendance) -> list[Endpoint]:
             attendance.stream,
             P.ATTENDANCE_READ,
             "New events as server-sent events.",
-            gives="text/event-stream",
+            gives=("text/event-stream",),
         ),
         Endpoint(
             "GET",
@@ -275,7 +293,7 @@ def _attendance(attendance: Attendance) -> list[Endpoint]:
             P.ATTENDANCE_READ,
             "The days as a table: export.csv or export.xlsx.",
             asks=(*_SPAN, _PERSON),
-            gives="text/csv",
+            gives=("text/csv", tables.XLSX),
         ),
     ]
 
@@ -309,7 +327,7 @@ def _health(health: HealthRoutes) -> list[Endpoint]:
             P.HEALTH_READ,
             "The same as a drawing.",
             asks=wanted,
-            gives="image/svg+xml",
+            gives=("image/svg+xml",),
         ),
         Endpoint("GET", f"{API}/audit", health.audit, P.AUDIT_READ, "The audit log.", asks=before),
     ]

@@ -68,7 +68,7 @@ def endpoints(parts: ScreenParts) -> list[Endpoint]:
 
 
 def _page(path: str, handler: Callable[[Call], Response], summary: str, gives: str) -> Endpoint:
-    return Endpoint("GET", path, handler, Door.ANYBODY, summary, kind=Kind.PAGE, gives=gives)
+    return Endpoint("GET", path, handler, Door.ANYBODY, summary, kind=Kind.PAGE, gives=(gives,))
 
 
 def _act(path: str, handler: Callable[[Call], Response], summary: str, *fields: str) -> Endpoint:
