@@ -71,9 +71,12 @@ class Home:
         return self.folder / DATABASE_FILE
 
     def set_aside(self) -> list[Path]:
-        """Damaged databases that were put by; they still hold whoever was enrolled then."""
+        """The files of damaged databases that were put by; they still hold whoever was enrolled then.
+
+        A log counts by itself: it holds rows as well, also once its database is gone.
+        """
         found = sorted(self.folder.glob(f"{DATABASE_FILE}.damaged-*"))
-        return [path for path in found if not path.name.endswith(("-wal", "-shm"))]
+        return [path for path in found if not path.name.endswith("-shm")]
 
 
 def open_home(folder: Path | None = None) -> Home:

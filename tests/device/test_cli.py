@@ -236,21 +236,22 @@ def test_enroll_when_the_photo_is_good(tmp_path: Path, capsys: pytest.CaptureFix
     assert answer(capsys, "people", "list")[1] == []
 
 
-def test_erasure_names_the_damaged_database_that_still_holds_the_person(
+def test_erasure_names_every_file_of_a_damaged_database_that_still_holds_the_person(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It was set aside before, and nobody can take one row out of it; its log is part of it."""
+    """Nobody can take one row out of what was set aside; a log outlives its database and holds rows, too."""
     assert cli.main(["enroll", str(PICTURES / "collins.jpg"), "--id", "E1", "--name", "Eileen Collins"]) == 0
-    aside = "glancein.sqlite.damaged-20261129T085311"
-    for name in (aside, f"{aside}-wal"):
+    aside, bereft = (f"glancein.sqlite.damaged-20261129T08531{second}" for second in (1, 2))
+    for name in (aside, f"{aside}-wal", f"{aside}-shm", f"{bereft}-wal"):
         (home / name).write_bytes(b"what is left")
     capsys.readouterr()
 
     assert cli.main(["people", "remove", "E1", "--yes"]) == 0
 
     told = capsys.readouterr().out.splitlines()
-    assert [line for line in told if aside in line] == [
-        f"{aside}, a damaged database, may still hold them: delete it in {home}"
+    assert [line for line in told if "damaged" in line] == [
+        f"{name}, a damaged database, may still hold them: delete it in {home}"
+        for name in (aside, f"{aside}-wal", f"{bereft}-wal")
     ]
 
 
