@@ -323,6 +323,46 @@ def test_second_copy_that_cannot_be_written_stops_nobody_and_catches_up(
     again.close()
 
 
+@pytest.mark.parametrize("rescue", [True, False], ids=["kiosk", "desk"])
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (
+            "UPDATE events SET body = replace(body, '\"E2\"', '\"E7\"')",
+            "number 2 in the ledger is not what was",
+        ),
+        ("DROP TABLE people", None),
+    ],
+    ids=["what is to be copied", "names"],
+)
+def test_punch_is_recorded_once_whatever_is_damaged_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str, problem: str | None, *, rescue: bool
+) -> None:
+    """What goes with it, others' second copy and the name, makes it neither fail nor come twice."""
+    path = tmp_path / "kiosk.db"
+    ledger = SqliteLedger(path, site="hq", kiosk="door", names=True, rescue=rescue)
+    ledger.record(check_in("E1"))
+
+    def fail(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.pwrite", fail)
+        ledger.record(check_in("E2", at=moment(1)))
+    with sqlite3.connect(path) as other:
+        other.execute("DROP TRIGGER events_are_append_only")
+        other.execute(damage)
+
+    event = ledger.record(check_in("E3", at=moment(2)))
+
+    found = other.execute("SELECT epoch, seq FROM events WHERE person_id = 'E3'").fetchall()
+    assert found == [(event.epoch, event.seq)]
+    assert (problem is None) == (ledger.tail_problem is None)
+    assert str(problem or None) in str(ledger.tail_problem)
+    other.close()
+    ledger.close()
+
+
 def test_what_had_no_second_copy_gets_one_after_a_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,7 @@ from glancein.errors import InputError, NotRecorded, StoreError
 from glancein.storage import look_back
 from glancein.storage.ballast import Ballast
 from glancein.storage.database import (
+    in_words,
     is_disk_error,
     make_durable,
     open_database,
@@ -326,10 +327,15 @@ class SqliteLedger:
                 event = written[0][0]
                 if said_of is not None:
                     written.append(add_event(database, as_sent(said_of(event.id))))
+            # It is recorded: raising now would have it recorded twice, or called not recorded.
             self._count(len(written))
             for one, number in written:
                 self._copy.add(database, one, number)
-            return self._with_name(database, event)
+            try:
+                return self._with_name(database, event)
+            except sqlite3.Error as err:
+                log.warning("the name of a person cannot be read: %s", in_words(err))
+                return event
 
     def _renew_all(self, sql: str, **parameters: object) -> int:
         with self._open() as database:

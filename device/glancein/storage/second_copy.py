@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Callable
 
 from sqlite_utils import Database
 
-from glancein.storage.database import scalar
+from glancein.errors import StoreError
+from glancein.storage.database import in_words, scalar
 from glancein.storage.tail import Gone, Memory, Tail
 from glancein.types import Event
 
@@ -37,17 +39,21 @@ class SecondCopy:
         self._uncopied = first_uncopied(database, memory)
 
     def add(self, database: Database, event: Event, number: int) -> None:
-        """Copy an event that was committed under this number, and what is still missing before it."""
+        """Copy an event that was committed under this number, and what is still missing before it.
+
+        Raises nothing that the disk or the database does: the event is recorded, and must not be once more.
+        """
         try:
             if self._uncopied is None:
                 self._tail.append([(event, number)])
             else:
                 self._catch_up(database, self._uncopied)
             self.problem = None
-        except OSError as err:
+        except (OSError, StoreError, sqlite3.Error) as err:
+            why = err.strerror if isinstance(err, OSError) else in_words(err)
             if self.problem is None:
-                log.warning("there is no second copy of what is recorded now: %s", err.strerror)
-            self.problem = f"there is no second copy of what is recorded now: {err.strerror}; {ADVICE}"
+                log.warning("there is no second copy of what is recorded now: %s", why)
+            self.problem = f"there is no second copy of what is recorded now: {why}; {ADVICE}"
             self._uncopied = number if self._uncopied is None else self._uncopied
 
     def forget(self, database: Database, gone: list[Gone]) -> None:
