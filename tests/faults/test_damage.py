@@ -6,8 +6,10 @@ import random
 import shutil
 import sqlite3
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,8 @@ from tests.faults.promises import Promises
 
 from glancein.adapters.ledger_sqlite import SqliteLedger
 from glancein.adapters.people_sqlite import SqlitePeople
+from glancein.errors import DamagedError
+from glancein.storage.stream import read_event
 from glancein.types import Event
 
 ACKNOWLEDGED, WAITING = 150, 60
@@ -202,6 +206,35 @@ def test_damage_that_shows_while_the_kiosk_runs_costs_no_punch(kiosk: Kiosk, tmp
     assert event.epoch == ledger.position().epoch != epoch
     assert ledger.pending(9999) == [*kiosk.waiting, event]
     ledger.close()
+
+
+def test_damage_that_two_threads_meet_is_set_aside_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who comes second finds a sound database in its place, and leaves that alone."""
+    path = tmp_path / "kiosk.db"
+    ledger = opened(path)
+    events = [ledger.record(check_in(f"E{number}", at=moment(number))) for number in range(3)]
+    with sqlite3.connect(path) as other:
+        other.execute("DROP TRIGGER events_are_append_only")
+        other.execute("UPDATE events SET body = replace(body, '\"E2\"', '\"E7\"')")
+    other.close()
+    both = threading.Barrier(2, timeout=60)
+
+    def meet_it_together(body: str, digest: str) -> Event:
+        try:
+            return read_event(body, digest)
+        except DamagedError:
+            both.wait()
+            raise
+
+    monkeypatch.setattr("glancein.adapters.ledger_sqlite.read_event", meet_it_together)
+    with ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(ledger.pending, (9, 9)))
+    ledger.close()
+
+    assert found == [events, events]
+    assert len([p for p in tmp_path.glob("*.damaged-*") if not p.name.endswith(("-wal", "-shm"))]) == 1
 
 
 def test_sound_database_is_left_alone(kiosk: Kiosk, tmp_path: Path) -> None:

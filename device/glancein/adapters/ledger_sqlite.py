@@ -384,14 +384,16 @@ class SqliteLedger:
 
     def _surviving(self, act: Callable[[], Answer]) -> Answer:
         """Do it; if the database turns out to be damaged, set it aside and do it with what can be saved."""
+        inode = inode_at(self._path)
         try:
             return act()
         except StoreError as err:
             if not (self._rescues and is_damage(err)):
                 raise
             with self._lock:
-                self.close()
-                self._rescue(self._remember(), err)
+                if inode_at(self._path) == inode:  # else another thread met the damage, too, and was faster
+                    self.close()
+                    self._rescue(self._remember(), err)
             return act()
 
     def _begin(self) -> None:
