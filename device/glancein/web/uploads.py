@@ -37,6 +37,7 @@ MOST_MEMBERS = 10_000
 LARGEST_UNPACKED = 2_000_000_000
 LARGEST_RATIO = 200  # photos hardly shrink: what unpacks to more than this is a bomb
 JOBS_KEPT = 20
+IN_EVERY_WORKBOOK = "[Content_Types].xml"  # a .xlsx is a zip too
 ZIP_SAYS_UTF8 = 1 << 11  # the flag bit; without it a zip keeps to itself how its names are written
 ZIP_NAMES_ELSE = "cp437"  # what zipfile then takes them for
 ZIP_NAMES_TOO = ("utf-8", "cp949")  # what macOS and Windows in Korean write
@@ -337,6 +338,8 @@ def _read_zip(file: IO[bytes], close: Callable[[], None]) -> Bulk:
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError):
         raise InputError("the zip is damaged: make it again") from None
     _check_members(members)
+    if IN_EVERY_WORKBOOK in {member.filename for member in members}:
+        raise InputError("this is an Excel file: save the table as CSV UTF-8, and upload that")
     tables = [m for m in members if m.filename.lower().endswith(".csv")]
     if len(tables) != 1:
         raise InputError(f"the zip must hold one CSV with id, name and photo; this one holds {len(tables)}")

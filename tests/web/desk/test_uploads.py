@@ -24,6 +24,7 @@ from glancein.enrolment import Enroller
 from glancein.errors import GlanceinError, InputError, PhotoError, StoreError
 from glancein.web import security
 from glancein.web.access import Role
+from glancein.web.desk.tables import as_xlsx
 from glancein.web.desk_file import DeskFile
 from glancein.web.uploads import Bulk, read_bulk, tidy_name, work_through
 from glancein.wiring import DATABASE_FILE, DESK_FILE
@@ -356,6 +357,12 @@ def test_hostile_archive_is_refused(case: str) -> None:
     """No table, damage, bombs: one sentence, before a photo is looked at."""
     with pytest.raises(GlanceinError):
         read(ARCHIVES[case])
+
+
+def test_workbook_for_a_list_is_told_how_to_be_saved() -> None:
+    """It is a zip too, as few who made one know."""
+    with pytest.raises(InputError, match="CSV UTF-8"):
+        read(as_xlsx([["id", "name", "photo"], ["E1", "Ada", "a.jpg"]]))
 
 
 @pytest.mark.parametrize(
