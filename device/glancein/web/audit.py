@@ -15,6 +15,7 @@ from glancein.web.desk_file import DeskFile
 _log = logging.getLogger(__name__)
 KEPT_S = 400 * 86_400  # a little over a year, so that a yearly audit sees all of it
 TRIM_EVERY = 500
+ONE_LOOK_S = 300.0  # a page that is open asks for its list anew every minute: that is one look
 # What the time from one line to the next counts for, at most: a clock set far ahead ages nothing by years.
 LONGEST_GAP_S = 7 * 86_400
 # The age of a line is the time between the lines since.
@@ -66,10 +67,25 @@ class AuditLog:
         self._file = file
         self._now_s = now_s
         self._since_trim = 0
+        self._looks: dict[tuple[str, str], float] = {}
 
     def note(self, who: str, did: str, *, about: str = "", detail: str = "") -> None:
         """Write a line about what changes nothing. Raises StoreError: what cannot be noted is not shown."""
         self._add(who, did, about, detail, Outcome.DONE)
+
+    def note_look(self, who: str, did: str) -> None:
+        """Write a line about a look at a list of everybody, unless it goes on from one a moment ago.
+
+        A log that takes no line hides no list: people come to it to see what is wrong.
+        """
+        now_s, last_s = self._now_s(), self._looks.get((who, did))
+        if last_s is None or abs(now_s - last_s) > ONE_LOOK_S:
+            try:
+                self.note(who, did)
+            except StoreError as err:
+                _log.warning("a look at a list is not in the audit log: %s", err)
+                return
+        self._looks[who, did] = now_s
 
     @contextmanager
     def noting(self, who: str, did: str, *, about: str = "", detail: str = "") -> Iterator[Change]:

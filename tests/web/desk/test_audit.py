@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing
 from datetime import timedelta
@@ -121,6 +122,49 @@ def test_nobody_is_enrolled_without_a_line(office: Office) -> None:
     assert (refused.status_code, done.status_code) == (503, 201)
     assert (people, consents) == ([], [])
     assert (line.did, line.about, line.detail, line.outcome) == ("enrolled", "E30", "added", Outcome.DONE)
+
+
+@pytest.mark.parametrize(
+    ("paths", "did"),
+    [
+        (["/people", "/api/v1/people"], "looked at the list of people"),
+        (["/", "/api/v1/today"], "looked at today"),
+    ],
+)
+def test_look_at_everybody_is_one_line(paths: list[str], did: str, company: Office) -> None:
+    """By a page or a call, each reader; what a page that stays open asks for anew is the same look."""
+    hr, auditor = company.someone(Role.HR).client, company.someone(Role.AUDITOR).client
+    before = company.desk.audit.entries(limit=1)[0].number
+    codes = {reader.get(path).status_code for path in paths * 2 for reader in (hr, auditor)}
+    lines = [(line.who, line.did) for line in company.desk.audit.entries() if line.number > before]
+
+    assert codes == {200}
+    assert sorted(lines) == [("auditor", did), ("hr", did)]
+
+
+def test_look_that_was_over_is_another_one_later(office: Office) -> None:
+    """Five minutes without the list end it; a list that is shown on and on is one look for hours."""
+    now_s = [1000.0]
+    log = AuditLog(office.desk.file, now_s=lambda: now_s[0])
+    for now_s[0] in (1000.0, 1290.0, 1580.0, 1870.0, 2180.0):
+        log.note_look("hr", "looked at today")
+
+    looks = [line.at for line in log.entries() if line.did == "looked at today"]
+    assert looks == [2180.0, 1000.0]
+
+
+def test_small_crops_of_the_list_leave_no_line(company: Office) -> None:
+    """The look at the list is noted; a crop in full is a look at that person's photo."""
+    hr = company.someone(Role.HR).client
+    shown = re.findall(r'<img src="([^"]+)"', hr.get("/people").text)
+    before = company.desk.audit.entries(limit=1)[0].number
+    small = [hr.get(address) for address in shown]
+    between = company.desk.audit.entries(limit=1)[0].number
+    hr.get("/api/v1/people/E1024/crop.png")
+
+    assert [(answer.status_code, answer.headers["content-type"]) for answer in small] == [(200, "image/png")]
+    assert between == before
+    assert company.desk.audit.entries(limit=1)[0].did == "looked at a photo"
 
 
 def test_line_of_a_change_that_failed_says_so(company: Office, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -265,6 +265,7 @@ def test_full_disk_turns_nobody_away(path: str, office: Office, monkeypatch: pyt
         raise StoreError("the disk is full; free some space")
 
     monkeypatch.setattr(office.desk.file, "change_all", fail)
+    monkeypatch.setattr(office.desk.file, "add", lambda *_, **__: fail())
     by_session = hr.client.get(path)
     by_token = office.visitor().client.get("/api/v1/today", headers={"authorization": f"Bearer {raw}"})
 

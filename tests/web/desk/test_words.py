@@ -96,6 +96,7 @@ SPOKEN = {
     "refused": (1,),
     "Check": (2, 3),
     "note": (1,),
+    "note_look": (1,),
     "noting": (1,),
 }
 

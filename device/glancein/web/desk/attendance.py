@@ -57,6 +57,7 @@ class Attendance:
 
     def today_page(self, call: Call) -> Response:
         """Who is in, late or missing, and what happens at the door."""
+        self.desk.audit.note_look(call.who.name, "looked at today")
         names = self._names()
         people = self.desk.record.standings(names)
         counts = {presence.value: sum(p.presence is presence for p in people) for presence in Presence}
@@ -102,8 +103,9 @@ class Attendance:
         context["by_day"] = {day.day: day for day in sheet.days}
         return self.pages.show(call, "days.html", context)
 
-    def today(self, _: Call) -> Response:
+    def today(self, call: Call) -> Response:
         """Everybody enrolled: where they are, since when, how late."""
+        self.desk.audit.note_look(call.who.name, "looked at today")
         names = self._names()
         rows = [standing_json(p, names[p.person_id]) for p in self.desk.record.standings(names)]
         return JSONResponse({"at": self.desk.now().isoformat(), "people": rows})

@@ -17,7 +17,7 @@ from glancein.domain import quality
 from glancein.domain.person import Person, PersonRecord, check_person_id
 from glancein.domain.roster import BadRow, RosterRow
 from glancein.enrolment import Enrolled, RowReport, RowStatus
-from glancein.errors import InputError, PhotoError
+from glancein.errors import InputError, PhotoError, StoreError
 from glancein.types import Finding
 from glancein.web.audit import Outcome
 from glancein.web.desk.consent import Consent, Consents, read_own_text
@@ -43,6 +43,7 @@ class PeopleRoutes:
 
     def list_page(self, call: Call) -> Response:
         """Everybody, or those whose name or id holds some words."""
+        self.desk.audit.note_look(call.who.name, "looked at the list of people")
         found = self._search(call.query("q"))
         context = {
             "people": found[:PAGE_ROWS],
@@ -87,6 +88,7 @@ class PeopleRoutes:
 
     def people(self, call: Call) -> Response:
         """Everybody enrolled, or those whose name or id holds the words of ``q``."""
+        self.desk.audit.note_look(call.who.name, "looked at the list of people")
         return JSONResponse({"people": [person_json(person) for person in self._search(call.query("q"))]})
 
     def person(self, call: Call) -> Response:
@@ -108,11 +110,13 @@ class PeopleRoutes:
         return JSONResponse(document)
 
     def crop(self, call: Call) -> Response:
-        """The crop that a person is recognised by, as PNG."""
+        """The crop that a person is recognised by, as PNG; the small one belongs to the list of people."""
         record = self._record(call.request.path_params["person_id"])
         active = [template for template in record.templates if template.active]
         if not active:
             return refused(404, "no photo is in use for this person")
+        if call.query("size") == "small":
+            return Response(small_png(active[-1].crop_png), media_type="image/png")
         self.desk.audit.note(call.who.name, "looked at a photo", about=record.person.person_id)
         return Response(active[-1].crop_png, media_type="image/png")
 
@@ -385,6 +389,19 @@ def job_json(job: Job, explain: Callable[[str, str], str]) -> dict[str, object]:
         "counts": counts,
         "rows": [report_json(report, explain) for report in reports],
     }
+
+
+def small_png(crop_png: bytes) -> bytes:
+    """The crop at half its size. Raises StoreError."""
+    import cv2  # noqa: PLC0415  # heavy, and only needed for a list
+    import numpy as np  # noqa: PLC0415  # as above
+
+    crop = cv2.imdecode(np.frombuffer(crop_png, np.uint8), cv2.IMREAD_COLOR)
+    if crop is None:
+        raise StoreError("a stored crop is damaged: enrol the person again")
+    height, width = (max(1, side // 2) for side in crop.shape[:2])
+    small = cv2.resize(crop, (width, height), interpolation=cv2.INTER_AREA)
+    return bytes(cv2.imencode(".png", small)[1].tobytes())
 
 
 def qr_png(text: str) -> bytes:

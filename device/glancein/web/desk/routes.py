@@ -196,6 +196,7 @@ def _people(people: PeopleRoutes) -> list[Endpoint]:
             people.crop,
             P.PEOPLE_READ,
             "The crop in use.",
+            asks=(Field("size", "small: half of it, for a list", required=False),),
             refuses=("404",),
             gives=("image/png",),
         ),
