@@ -187,6 +187,40 @@ def test_event_that_cannot_be_read_hides_no_other(
     ledger.close()
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE events SET body = replace(body, '0.6123', '0.6122') WHERE seq = 3",
+        "UPDATE events SET body = replace(body, '\"E', '\"' || CAST(x'ff' AS TEXT)) WHERE seq = 3",
+    ],
+    ids=["one digit", "no text"],
+)
+@pytest.mark.parametrize("names", [False, True])
+def test_delivered_punch_that_cannot_be_read_hides_no_other_at_the_desk(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str, *, names: bool
+) -> None:
+    """The days of all others, and the person's other punches, are there; the log names the number once."""
+    path = tmp_path / "kiosk.db"
+    ledger = ledger_at(path, names=names, rescue=True)
+    events = [ledger.record(check_in(f"E{seq % 2 + 1}", at=moment(seq))) for seq in range(1, 7)]
+    ledger.acknowledge(events[0].epoch, 6)
+    with sqlite3.connect(path) as other:
+        other.execute("DROP TRIGGER events_are_append_only")
+        other.execute(damage)
+    other.close()
+
+    span = (NOON, NOON + timedelta(hours=1))
+    everybody, again, of_one = (ledger.between(*span, who) for who in (None, None, "E2"))
+    latest = ledger.latest_of("E2", 9)
+    ledger.close()
+
+    readable = [event for event in events if event.seq != 3]
+    assert everybody == again == readable
+    assert of_one == latest == [event for event in readable if event.check_in.person_id == "E2"]
+    (warning,) = caplog.records
+    assert warning.getMessage().startswith(f"number 3 of {events[0].epoch} is missing")
+
+
 def test_what_is_not_kept_is_no_hole(tmp_path: Path) -> None:
     """Before the oldest number, behind the newest, and in an epoch that is not ours."""
     ledger = ledger_at(tmp_path / "kiosk.db")

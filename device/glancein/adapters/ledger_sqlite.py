@@ -18,7 +18,7 @@ from sqlite_utils import Database
 from glancein.domain import wire
 from glancein.domain.event_body import as_sent
 from glancein.domain.punches import Punch, last_standing
-from glancein.errors import InputError, NotRecorded, StoreError
+from glancein.errors import DamagedError, InputError, NotRecorded, StoreError
 from glancein.storage import look_back
 from glancein.storage.ballast import Ballast
 from glancein.storage.database import (
@@ -73,6 +73,7 @@ class SqliteLedger:
         self._copy = SecondCopy(self._tail, read_event)
         self._counted: tuple[object, int] | None = None  # PRAGMA data_version, rows in the outbox under it
         self._ballast = Ballast(path.parent) if rescue else None
+        self._unreadable: set[tuple[str, int]] = set()  # epochs and numbers that were warned of
         self._is_doubtful = False  # the disk reported an error: what can be read may not be on it
         self._begin()
 
@@ -99,9 +100,9 @@ class SqliteLedger:
         """The person's latest check-ins with their corrections and time fixes, in the order of recording.
 
         The latest recorded and the latest by time, among those made by hand as many again, and what became
-        theirs by a correction. Raises StoreError.
+        theirs by a correction. A row that cannot be read any more hides no other. Raises StoreError.
         """
-        return self._events(look_back.LATEST_OF, person=person_id, limit=limit)
+        return self._looked_back(look_back.LATEST_OF, person=person_id, limit=limit)
 
     def pending(self, limit: int) -> list[Event]:
         """Oldest events not yet acknowledged, at most ``limit``. Raises StoreError."""
@@ -200,12 +201,12 @@ class SqliteLedger:
 
         Check-ins whose recorded, fixed or corrected time lies in it, with a second to spare; their
         corrections; the time fixes of their boots. Of one person: those recorded as theirs, and all that
-        became theirs by a correction. Raises StoreError.
+        became theirs by a correction. A row that cannot be read any more hides no other. Raises StoreError.
         """
         span = {"first": math.floor(first.timestamp()) - 1, "end": math.ceil(end.timestamp()) + 1}
         if person_id is None:
-            return self._events(look_back.BETWEEN, **span)
-        return self._events(look_back.BETWEEN_OF, **span, person=person_id)
+            return self._looked_back(look_back.BETWEEN, **span)
+        return self._looked_back(look_back.BETWEEN_OF, **span, person=person_id)
 
     def unfixed(self, boot_id: str) -> Event | None:
         """The latest check-in of that boot with a time nobody could believe and no time fix after it.
@@ -372,8 +373,29 @@ class SqliteLedger:
             rows = database.execute(sql, parameters).fetchall()
             if self._names:
                 return [self._with_name(database, read_event(body, digest)) for body, digest in rows]
-        # A year is read for minutes: nobody who records waits for that.
         return [read_event(body, digest) for body, digest in rows]
+
+    def _looked_back(self, sql: str, **parameters: object) -> list[Event]:
+        with self._open() as database:
+            rows = database.execute(sql, parameters).fetchall()
+        # A year is read for minutes: nobody who records waits for that.
+        events = [event for row in rows if (event := self._readable(*row)) is not None]
+        if not self._names:
+            return events
+        with self._open() as database:
+            return [self._with_name(database, event) for event in events]
+
+    def _readable(self, epoch: str, seq: int, body: bytes, digest: bytes, waits: int) -> Event | None:
+        """The event, None if it is not what was recorded; who can rescue one that waits hears of it."""
+        try:
+            return read_event(body.decode(errors="replace"), digest.decode(errors="replace"))
+        except DamagedError as err:
+            if waits and self._rescues:
+                raise
+            if (epoch, seq) not in self._unreadable:
+                self._unreadable.add((epoch, seq))
+                log.warning("number %d of %s is missing in what is looked back on: %s", seq, epoch, err)
+            return None
 
     def _with_name(self, database: Database, event: Event) -> Event:
         if not self._names or not isinstance(event.body, CheckIn):

@@ -10,9 +10,11 @@ AND clock = 'unsynchronised' AND number > (
 ORDER BY mono_ms DESC LIMIT 1
 """
 
-# Those check-ins, with the corrections that name them and the time fixes of their boots.
+# Those check-ins, with the corrections that name them and the time fixes of their boots; whether each waits.
+# As bytes: text that is no UTF-8 any more would take the readable rows with it.
 _WITH_WHAT_BELONGS_TO_THEM = """
-SELECT body, hash FROM events WHERE number NOT IN (SELECT number FROM renewed) AND number IN (
+SELECT epoch, seq, CAST(body AS BLOB), CAST(hash AS BLOB), number IN (SELECT number FROM outbox)
+FROM events WHERE number NOT IN (SELECT number FROM renewed) AND number IN (
     SELECT number FROM meant
     UNION
     SELECT events.number FROM meant
