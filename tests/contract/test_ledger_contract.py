@@ -130,10 +130,11 @@ def test_last_of_stands_as_it_was_corrected(ledger: Record) -> None:
     assert (last.event, last.direction) == (punch, Direction.OUT)
 
 
-def test_last_of_is_not_hidden_by_a_month_noted_at_once(ledger: Record) -> None:
-    """Nor by an hour of punches that somebody else's turned out to be."""
+@pytest.mark.parametrize("days", [40, 130], ids=["a month", "a quarter"])
+def test_last_of_is_not_hidden_by_what_is_noted_at_once(ledger: Record, days: int) -> None:
+    """However much is noted by hand in one morning, the next punch goes by what they did today."""
     last = ledger.record(check_in())
-    for day in range(1, 40):
+    for day in range(1, days):
         noted = ledger.record(replace(check_in(at=moment(60 + day)), method=Method.MANUAL))
         ledger.record(correction_of(noted, OtherTime(NOON - timedelta(days=day))))
 

@@ -70,15 +70,21 @@ BETWEEN_OF = (
     + _WITH_WHAT_BELONGS_TO_THEM
 )
 
-# A month noted at once by hand, or many punches recorded anew at once, must not hide what somebody did today;
-# and the time of a clock that was never set may be any. Among 100 rows, so that what it costs is bounded.
+_RECORDED_OF = """
+    SELECT number, epoch, seq, boot_id, at_s, json_extract(body, '$.method') IS 'manual' AS by_hand
+    FROM events WHERE person_id = :person AND number NOT IN (SELECT number FROM renewed) {and_so}
+    ORDER BY number DESC LIMIT 100
+"""
+# However much is noted at once by hand, or many punches recorded anew, it must not hide what somebody did
+# today; and the time of a clock that was never set may be any. Among the latest 100 rows and the latest 100
+# not made by hand, so that what it costs is bounded.
 LATEST_OF = (
-    """
+    f"""
 WITH
 recent AS (
-    SELECT number, epoch, seq, boot_id, at_s, json_extract(body, '$.method') = 'manual' AS by_hand
-    FROM events WHERE person_id = :person AND number NOT IN (SELECT number FROM renewed)
-    ORDER BY number DESC LIMIT 100
+    SELECT * FROM ({_RECORDED_OF.format(and_so="")})
+    UNION
+    SELECT * FROM ({_RECORDED_OF.format(and_so="AND NOT by_hand")})
 ),
 placed AS (
     SELECT number, epoch, seq, boot_id,
