@@ -117,6 +117,17 @@ def test_last_of_is_the_latest_by_the_times_that_stand(ledger: Record) -> None:
     assert last_of(ledger, "E1") == last
 
 
+def test_last_of_a_clock_that_stepped_back_is_the_latest_by_the_monotonic_clock(ledger: Record) -> None:
+    """Synchronised before and after, whatever the walls say; one that was sent again stays the earlier."""
+    ahead = ledger.record(check_in(at=moment(-600, wall=NOON + timedelta(minutes=50))))
+    ledger.lay_aside(ahead.id, "test")
+    right = ledger.record(check_in(direction=Direction.OUT))
+    before = last_of(ledger, "E1")
+    ledger.send_again()
+
+    assert before == last_of(ledger, "E1") == right
+
+
 def test_last_of_stands_as_it_was_corrected(ledger: Record) -> None:
     """With its other direction, and with whoever's punch it was."""
     punch = ledger.record(check_in("E1"))

@@ -93,6 +93,19 @@ def test_wall_clock_steps_do_not_touch_debounce_within_a_boot(step: timedelta, a
     assert (punch(stepped, check_in()) is None) is (after_s < 120)
 
 
+@pytest.mark.parametrize(
+    ("at_s", "expected"), [(10, None), (20, None), (119, None), (150, IN), (280, IN), (7300, IN)]
+)
+def test_clock_that_steps_back_doubles_nothing(at_s: float, expected: Direction | None) -> None:
+    """The time server was an hour ahead at the first punch and put right before the second."""
+    ahead = event(1, punch=check_in(at=moment(-1800, wall=NOON + timedelta(minutes=30))))
+    right = event(2, punch=check_in(at=moment(), direction=OUT))
+
+    made = next_event(ADA, moment(at_s), last=standing(ahead, right), policy=Policy())
+
+    assert (None if made is None else made.direction) is expected
+
+
 @pytest.mark.parametrize(("after_s", "recorded"), [(60, False), (121, True), (-3600, True)])
 def test_debounce_across_boots_uses_the_wall_clock(after_s: float, *, recorded: bool) -> None:
     """After a restart the wall clock counts; one that ran backwards silences nobody."""

@@ -49,7 +49,12 @@ class Punch:
     @property
     def is_moved(self) -> bool:
         """True if a time fix or a person says that it was at another time than recorded."""
-        return self.is_fixed or any(
+        return self.is_fixed or self.is_given_time
+
+    @property
+    def is_given_time(self) -> bool:
+        """True if a person says when it was."""
+        return any(
             isinstance(event.body, Correction) and isinstance(event.body.becomes, OtherTime)
             for event in self.corrections
         )
@@ -79,18 +84,16 @@ def settle(
 def last_standing(events: Sequence[Event], person_id: str) -> Punch | None:
     """The person's punch that happened last and counts, as it stands; None without one.
 
-    The events must be in the order of recording. A punch whose time nobody knows happened after the ones
-    recorded before it.
+    The events must be in the order of recording. Inside one boot the monotonic clock orders the punches that
+    nobody gave another time. Else one whose time nobody knows happened after the ones recorded before it.
     """
     place = {event.id: number for number, event in enumerate(events)}
     mine = [punch for punch in settle(events) if punch.person_id == person_id and not punch.is_void]
     last: Punch | None = None
     latest: datetime | None = None
     for punch in sorted(mine, key=lambda punch: place[punch.event.id]):
-        if not punch.is_time_sure:
-            last = punch
-        elif latest is None or punch.wall >= latest:
-            last, latest = punch, punch.wall
+        if _follows(punch, last, latest):
+            last, latest = punch, punch.wall if punch.is_time_sure else latest
     return last
 
 
@@ -118,6 +121,15 @@ def time_fix(unfixed: CheckIn, now: Moment) -> TimeFix | None:
         return None
     true = now.wall + timedelta(seconds=unfixed.moment.mono_s - now.mono_s)
     return TimeFix(now, (true - unfixed.moment.wall).total_seconds())
+
+
+def _follows(punch: Punch, last: Punch | None, latest: datetime | None) -> bool:
+    """True if it happened after the last one so far; ``latest`` is the latest time that is sure."""
+    if last is not None and not (punch.is_given_time or last.is_given_time):
+        then, now = last.event.check_in.moment, punch.event.check_in.moment
+        if then.boot_id == now.boot_id:
+            return now.mono_s >= then.mono_s
+    return not punch.is_time_sure or latest is None or punch.wall >= latest
 
 
 def _as_recorded(event: Event, check_in: CheckIn, fixes: Sequence[TimeFix]) -> Punch:
