@@ -89,7 +89,8 @@ class Settings:
     )
     direction: str = _setting(
         "alternate",
-        "alternate, ask, in, out, or times of day such as 05:00=in,11:00=alternate,15:00=out",
+        "alternate, ask, in, out, or times of day such as 05:00=in,11:00=alternate,15:00=out; "
+        "while the clock is unset, times of day ask if they ever do, else alternate",
         check=_check_direction,
     )
     time_zone: str = _setting(

@@ -219,6 +219,24 @@ def test_schedule_may_ask_at_some_times_only() -> None:
     assert not ever_asks(parse_rule("05:00=in,14:00=out"))
 
 
+def test_schedule_is_not_read_off_a_clock_that_nobody_believes() -> None:
+    """At eight in the morning it may still show last evening; a time fix puts the time right, not the way."""
+    policy = Policy(rule=parse_rule("05:00=in,15:00=out"))
+    evening = datetime(2026, 3, 1, 18, tzinfo=UTC)
+
+    assert direction(moment(wall=evening, trust=ClockTrust.UNSYNCHRONISED), None, policy) is IN
+    assert direction(moment(3600, trust=ClockTrust.UNSYNCHRONISED), check_in(), policy) is OUT
+    assert direction(moment(wall=evening, trust=ClockTrust.HOLDOVER), None, policy) is OUT
+
+
+def test_schedule_that_ever_asks_asks_while_nobody_believes_the_clock() -> None:
+    """It may be the hour at which it asks; one that never does needs no screen that can be touched."""
+    unset = moment(wall=datetime(2026, 3, 2, 8, tzinfo=UTC), trust=ClockTrust.UNSYNCHRONISED)
+
+    assert asks(unset, policy=Policy(rule=parse_rule("05:00=in,11:00=ask,14:00=out")))
+    assert not asks(unset, policy=Policy(rule=parse_rule("05:00=in,14:00=out")))
+
+
 def test_schedule_follows_daylight_saving_time() -> None:
     """At 02:30 UTC it is 03:30 in Berlin in winter and 04:30 in summer."""
     policy = Policy(rule=parse_rule("04:00=in,12:00=out"), zone=ZoneInfo("Europe/Berlin"))

@@ -41,7 +41,8 @@ class Change:
 class Schedule:
     """The direction by time of day.
 
-    The last change of the day also holds after midnight, until the first one.
+    The last change of the day also holds after midnight, until the first one. A clock that nobody believes
+    does not know the time of day: then the person is asked if the schedule ever asks, else punches alternate.
     """
 
     changes: tuple[Change, ...]  # sorted by time, at least one
@@ -153,6 +154,8 @@ _WORDS: dict[str, Alternate | Ask | Fixed] = {
 
 def _rule_at(moment: Moment, policy: Policy) -> Alternate | Ask | Fixed:
     if isinstance(policy.rule, Schedule):
+        if moment.trust is ClockTrust.UNSYNCHRONISED:
+            return Ask() if ever_asks(policy.rule) else Alternate()
         return _planned(policy.rule.changes, moment.wall.astimezone(policy.zone).time())
     return policy.rule
 
