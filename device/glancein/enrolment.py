@@ -211,7 +211,8 @@ class RefusedPhotoError(PhotoError):
 class Enroller:
     """Reads, examines and stores badge photos; keeps the templates to notice a face enrolled twice.
 
-    One thread at a time. What other processes enrol meanwhile is seen by the next Enroller.
+    ``limits_for`` gives the limits with so many people enrolled, and is asked for each photo. One thread at a
+    time. What other processes enrol meanwhile is seen by the next Enroller.
     """
 
     def __init__(
@@ -220,13 +221,13 @@ class Enroller:
         networks: tuple[FaceFinder, Embedder],
         register: Register,
         *,
-        limits: EnrolmentLimits,
+        limits_for: Callable[[int], EnrolmentLimits],
         now: Callable[[], datetime],
     ) -> None:
         self._pictures = pictures
         self._finder, self._embedder = networks
         self._register = register
-        self._limits = limits
+        self._limits_for = limits_for
         self._now = now
         self._known = _Known(register.templates(self._embedder.model_sha256))
         self._people = {person.person_id: person for person in register.people()}
@@ -250,13 +251,14 @@ class Enroller:
         person_id, name = self._checked(person_id, name)
         reason = check_reason(allow_duplicate)
         data, file_name = self._pictures.fetch(photo)
-        examined = self._examine(self._pictures.decode(data, file_name))
+        limits = self._limits_for(len(self._known))
+        examined = examine(self._pictures.decode(data, file_name), self._finder, self._embedder, limits)
         if isinstance(examined, Portrait):
             like = self._known.nearest_other(examined.vector, person_id)
-            if not like or like.score_cos < self._limits.duplicate_cos:
+            if not like or like.score_cos < limits.duplicate_cos:
                 reason = ""  # it would let this face in under yet another id elsewhere
             elif not reason:
-                examined = _duplicate(examined, like, self._limits.duplicate_cos)
+                examined = _duplicate(examined, like, limits.duplicate_cos)
         if isinstance(examined, Refusal):
             raise RefusedPhotoError(examined, file_name)
         outcome = self._outcome(person_id, name, data)
@@ -301,9 +303,6 @@ class Enroller:
         self._people[person_id] = Person(person_id, name, self._now(), _sha256(data), (model,))
         self._spelled[person_id.casefold()] = person_id
         self._known.put(Template(person_id, vector, model))
-
-    def _examine(self, pixels: Pixels) -> Examined:
-        return examine(pixels, self._finder, self._embedder, self._limits)
 
     def _enrolment(self, name: str, portrait: Portrait, data: bytes, reason: str) -> Enrolment:
         return Enrolment(
@@ -401,10 +400,16 @@ class _Known:
         self._settled = gather(self._older)
         self._since: dict[str, Template] = {}
         self._recent: Gallery = gather([])
+        self._person_ids = {template.person_id for template in templates}
+
+    def __len__(self) -> int:
+        """How many people."""
+        return len(self._person_ids)
 
     def put(self, template: Template) -> None:
         """Know this person by this template only."""
         self._since[template.person_id] = template
+        self._person_ids.add(template.person_id)
         if len(self._since) >= SETTLE_EVERY:
             self._older = [t for t in self._older if t.person_id not in self._since]
             self._older.extend(self._since.values())

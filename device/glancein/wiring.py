@@ -438,17 +438,16 @@ def enroller_of(home: Home, recogniser: Recogniser, pictures: Pictures, people: 
         pictures,
         (recogniser.finder, recogniser.embedder),
         people,
-        limits=enrolment_limits(home, recogniser, people),
+        limits_for=lambda enrolled: enrolment_limits(home, recogniser.embedder.card, enrolled),
         now=lambda: datetime.now(UTC),
     )
 
 
-def enrolment_limits(home: Home, recogniser: Recogniser, people: SqlitePeople) -> EnrolmentLimits:
-    """What a badge photo must reach with so many people enrolled. Raises StoreError."""
+def enrolment_limits(home: Home, card: ModelCard, enrolled: int) -> EnrolmentLimits:
+    """What a badge photo must reach with so many people enrolled."""
     from glancein.enrolment import EnrolmentLimits  # noqa: PLC0415  # loads numpy
 
-    card = recogniser.embedder.card
-    return EnrolmentLimits(duplicate_cos(home, card, len(people.templates(card.sha256))))
+    return EnrolmentLimits(duplicate_cos(home, card, enrolled))
 
 
 def duplicate_cos(home: Home, card: ModelCard, enrolled: int) -> float:

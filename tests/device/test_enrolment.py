@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -191,11 +192,17 @@ def test_examine_poor_photo_carries_value_limit_and_advice() -> None:
     assert found.crop is not None
 
 
-def enroller(register: FakeRegister | None = None, **photos: int) -> Enroller:
+def enroller(
+    register: FakeRegister | None = None,
+    limits_for: Callable[[int], EnrolmentLimits] = lambda _: LIMITS,
+    **photos: int,
+) -> Enroller:
     """An enroller whose photos show the people of these seeds, by file name."""
     pictures = FakePictures({name: photo((ALONE, seed)) for name, seed in photos.items()})
     store = FakeRegister() if register is None else register
-    return Enroller(pictures, (FakeFinder([ALONE]), FakeEmbedder()), store, limits=LIMITS, now=lambda: NOON)
+    return Enroller(
+        pictures, (FakeFinder([ALONE]), FakeEmbedder()), store, limits_for=limits_for, now=lambda: NOON
+    )
 
 
 def test_enrol_stores_vector_crop_hash_and_quality() -> None:
@@ -233,6 +240,25 @@ def test_enrol_duplicate_known_from_the_database_is_refused() -> None:
 
     with pytest.raises(PhotoError, match="as E1"):
         enroller(register, ann=1).enrol("ann", person_id="E2", name="Anna")
+
+
+def test_enrol_duplicate_limit_is_the_one_for_as_many_as_are_enrolled_by_then() -> None:
+    """Within one roster too: the known and the new ones count, a new photo of somebody does not."""
+    register = FakeRegister()
+    enroller(register, ann=1).enrol("ann", person_id="E1", name="Ann")
+    asked: list[int] = []
+
+    def limits_for(enrolled: int) -> EnrolmentLimits:
+        asked.append(enrolled)
+        return EnrolmentLimits(duplicate_cos=0.95 if enrolled < 3 else 1.5)
+
+    several = enroller(register, limits_for, anna=1, bob=2, bobby=4, dan=5)
+    with pytest.raises(PhotoError, match="as E1"):
+        several.enrol("anna", person_id="E9", name="Anna")
+    for photo_name, person_id in (("bob", "E2"), ("bobby", "E2"), ("dan", "E3"), ("anna", "E9")):
+        several.enrol(photo_name, person_id=person_id, name=photo_name)
+
+    assert asked == [1, 1, 2, 2, 3]
 
 
 def test_enrol_allowed_duplicate_stores_the_reason() -> None:

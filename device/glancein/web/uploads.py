@@ -83,9 +83,9 @@ class EnrolmentDesk:
             recogniser, gate, people = self._opened()
             data, called = gate.fetch(photo)
             pixels = gate.decode(data, tidy_name(name) or called)
-            limits = wiring.enrolment_limits(self._home, recogniser, people)
-            examined = examine(pixels, recogniser.finder, recogniser.embedder, limits)
             templates = people.templates(recogniser.embedder.model_sha256)
+            limits = wiring.enrolment_limits(self._home, recogniser.embedder.card, len(templates))
+            examined = examine(pixels, recogniser.finder, recogniser.embedder, limits)
             live_cos = recogniser.limits_for(len(templates), self._home.settings).accept_cos
             duplicate_cos = limits.duplicate_cos
         crop = crop_png(examined.crop) if examined.crop is not None else None
