@@ -311,6 +311,38 @@ def test_second_copy_does_not_grow_without_end(tmp_path: Path) -> None:
     assert sum(file.stat().st_size for file in files) < 40_000
 
 
+@pytest.mark.parametrize("starts", [1, 5], ids=["one start", "several starts"])
+def test_second_copy_does_not_grow_behind_what_was_laid_aside(tmp_path: Path, starts: int) -> None:
+    """One event waits for a person: its file stays, the others go, and nothing else is sent again."""
+    path = tmp_path / "kiosk.db"
+    first = opened(path)
+    first._tail._file_bytes = 5_000
+    events = [first.record(check_in(f"E{number}", at=moment(number))) for number in range(4)]
+    first.lay_aside(events[1].id, "the broker never takes it")
+    first.open_epoch("test")
+    first.close()
+    for start in range(starts):
+        ledger = opened(path)
+        ledger._tail._file_bytes = 5_000
+        ledger.acknowledge(events[0].epoch, 4)
+        for number in range(60):
+            event = ledger.record(check_in(f"E{number}", at=moment(100 * start + number)))
+            ledger.acknowledge(event.epoch, event.seq)
+        ledger.close()
+
+    files = list(tmp_path.glob("kiosk.db.tail-*"))
+    again = opened(path)
+
+    assert len(files) <= 4
+    assert again.pending(999) == []
+    assert [one.event for one in again.laid_aside()] == [events[1]]
+    again.close()
+    path.unlink()
+    saved = opened(path)
+    assert saved.pending(999) == [events[1]]
+    saved.close()
+
+
 @pytest.mark.parametrize("suffix", ["00000001.bak", "00000001~", "zzz", "", "²"])
 def test_foreign_file_beside_the_second_copy_is_left_alone(tmp_path: Path, suffix: str) -> None:
     """Somebody's copy of it, say: it is neither read, nor continued, nor deleted."""

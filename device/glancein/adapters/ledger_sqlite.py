@@ -34,9 +34,9 @@ from glancein.storage.handle import inode_at
 from glancein.storage.history import read_history
 from glancein.storage.recovery import bring_in, compare, epochs_behind
 from glancein.storage.rescue import carry_over, check, is_damage, set_aside
-from glancein.storage.second_copy import SecondCopy, first_uncopied
+from glancein.storage.second_copy import SecondCopy, first_uncopied, gone_of
 from glancein.storage.stream import NO_STREAM, add_event, begin_stream, read_event, renew_event, settle_target
-from glancein.storage.tail import Gone, Memory, Tail, spans_without
+from glancein.storage.tail import Gone, Memory, Tail
 from glancein.types import Body, CheckIn, Correction, Event, EventId, Hole, LaidAside, StreamPosition, TimeFix
 
 log = logging.getLogger(__name__)
@@ -131,8 +131,7 @@ class SqliteLedger:
                     {"epoch": epoch, "lowest": lowest, "up_to": up_to_seq},
                 ).rowcount
             self._count(-gone)
-            kept = database.execute(_LAID_ASIDE_BELOW, {"epoch": epoch, "up_to": up_to_seq}).fetchall()
-            self._copy.forget(database, spans_without(epoch, up_to_seq, [seq for (seq,) in kept]))
+            self._copy.forget(database, gone_of(database, epoch))
             return gone
 
     def position(self) -> StreamPosition:
@@ -502,10 +501,6 @@ class SqliteLedger:
         return database
 
 
-_LAID_ASIDE_BELOW = """
-SELECT seq FROM laid_aside JOIN events USING (number)
-WHERE epoch = :epoch AND seq <= :up_to ORDER BY seq
-"""
 _NUMBER_WAITING = """
 SELECT number FROM events JOIN outbox USING (number) WHERE epoch = :epoch AND seq = :seq
 """

@@ -10,7 +10,7 @@ from sqlite_utils import Database
 
 from glancein.errors import StoreError
 from glancein.storage.database import in_words, scalar
-from glancein.storage.tail import Gone, Memory, Tail
+from glancein.storage.tail import Gone, Memory, Tail, spans_without
 from glancein.types import Event
 
 log = logging.getLogger(__name__)
@@ -58,12 +58,16 @@ class SecondCopy:
 
     def forget(self, database: Database, gone: list[Gone]) -> None:
         """These numbers have left the outbox."""
-        oldest = scalar(
-            database,
-            "SELECT min(number) FROM (SELECT number FROM outbox UNION SELECT number FROM laid_aside)",
-        )
+
+        def waits(first: int, last: int) -> bool:
+            return scalar(database, _KEPT_BETWEEN, {"first": first, "last": last}) is not None
+
         try:
-            self._tail.forget(gone, oldest_waiting=oldest if isinstance(oldest, int) else None)
+            self._tail.note(gone)
+            if done := self._tail.done(waits):
+                for epoch in sorted(self._tail.epochs_without(done)):
+                    self._tail.note(gone_of(database, epoch))
+                self._tail.delete(done)
         except OSError as err:  # these events will be sent once more after the next start, and known there
             log.debug("the second copy does not know what is gone: %s", err)
 
@@ -79,6 +83,15 @@ class SecondCopy:
         self._uncopied = None if len(rows) < MOST_TO_COPY else rows[-1][2] + 1
 
 
+def gone_of(database: Database, epoch: str) -> list[Gone]:
+    """The numbers of an epoch, below the first that waits, that left the outbox and were not laid aside."""
+    up_to = scalar(database, _BELOW_ALL_WAITING, {"epoch": epoch})
+    if not isinstance(up_to, int):
+        return []
+    kept = database.execute(_LAID_ASIDE_BELOW, {"epoch": epoch, "up_to": up_to}).fetchall()
+    return spans_without(epoch, up_to, [seq for (seq,) in kept])
+
+
 def first_uncopied(database: Database, memory: Memory) -> int | None:
     """The lowest number of a waiting event beyond the end of the second copy, None if there is none."""
     numbers = [
@@ -92,4 +105,21 @@ def first_uncopied(database: Database, memory: Memory) -> int | None:
 _LAST_WAITING = "SELECT epoch, max(seq) FROM outbox JOIN events USING (number) GROUP BY epoch"
 _FIRST_BEYOND = """
 SELECT min(number) FROM outbox JOIN events USING (number) WHERE epoch = :epoch AND seq > :copied
+"""
+# Of one epoch the lower numbers lie before the higher ones; others may lie between.
+_BELOW_ALL_WAITING = """
+SELECT coalesce((
+    SELECT events.seq - 1 FROM outbox CROSS JOIN events USING (number)
+    WHERE events.epoch = stream.epoch ORDER BY number LIMIT 1
+), seq) FROM stream WHERE epoch = :epoch
+"""
+_LAID_ASIDE_BELOW = """
+SELECT seq FROM laid_aside JOIN events USING (number)
+WHERE epoch = :epoch AND seq <= :up_to ORDER BY seq
+"""
+_KEPT_BETWEEN = """
+SELECT number FROM outbox WHERE number BETWEEN :first AND :last
+UNION ALL
+SELECT number FROM laid_aside WHERE number BETWEEN :first AND :last
+LIMIT 1
 """

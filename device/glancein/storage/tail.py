@@ -4,7 +4,8 @@ Each file holds frames: length, CRC-32, then one line of JSON: an event as it is
 that numbers of an epoch are gone from the outbox for good. A frame is appended after the commit to the
 database and synced before the event is shown: so this copy is never ahead of a sound database, and if it is,
 the database is an old one. Every process that records has a file of its own, locked while it lives. A file is
-deleted once every event in it is gone, except the newest, which also says how far the stream has come.
+deleted once every event in it is gone, except the newest, which also says how far the stream has come. What a
+deleted file said to be gone of a file that stays is said again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import logging
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 FRAME = struct.Struct("<II")  # length and CRC-32 of what follows
 FILE_BYTES = 1_000_000  # then the next file begins; about 1,300 events
 LARGEST_FRAME = 1 << 20
+BEYOND_ALL = (1 << 63) - 1  # no row of the database has so high a number
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,15 @@ class Memory:
         return not any(g.epoch == event.epoch and g.first <= event.seq <= g.last for g in self.gone)
 
 
+@dataclass(slots=True)
+class _Holds:
+    """What waited in a file when it was read or written: the numbers in the database; and all its epochs."""
+
+    first: int = BEYOND_ALL
+    last: int = 0
+    epochs: set[str] = field(default_factory=set)
+
+
 class Tail:
     """The files of one database; used by one thread at a time. Raises OSError where the disk fails."""
 
@@ -71,7 +82,7 @@ class Tail:
         self._stem = f"{database.name}.tail-"
         self._folder = database.parent
         self._file_bytes = file_bytes
-        self._last_numbers: dict[Path, int] = {}  # of the database, of the last event in each file
+        self._holds: dict[Path, _Holds] = {}  # but for what another process may be writing
         self._path: Path | None = None
         self._descriptor = -1
         self._size = 0
@@ -87,44 +98,66 @@ class Tail:
     def waiting(self, memory: Memory) -> Iterator[tuple[Path, Event]]:
         """Every event that is not gone, file by file."""
         for path in self._paths():
+            holds = self._holds.setdefault(path, _Holds()) if _is_free(path) else _Holds()
             for said in _said(path, memory):
-                if isinstance(said, Event) and memory.waits(said):
-                    yield path, said
+                if isinstance(said, Event):
+                    holds.epochs.add(said.epoch)
+                    if memory.waits(said):
+                        yield path, said
 
     def place(self, path: Path, number: int) -> None:
         """An event of that file has this number in the database."""
-        self._last_numbers[path] = max(number, self._last_numbers.get(path, 0))
+        if (holds := self._holds.get(path)) is not None:
+            holds.first, holds.last = min(number, holds.first), max(number, holds.last)
 
     def append(self, events: Iterable[tuple[Event, int]]) -> None:
         """Add events with their numbers in the database, and sync once. Raises OSError."""
         try:
             for event, number in events:
-                self.place(self._write(wire.encode_event(event)), number)
+                path = self._write(wire.encode_event(event))
+                self._holds[path].epochs.add(event.epoch)
+                self.place(path, number)
             if self._descriptor >= 0:
                 os.fdatasync(self._descriptor)
         except OSError:
             self.close()  # after a failed sync nobody knows what of the last frames is on the disk
             raise
 
-    def forget(self, gone: Sequence[Gone], *, oldest_waiting: int | None) -> None:
-        """Note what left the outbox and delete files in which nothing waits. Raises OSError.
+    def note(self, gone: Iterable[Gone]) -> None:
+        """Write down what left the outbox. Raises OSError.
 
         Not synced: a note that a power cut takes away only means that these events are sent once more.
         """
         for span in gone:
             self._write(canonical({"gone": span.epoch, "first": span.first, "last": span.last}))
-        for path in self._paths()[:-1]:
-            last = self._last_numbers.get(path)
-            is_done = oldest_waiting is None or (last is not None and last < oldest_waiting)
-            if path != self._path and is_done and _is_free(path):
-                path.unlink(missing_ok=True)
-                self._last_numbers.pop(path, None)
+
+    def done(self, waits: Callable[[int, int], bool]) -> list[Path]:
+        """Files that can go; ``waits`` says whether anything between two numbers must be kept."""
+        return [
+            path
+            for path in self._paths()[:-1]
+            if path != self._path and not waits(*self._numbers(path)) and _is_free(path)
+        ]
+
+    def epochs_without(self, done: Collection[Path]) -> set[str]:
+        """The epochs of the events in all other files."""
+        return {epoch for path, holds in self._holds.items() if path not in done for epoch in holds.epochs}
+
+    def delete(self, done: Iterable[Path]) -> None:
+        """Let these files go. Raises OSError."""
+        for path in done:
+            path.unlink(missing_ok=True)
+            self._holds.pop(path, None)
 
     def close(self) -> None:
         """Let the file go; the next word begins a new one."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor, self._path = -1, None
+
+    def _numbers(self, path: Path) -> tuple[int, int]:
+        holds = self._holds.get(path)
+        return (0, BEYOND_ALL) if holds is None else (holds.first, holds.last)
 
     def _paths(self) -> list[Path]:
         """The files, oldest first; what somebody else put beside them, such as a copy, is none of them."""
@@ -162,6 +195,7 @@ class Tail:
             os.fsync(folder)
         finally:
             os.close(folder)
+        self._holds[path] = _Holds()
         return path
 
 
