@@ -184,6 +184,8 @@ class Kiosk:
             case Outcome.NOT_RECORDED:
                 self.health.not_recorded += 1
                 self._visit = visits.Visit()  # the next frames try again
+            case Outcome.BUSY:
+                self._visit = visits.Visit()  # as above, until the question is answered
 
     def _hush_after_other_way(self) -> None:
         """Who has just used PIN or pass is not told "not recognised" while still standing there."""

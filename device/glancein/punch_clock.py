@@ -32,6 +32,7 @@ class Outcome(StrEnum):
     RECORDED = "recorded"
     REPEAT = "repeat"
     ASKED = "asked"
+    BUSY = "busy"  # somebody else is being asked: try again
     NOT_RECORDED = "not_recorded"
 
 
@@ -73,7 +74,10 @@ class PunchClock:
         self.other_ways = 0  # times somebody came by PIN or pass, whatever became of it
 
     def punch(self, who: Recognised, *, direction: Direction | None = None) -> Outcome:
-        """Record what the rules make of a recognition; only a committed event is shown as done."""
+        """Record what the rules make of a recognition; only a committed event is shown as done.
+
+        While somebody else is asked nothing is recorded, shown or asked.
+        """
         with self._lock:
             self.other_ways += who.method is not Method.FACE
             try:
@@ -92,10 +96,10 @@ class PunchClock:
     def choose(self, token: str, direction: Direction) -> Outcome:
         """The answer to a question. Raises InputError when it no longer stands."""
         with self._lock:
-            asked, self._asked = self._asked, None
-            late = asked is None or self._record.clock.now().mono_s > asked.until_mono_s
-            if asked is None or late or not secrets.compare_digest(asked.question.token, token):
+            asked = self._standing_question(self._record.clock.now().mono_s)
+            if asked is None or not _is_same(asked.question.token, token):
                 raise InputError("the question is no longer open; look at the camera again")
+            self._asked = None
             return self.punch(asked.who, direction=direction)
 
     def disown(self, name: EventId) -> Event:
@@ -118,6 +122,9 @@ class PunchClock:
         raise InputError("this punch can no longer be taken back here; please tell HR")
 
     def _punch(self, who: Recognised, direction: Direction | None) -> Outcome:
+        asked = self._standing_question(self._record.clock.now().mono_s)
+        if asked is not None and asked.who.person_id != who.person_id:
+            return Outcome.BUSY
         last = self._record.ledger.last_of(who.person_id)
         name = self._record.people.name_of(who.person_id)
         now = self._record.clock.now()
@@ -138,7 +145,17 @@ class PunchClock:
         self._record.wake()
         return Outcome.RECORDED
 
+    def _standing_question(self, mono_s: float) -> _Asked | None:
+        """The question that may still be answered."""
+        if self._asked is not None and mono_s > self._asked.until_mono_s:
+            self._asked = None
+        return self._asked
+
     def _ask(self, panel: Panel, who: Recognised, name: str | None, suggested: Direction) -> None:
         question = Question(secrets.token_urlsafe(12), who.person_id, name, suggested, CHOICE_S)
         self._asked = _Asked(question, who, self._record.clock.now().mono_s + CHOICE_S)
         panel.ask_direction(question)
+
+
+def _is_same(secret: str, said: str) -> bool:
+    return secrets.compare_digest(secret.encode(), said.encode(errors="replace"))

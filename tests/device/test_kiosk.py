@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from glancein.domain.attendance import Policy
+from glancein.domain.attendance import Ask, Policy
+from glancein.domain.choice import Question
 from glancein.domain.decide import decide
 from glancein.domain.gallery import EMBEDDING_SIZE, Gallery
 from glancein.domain.punches import Punch, last_standing
@@ -18,7 +19,20 @@ from glancein.domain.visit import VisitRules
 from glancein.errors import CameraError, NotRecorded, StoreError
 from glancein.kiosk import Heir, Kiosk, Parts, Rules
 from glancein.pipeline import Sight
-from glancein.types import Body, CheckIn, ClockTrust, Event, Floats, Frame, Limits, Moment, Template
+from glancein.punch_clock import CHOICE_S
+from glancein.types import (
+    Body,
+    CheckIn,
+    ClockTrust,
+    Decision,
+    Event,
+    Face,
+    Floats,
+    Frame,
+    Limits,
+    Moment,
+    Template,
+)
 
 MODEL = "ab" * 32
 LIMITS = Limits(accept_cos=0.5, margin_cos=0.05)
@@ -283,6 +297,31 @@ def test_new_embedder_takes_over_between_two_frames() -> None:
     assert kiosk.eye.model_sha256 == "cd" * 32
     punch = world.events[0].check_in
     assert (punch.model_sha256, punch.threshold_cos) == ("cd" * 32, 0.9)
+
+
+@dataclass
+class AskingWorld(World):
+    """With a screen that asks for the direction; nobody answers."""
+
+    asked: list[tuple[str, float]] = field(default_factory=list)
+
+    def see(self, frame: Frame, face: Face | None, decision: Decision | None) -> None:
+        """Not looked at here."""
+
+    def ask_direction(self, question: Question) -> None:
+        self.asked.append((question.person_id, self.mono_s))
+
+
+def test_second_person_is_asked_when_the_question_of_the_first_has_ended() -> None:
+    """They stand there without a gap, and were not to be lost."""
+    world = AskingWorld(script=[1] * 8 + [NOBODY] * 8 + [2] * 80)
+    parts = Parts(world, world, world, world, world, world, world, panel=world)
+
+    Kiosk(parts, Rules(limits_for=lambda _: LIMITS, policy=Policy(rule=Ask()))).run(threading.Event())
+
+    (first, first_s), (second, second_s) = world.asked
+    assert (first, second) == ("E1", "E2")
+    assert second_s - first_s > CHOICE_S
 
 
 def test_old_embedder_serves_while_the_new_ones_templates_cannot_be_read() -> None:

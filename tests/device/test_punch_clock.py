@@ -173,6 +173,35 @@ def test_late_or_foreign_answer_records_nothing(around: Surroundings, ledger: Fa
     assert ledger.pending(9) == []
 
 
+@pytest.mark.parametrize("guess", ["a guess", "é", "\ud800"])
+def test_wrong_answer_leaves_the_question_open(around: Surroundings, ledger: FakeLedger, guess: str) -> None:
+    """A page that is a question behind, or a stranger's letters, take nothing away."""
+    clock = clock_of(around, ledger, Ask())
+    clock.punch(FACE)
+
+    with pytest.raises(InputError, match="no longer open"):
+        clock.choose(guess, Direction.IN)
+
+    assert clock.choose(around.questions[-1].token, Direction.OUT) is Outcome.RECORDED
+
+
+def test_everybody_else_waits_while_one_person_is_asked(around: Surroundings, ledger: FakeLedger) -> None:
+    """Neither asked nor told anything; after the answer, or without one in time, it is their turn."""
+    clock = clock_of(around, ledger, Ask())
+    second, third = replace(FACE, person_id="E2"), replace(BY_PIN, person_id="E3")
+    clock.punch(FACE)
+
+    waits = [clock.punch(second), clock.punch(third)]
+    clock.choose(around.questions[-1].token, Direction.IN)
+    after_answer = clock.punch(second)
+    around.now_s = CHOICE_S + 1
+
+    assert waits == [Outcome.BUSY, Outcome.BUSY]
+    assert after_answer is clock.punch(third) is Outcome.ASKED
+    assert [question.person_id for question in around.questions] == ["E1", "E2", "E3"]
+    assert around.said == ["in name of E1"]
+
+
 def test_fixed_kiosk_asks_nobody(around: Surroundings, ledger: FakeLedger) -> None:
     """A panel alone is no reason to ask."""
     clock_of(around, ledger, Fixed(Direction.OUT)).punch(FACE)

@@ -8,11 +8,16 @@ import socket
 from http.cookies import SimpleCookie
 
 import pytest
-from tests.web.screen.stage import Stage
+from tests.web.screen.stage import PIN, Stage
 
-from glancein.types import EventId
+from glancein.domain.attendance import Recognised
+from glancein.domain.choice import Question
+from glancein.punch_clock import _Asked
+from glancein.types import Direction, EventId
 from glancein.web.access import Door
+from glancein.web.screen.lookout import Lookout
 from glancein.web.screen.routes import endpoints
+from glancein.web.screen.serve import take_pass
 from glancein.web.security import SECURITY_HEADERS
 
 JSON = {"Content-Type": "application/json"}
@@ -118,3 +123,29 @@ def test_punch_that_was_not_made_here_just_now_cannot_be_taken_back(kiosk: Stage
     status, _, _ = call(kiosk, "POST", "/not-you", body=body, headers=own_page(kiosk))
 
     assert status == 422
+
+
+def test_pin_and_pass_wait_while_somebody_else_is_asked(
+    kiosk: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pad says so, and a pass that is still held up is told again."""
+    before, punches = kiosk.ledger.position().seq, kiosk.parts.punches
+    question = Question("token", "E9", None, Direction.IN, 12.0)
+    monkeypatch.setattr(punches, "_asked", _Asked(question, Recognised("E9", 0.6, 0.4, ""), float("inf")))
+    told: list[bool] = []
+
+    def seen(text: str) -> bool:
+        told.append(take_pass(kiosk.parts, text))
+        return told[-1]
+
+    lookout = Lookout(lambda: None, seen)
+    held = kiosk.passes.issue("E1001", at=kiosk.now())
+
+    pin = {"number": "1001", "pin": PIN}
+    status, _, answer = call(kiosk, "POST", "/pin", body=pin, headers=own_page(kiosk))
+    lookout._tell(held)
+    lookout._tell(held)
+
+    assert (status, json.loads(answer)) == (409, {"refused": "pin_busy"})
+    assert told == [False, False]
+    assert kiosk.ledger.position().seq == before

@@ -12,6 +12,7 @@ from glancein import web
 from glancein.domain.passes import PinAnswer
 from glancein.types import Direction, Method, Reason
 from glancein.web.language import languages, words
+from glancein.web.screen.routes import PIN_BUSY
 from glancein.web.screen.serve import PASS_REFUSED
 
 FOLDER = Path(web.__file__).parent
@@ -51,7 +52,7 @@ def test_every_reason_and_answer_has_words() -> None:
     """Whatever the kiosk says, the page can say."""
     wanted = {f"reason.{reason}" for reason in Reason} | {str(answer) for answer in PinAnswer}
     wanted |= {f"{way}.{what}" for way in Direction for what in ("done", "greeting")}
-    wanted |= {f"answer.method.{method}" for method in Method} | {PASS_REFUSED}
+    wanted |= {f"answer.method.{method}" for method in Method} | {PASS_REFUSED, PIN_BUSY}
 
     assert wanted - set(ENGLISH) == set()
 

@@ -21,12 +21,12 @@ SAME_PASS_S = 6.0  # a pass held still is one punch
 
 
 class Lookout:
-    """Calls ``seen`` with the text of each pass held up; a pass that stays there is told once.
+    """Calls ``seen`` with the text of each pass held up; one that stays there again only until it was taken.
 
     ``peek`` gives the newest frame without taking it from the kiosk.
     """
 
-    def __init__(self, peek: Callable[[], Frame | None], seen: Callable[[str], None]) -> None:
+    def __init__(self, peek: Callable[[], Frame | None], seen: Callable[[str], bool]) -> None:
         self._peek = peek
         self._seen = seen
         self._stop = threading.Event()
@@ -62,7 +62,8 @@ class Lookout:
         if text == last and now_s - at_s < SAME_PASS_S:
             return
         try:
-            self._seen(text)
+            if not self._seen(text):
+                self._last = "", float("-inf")
         except GlanceinError as err:
             _log.warning("a pass could not be looked up: %s", err)
 

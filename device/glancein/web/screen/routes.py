@@ -10,6 +10,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from glancein.domain.attendance import Recognised
 from glancein.domain.passes import PinAnswer
 from glancein.errors import InputError, StoreError
+from glancein.punch_clock import Outcome
 from glancein.types import Direction, EventId, Method
 from glancein.web.access import Door, Who
 from glancein.web.app import STATIC
@@ -20,6 +21,7 @@ from glancein.web.screen.streams import MailboxStream
 from glancein.web.security import FORM_COOKIE, Call, Endpoint, Field, Kind, csrf_token, new_secret
 
 PART = "screen"
+PIN_BUSY = "pin_busy"  # the page has words for it
 LARGEST_SEQ = 2**53
 
 
@@ -120,7 +122,10 @@ def _take_pin(parts: ScreenParts, call: Call) -> Response:
         return JSONResponse({"outcome": str(parts.punches.fail(err))})
     if isinstance(answer, PinAnswer):
         return JSONResponse({"refused": str(answer)}, 403)
-    return JSONResponse({"outcome": str(parts.punches.punch(by(Method.PIN, answer)))})
+    outcome = parts.punches.punch(by(Method.PIN, answer))
+    if outcome is Outcome.BUSY:
+        return JSONResponse({"refused": PIN_BUSY}, 409)
+    return JSONResponse({"outcome": str(outcome)})
 
 
 def _take_direction(parts: ScreenParts, call: Call) -> Response:

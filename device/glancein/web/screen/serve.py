@@ -16,6 +16,7 @@ from glancein.domain.workdays import pair_up, stay_going_on
 from glancein.errors import StoreError
 from glancein.kiosk import Kiosk
 from glancein.ports import Screen
+from glancein.punch_clock import Outcome
 from glancein.settings import Settings
 from glancein.types import Method
 from glancein.web.app import Address, WebServer, guarded_routes, secured
@@ -75,17 +76,17 @@ def serving(
         yield server.url, parts
 
 
-def take_pass(parts: ScreenParts, text: str) -> None:
-    """A punch by the pass that was held to the camera."""
+def take_pass(parts: ScreenParts, text: str) -> bool:
+    """A punch by the pass that was held to the camera; False if it has to wait for somebody else's answer."""
     try:
         person_id = parts.passes.who_shows(text)
     except StoreError as err:
         parts.punches.fail(err)
-        return
+        return True
     if person_id is None:
         parts.screen.show_refusal(PASS_REFUSED, NOT_VALID)
-    else:
-        parts.punches.punch(by(Method.QR, person_id))
+        return True
+    return parts.punches.punch(by(Method.QR, person_id)) is not Outcome.BUSY
 
 
 def hours_today(ledger: SqliteLedger, person_id: str, at: datetime, *, longest: timedelta) -> float | None:
