@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -20,7 +21,7 @@ from glancein.domain.person import (
     check_name,
     check_person_id,
     check_reason,
-    refuse_formula,
+    refuse_unsafe,
 )
 from glancein.domain.roster import BadRow, RosterRow
 from glancein.errors import InputError, PhotoError, StoreError
@@ -280,12 +281,9 @@ class Enroller:
         """Id and name in normal form; what is new in them must be safe, what is stored may stay."""
         person_id, name = check_person_id(person_id), check_name(name)
         person = self._people.get(person_id)
-        if person is None:
-            refuse_formula(person_id, "the id")
-            if (other := self._spelled.get(person_id.casefold())) is not None:
-                raise InputError(f"id {person_id} differs from {other} only in case: use that id, or another")
-        if person is None or person.name != name:
-            refuse_formula(name, "the name")
+        spelled = self._spelled.get(person_id.casefold(), person_id)
+        stored_name = None if person is None else person.name
+        refuse_unsafe(person_id, name, stored_name=stored_name, spelled=spelled)
         return person_id, name
 
     def _outcome(self, person_id: str, name: str, data: bytes) -> Outcome:
@@ -436,7 +434,10 @@ def read_crop(png: bytes) -> Crop:
     """The crop of a stored PNG, to the pixel what ``crop_png`` was given. Raises StoreError."""
     import cv2  # noqa: PLC0415  # as above
 
-    pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR) if png else None
+    pixels = None
+    if png.startswith(align.CROP_BEGINS):  # a picture of another size may be a huge one
+        with suppress(cv2.error):
+            pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
     if pixels is None or pixels.shape != (align.CROP_PX, align.CROP_PX, 3):
         raise StoreError("a stored crop is damaged: enrol the person again")
     # How the face lay in its photo is not stored; no vector depends on it.

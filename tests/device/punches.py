@@ -24,7 +24,8 @@ from glancein.types import (
 EPOCH = "6b1eff0d-ada2-4fe2-ac29-a549dcda56a8"
 MODEL = "ab" * 32
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
-TINY_PNG = b"\x89PNG\r\n\x1a\n" + b"a picture of a face" * 3
+# By its header 112 x 112 pixels.
+TINY_PNG = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\x70\0\0\0\x70" + b"a picture of a face" * 3
 
 
 def moment(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -262,10 +263,26 @@ def test_vector_that_is_no_unit_vector_is_never_stored(people: SqlitePeople, vec
     assert people.people() == []
 
 
-def test_crop_that_is_no_picture_is_refused(people: SqlitePeople) -> None:
-    """Crops are shown to people later."""
+@pytest.mark.parametrize(
+    "crop",
+    [
+        b"<svg onload=alert(1)>",
+        b"\x89PNG\r\n\x1a\nnothing",
+        TINY_PNG.replace(b"\0\0\0\x70", (40_000).to_bytes(4, "big")),
+    ],
+)
+def test_crop_that_is_no_crop_is_refused(people: SqlitePeople, crop: bytes) -> None:
+    """Crops are shown to people later, and decoded for every new embedder."""
+    people.add("E1", enrolment(), at=NOON)
+    (record,) = _records(people)
+    shown = replace(record, templates=(replace(record.templates[0], crop_png=crop),))
+
     with pytest.raises(InputError, match="PNG"):
-        people.add("E1", Enrolment("Ada", unit_vector(), MODEL, b"<svg onload=alert(1)>", "p1"), at=NOON)
+        people.add("E2", Enrolment("Ada", unit_vector(), MODEL, crop, "p1"), at=NOON)
+    with pytest.raises(InputError, match="PNG"):
+        people.restore([shown])
+    (kept,) = _records(people)
+    assert same_record(kept, record)
 
 
 def test_export_and_import_carry_everything(tmp_path: Path, people: SqlitePeople) -> None:
@@ -358,6 +375,48 @@ def test_import_is_all_or_nobody(tmp_path: Path, people: SqlitePeople) -> None:
     other.close()
 
 
+@pytest.mark.parametrize(
+    ("person_id", "name", "words"),
+    [
+        ("=E9", "Bob", "=E9: the id begins with '='"),
+        ("E9", "=cmd|x", "E9: the name begins with '='"),
+        ("e1", "Bob", "e1 differs from E1 only in case"),
+        ("a1", "Bob", "a1 differs from A1 only in case"),
+    ],
+)
+def test_import_of_somebody_new_who_could_not_be_enrolled_is_refused(
+    people: SqlitePeople, person_id: str, name: str, words: str
+) -> None:
+    """The same ids and names are refused as at enrolment, and then nobody comes in."""
+    people.add("E1", enrolment(), at=NOON)
+    (record,) = _records(people)
+    archive = [_called(record, "A1", "Ann"), _called(record, person_id, name)]
+
+    with pytest.raises(InputError, match=re.escape(words)):
+        people.restore(archive)
+    (kept,) = _records(people)
+    assert same_record(kept, record)
+
+
+def test_import_of_an_id_and_name_that_are_stored_already_may_be_odd(people: SqlitePeople) -> None:
+    """Who came in under them before they were refused can still be brought up to date."""
+    people.add("-F2", enrolment("=Ann"), at=NOON)
+    people.add("-f2", enrolment("=Bea", photo="p2"), at=NOON)
+    records = [replace(record, history=()) for record in _records(people)]
+
+    assert people.restore(records) == {"-F2": Outcome.REPLACED, "-f2": Outcome.REPLACED}
+
+
+def test_archive_that_holds_an_id_twice_is_refused(tmp_path: Path, people: SqlitePeople) -> None:
+    """However it is typed: the second would silently replace the first."""
+    people.add("José", enrolment(), at=NOON)
+    (record,) = _records(people)
+    write_archive(tmp_path / "people.jsonl", [record, _called(record, "Jose\u0301", "Other")])
+
+    with pytest.raises(InputError, match="line 3: id José is on line 2 already"):
+        read_archive(tmp_path / "people.jsonl")
+
+
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_export_is_refused_in_one_line(data: st.DataObject, tmp_path: Path) -> None:
@@ -418,6 +477,10 @@ def test_missing_export_is_named(tmp_path: Path) -> None:
 def _records(people: SqlitePeople) -> list[PersonRecord]:
     records = [people.record_of(person.person_id) for person in people.people()]
     return [record for record in records if record is not None]
+
+
+def _called(record: PersonRecord, person_id: str, name: str) -> PersonRecord:
+    return replace(record, person=replace(record.person, person_id=person_id, name=name))
 
 
 def _archive(folder: Path) -> bytes:

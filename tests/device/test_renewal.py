@@ -10,7 +10,6 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
@@ -108,10 +107,8 @@ def test_nobody_is_lost_to_a_damaged_crop(store: ModelStore, people: SqlitePeopl
     """The old embedder stays in use while one person has no template of the new one."""
     old = opener(store.folder())
     damaged = enrolment(9, old)
-    _, small = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))
-    people.add(
-        "dora", Enrolment(damaged.name, damaged.vector, old.model_sha256, small.tobytes(), "9" * 64), at=NOW
-    )
+    half = crop_png(crop(9))[:60]
+    people.add("dora", Enrolment(damaged.name, damaged.vector, old.model_sha256, half, "9" * 64), at=NOW)
 
     done = renewal.renew(store, people, opener=opener, now=lambda: NOW)
 
@@ -202,7 +199,10 @@ def test_stored_crop_comes_back_to_the_pixel() -> None:
     assert np.array_equal(read_crop(crop_png(one)).pixels, one.pixels)
 
 
-@pytest.mark.parametrize("png", [b"", b"no picture", crop_png(crop(0))[:60]])
+HUGE = crop_png(crop(0)).replace(b"\0\0\0\x70", (40_000).to_bytes(4, "big"))
+
+
+@pytest.mark.parametrize("png", [b"", b"no picture", crop_png(crop(0))[:60], HUGE])
 def test_damaged_crop_is_an_error_of_ours(png: bytes) -> None:
     """The sentence says what to do."""
     with pytest.raises(StoreError, match="enrol the person again"):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from glancein.domain.person import HistoryEntry, Person, PersonRecord, StoredTemplate
+from glancein.domain.person import HistoryEntry, Person, PersonRecord, StoredTemplate, check_person_id
 from glancein.errors import InputError
 
 FORMAT = "glancein-people"
@@ -57,7 +57,16 @@ def read_archive(path: Path) -> list[PersonRecord]:
         raise InputError(
             f"{path} holds {len(records)} of {expected} people; it was cut short, export it again"
         )
+    _check_once(path, records)
     return records
+
+
+def _check_once(path: Path, records: list[PersonRecord]) -> None:
+    lines: dict[str, int] = {}
+    for number, record in enumerate(records, start=2):
+        person_id = record.person.person_id
+        if (first := lines.setdefault(person_id, number)) != number:
+            raise InputError(f"{path} line {number}: id {person_id} is on line {first} already; export again")
 
 
 def _read_header(path: Path, line: bytes) -> int:
@@ -76,7 +85,15 @@ def _read_header(path: Path, line: bytes) -> int:
 def _read_line(path: Path, number: int, line: bytes) -> PersonRecord:
     try:
         return _from_json(json.loads(line))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error) as err:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        binascii.Error,
+        InputError,
+    ) as err:
         raise InputError(f"{path} line {number} is damaged: {str(err)[:80] or type(err).__name__}") from None
 
 
@@ -116,7 +133,7 @@ def _from_json(body: dict[str, object]) -> PersonRecord:
     if len(set(models)) != len(models):
         raise ValueError("two active templates of one model")
     person = Person(
-        person_id=_text(body, "id"),
+        person_id=check_person_id(_text(body, "id")),
         name=_text(body, "name"),
         enrolled_at=_time(body, "enrolled_at"),
         photo_sha256=_text(body, "photo_sha256"),

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from sqlite_utils import Database
 
+from glancein.domain.align import CROP_BEGINS, CROP_PX
 from glancein.domain.person import (
     Enrolment,
     HistoryEntry,
@@ -22,6 +23,7 @@ from glancein.domain.person import (
     StoredTemplate,
     check_name,
     check_person_id,
+    refuse_unsafe,
 )
 from glancein.errors import InputError, StoreError
 from glancein.storage.database import erase_traces, scalar, storage_errors, transaction
@@ -31,7 +33,6 @@ from glancein.types import Floats, Template
 DIMENSIONS = 128
 UNIT_TOLERANCE = 1e-3
 LARGEST_CROP_BYTES = 1 << 20
-PNG_BEGINS = b"\x89PNG\r\n\x1a\n"
 CHANGES_BITS = 32  # of a version; the file's inode stands above them
 
 
@@ -223,9 +224,8 @@ class SqlitePeople:
         """
         outcomes: dict[str, Outcome] = {}
         with self._change() as database:
-            for record in records:
-                person_id = check_person_id(record.person.person_id)
-                outcomes[person_id] = _restore(database, person_id, record)
+            for record in _restorable(database, records):
+                outcomes[record.person.person_id] = _restore(database, record)
         return outcomes
 
     def close(self) -> None:
@@ -297,8 +297,11 @@ def _check_vector(vector: Floats) -> None:
 
 
 def _check_crop(crop_png: bytes) -> None:
-    if not crop_png.startswith(PNG_BEGINS) or len(crop_png) > LARGEST_CROP_BYTES:
-        raise InputError(f"the crop is not a PNG picture of at most {LARGEST_CROP_BYTES >> 20} MB")
+    if not crop_png.startswith(CROP_BEGINS) or len(crop_png) > LARGEST_CROP_BYTES:
+        raise InputError(
+            f"the crop is not a PNG picture of {CROP_PX} x {CROP_PX} pixels and at most "
+            f"{LARGEST_CROP_BYTES >> 20} MB"
+        )
 
 
 def _current(database: Database, person_id: str) -> tuple[str, str] | None:
@@ -416,7 +419,27 @@ def _record_of(database: Database, person_id: str) -> PersonRecord | None:
     )
 
 
-def _restore(database: Database, person_id: str, record: PersonRecord) -> Outcome:
+def _restorable(database: Database, records: list[PersonRecord]) -> list[PersonRecord]:
+    """The records with ids and names in normal form. Raises InputError if one could not be enrolled here."""
+    names: dict[str, str] = dict(database.execute("SELECT id, name FROM people").fetchall())
+    spelled = {person_id.casefold(): person_id for person_id in names}
+    checked: list[PersonRecord] = []
+    for record in records:
+        person_id, name = check_person_id(record.person.person_id), check_name(record.person.name)
+        like = spelled.setdefault(person_id.casefold(), person_id)
+        try:
+            refuse_unsafe(person_id, name, stored_name=names.get(person_id), spelled=like)
+            for template in record.templates:
+                _check_vector(template.vector)
+                _check_crop(template.crop_png)
+        except InputError as err:
+            raise InputError(f"{person_id}: {err}") from None
+        checked.append(replace(record, person=replace(record.person, person_id=person_id, name=name)))
+    return checked
+
+
+def _restore(database: Database, record: PersonRecord) -> Outcome:
+    person_id = record.person.person_id
     existing = _record_of(database, person_id)
     if existing is not None and same_record(existing, record):
         return Outcome.UNCHANGED
@@ -453,14 +476,12 @@ def _put_record(database: Database, person_id: str, record: PersonRecord) -> Non
         """,
         {
             "id": person_id,
-            "name": check_name(person.name),
+            "name": person.name,
             "at": person.enrolled_at.isoformat(),
             "photo": person.photo_sha256,
         },
     )
     for template in record.templates:
-        _check_vector(template.vector)
-        _check_crop(template.crop_png)
         _insert_stored(database, person_id, template)
     for entry in record.history:
         _insert_history(database, person_id, entry)

@@ -114,6 +114,19 @@ def check_reason(text: str) -> str:
     return tidy
 
 
+def refuse_unsafe(person_id: str, name: str, *, stored_name: str | None, spelled: str) -> None:
+    """Raises InputError if an id or name that is new must not come in; what is stored already may stay.
+
+    ``stored_name`` is None for somebody new; ``spelled`` is the id that differs from this at most in case.
+    """
+    if stored_name is None:
+        refuse_formula(person_id, "the id")
+        if spelled != person_id:
+            raise InputError(f"id {person_id} differs from {spelled} only in case: use that id, or another")
+    if stored_name != name:
+        refuse_formula(name, "the name")
+
+
 def refuse_formula(text: str, what: str) -> None:
     """Raises InputError if a spreadsheet would run this new id or name; what is stored already may stay."""
     if text.startswith(FORMULA_BEGINS):

@@ -17,8 +17,9 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from glancein.domain.person import Enrolment
+from glancein.enrolment import crop_png
 from glancein.settings import Settings
-from glancein.types import CheckIn, ClockTrust, Direction, Event, Method, Moment
+from glancein.types import CheckIn, ClockTrust, Crop, Direction, Event, Method, Moment
 from glancein.web.access import Role
 from glancein.web.desk.build import desk_app
 from glancein.web.desk.desk import Desk, open_desk
@@ -34,6 +35,7 @@ PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c4944415478da63"
     "484848000002440121dfe491980000000049454e44ae426082"
 )
+CROP = crop_png(Crop(np.full((112, 112, 3), 128, np.uint8), 1.0, 0.0))
 
 
 def demo_picture(name: str) -> bytes:
@@ -98,7 +100,7 @@ class Office:
             np.random.default_rng(seed or abs(hash(person_id)) % 2**32).normal(size=128).astype(np.float32)
         )
         enrolment = Enrolment(
-            name, vector / np.linalg.norm(vector), self.model, PNG, "0" * 64, {"overall": 0.8}
+            name, vector / np.linalg.norm(vector), self.model, CROP, "0" * 64, {"overall": 0.8}
         )
         self.desk.people.replace(person_id, enrolment, at=self.desk.now())
 
