@@ -129,6 +129,7 @@ class Kiosk:
             return
         self._parts = replace(self._parts, eye=heir.eye)
         self._rules = replace(self._rules, limits_for=heir.limits_for)
+        self._limits = heir.limits_for(len(set(self._gallery.person_ids)))
         self._visit, self._heir = visits.Visit(), None
         self._roster_version, self._roster_look_s = None, float("-inf")
         _log.info("the embedder is now %.12s", heir.eye.model_sha256)

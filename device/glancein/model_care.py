@@ -67,17 +67,22 @@ class ModelWatch:
         self._stop.set()
         self._thread.join()
 
-    def look(self) -> None:
-        """One round. Raises ModelError if the embedder that has come into use does not open."""
+    def look(self) -> bool:
+        """One round; False if what is due is to be tried again.
+
+        Raises ModelError if the embedder that has come into use does not open.
+        """
         due = self._due()
         if due and due != self._tried:
             self._tried = due
-            self._renew_beside()
+            if self._renew_beside() != renewal.SOMEBODY_LEFT and self._due() == due:
+                self._tried = ""  # the database was locked, another process was at it, or it was killed
         in_use = wiring.embedder_sha256(self._home)
         if in_use not in {None, self._kiosk.eye.model_sha256, self._failed}:
             self._failed = in_use or ""
             self._hand_over(self._store.folder())
             self._failed = ""
+        return not due or due == self._tried
 
     def _due(self) -> str:
         """What there is to renew, as a text that changes when it does; empty if nothing."""
@@ -85,7 +90,8 @@ class ModelWatch:
         lacking = self._people.lacking(in_use) if in_use else []
         return f"{waiting} {in_use} {lacking}" if waiting or lacking else ""
 
-    def _renew_beside(self) -> None:
+    def _renew_beside(self) -> int:
+        """Run ``glancein models renew``; its exit code."""
         command = [sys.executable, "-m", "glancein", "models", "renew", "--data", str(self._home.folder)]
         _log.info("renewing the gallery")
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as child:  # noqa: S603  # our own program
@@ -93,6 +99,7 @@ class ModelWatch:
                 if self._stop.wait(0.2):
                     child.terminate()
                     child.wait()
+        return child.returncode
 
     def _hand_over(self, bundle: Path) -> None:
         eye = self._kiosk.eye
@@ -113,8 +120,7 @@ class ModelWatch:
         pause_s = self._look_s
         while not self._stop.wait(pause_s):
             try:
-                self.look()
-                pause_s = self._look_s
+                pause_s = self._look_s if self.look() else min(2 * pause_s, LONGEST_PAUSE_S)
             except ModelError as err:
                 _log.warning("the kiosk stays with its embedder: %s", err)
             except Exception:  # noqa: BLE001  # the top of a loop: the kiosk goes on with what it has

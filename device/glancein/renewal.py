@@ -17,6 +17,7 @@ from glancein.enrolment import read_crop, template_of
 from glancein.errors import ModelError, StoreError
 from glancein.ports import Embedder, Models, Renewable
 
+SOMEBODY_LEFT = 1  # exit code of a renewal that only a new photo can complete
 _log = logging.getLogger(__name__)
 
 

@@ -299,6 +299,23 @@ def test_new_embedder_takes_over_between_two_frames() -> None:
     assert (punch.model_sha256, punch.threshold_cos) == ("cd" * 32, 0.9)
 
 
+class Unversioned(World):
+    """Whether somebody was enrolled cannot be asked."""
+
+    def version(self) -> int:
+        raise StoreError("the people cannot be read")
+
+
+def test_new_embedder_has_its_own_limits_even_if_the_roster_cannot_be_read_then() -> None:
+    """Its scores are never held against the limits of the old one."""
+    world = Unversioned(script=[1] * 30)
+
+    kiosk = run(world, heir=Heir(OtherWorld(script=[]), lambda people: Limits(0.9 + 0.01 * people, 0.05)))
+
+    assert kiosk.eye.model_sha256 == "cd" * 32
+    assert world.events[0].check_in.threshold_cos == pytest.approx(0.92)
+
+
 @dataclass
 class AskingWorld(World):
     """With a screen that asks for the direction; nobody answers."""

@@ -15,6 +15,7 @@ from glancein.adapters.people_sqlite import SqlitePeople
 from glancein.kiosk import Heir, Kiosk
 from glancein.model_care import ModelWatch, renew_gallery
 from glancein.pipeline import Eye
+from glancein.renewal import SOMEBODY_LEFT
 from glancein.wiring import Home
 
 tiny_model = pytest.importorskip("tests.device.tiny_model", reason="needs ai-edge-litert to write a model")
@@ -111,6 +112,23 @@ def test_pending_embedder_that_fails_leaves_the_old_pair(
     assert wiring.model_store(home, "embedder").pending() is None
     assert before is not None
     assert people.lacking(before) == []
+
+
+@pytest.mark.parametrize(("ends_with", "begun"), [(3, 3), (-9, 3), (0, 3), (SOMEBODY_LEFT, 1)])
+def test_renewal_that_came_to_nothing_is_begun_again(
+    home: Home, people: SqlitePeople, door: Door, tmp_path: Path, *, ends_with: int, begun: int
+) -> None:
+    """Locked out, killed, or another process at it; one that needs somebody's photo waits for that."""
+    install_later(home, tmp_path / "new", seed=1)
+    watch = watch_over(home, people, door)
+    ends = iter([ends_with] * 3)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(watch, "_renew_beside", lambda: next(ends))
+        settled = [watch.look() for _ in range(3)]
+
+    assert len(list(ends)) == 3 - begun
+    assert settled == [begun == 1] * 3
 
 
 def test_renewal_waits_for_another_process(home: Home) -> None:

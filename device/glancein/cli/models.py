@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from glancein.adapters.model_store import Installed, ModelStore
     from glancein.model_card import Kind
 
-SOMEBODY_LEFT = 1
 GENTLY = 10  # a kiosk on the same machine goes first
 KINDS: tuple[Kind, ...] = ("embedder", "finder")
 models = typer.Typer(no_args_is_help=True, help="List, verify, install and take back the networks.")
@@ -118,6 +117,8 @@ def renew(*, data: DataFolder = None) -> None:
 
     A kiosk does so by itself; this goes on with an install that was interrupted.
     """
+    from glancein.renewal import SOMEBODY_LEFT  # noqa: PLC0415  # loads numpy
+
     home = wiring.open_home(data)
     os.nice(GENTLY)
     if not _renew(home):
