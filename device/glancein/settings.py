@@ -90,7 +90,8 @@ class Settings:
     direction: str = _setting(
         "alternate",
         "alternate, ask, in, out, or times of day such as 05:00=in,11:00=alternate,15:00=out; "
-        "while the clock is unset, times of day ask if they ever do, else alternate",
+        "while the clock is unset, times of day ask if they ever do, else alternate; "
+        "with several kiosks take in, out or ask, since each knows only its own punches",
         check=_check_direction,
     )
     time_zone: str = _setting(
