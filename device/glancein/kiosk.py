@@ -23,6 +23,7 @@ from glancein.types import Accepted, Limits, Reason, Rejected
 _log = logging.getLogger(__name__)
 READ_TIMEOUT_S = 1.0
 ROSTER_LOOK_S = 0.5  # how often the kiosk asks whether somebody was enrolled: hot-added well within 2 s
+RELOAD_REST = 4  # a reload begins at the earliest this many times as long as the last took after it began
 STOP_TIMEOUT_S = 5.0
 DRAIN_LOOK_S = 0.1
 
@@ -83,6 +84,7 @@ class Kiosk:
         self._limits = rules.limits_for(0)
         self._roster_version: int | None = None
         self._roster_look_s = float("-inf")
+        self._roster_rest_s = 0.0
         self.punches = PunchClock(
             Record(parts.people, parts.ledger, parts.clock, parts.publisher.wake),
             screen=parts.screen,
@@ -206,9 +208,9 @@ class Kiosk:
     def _look_at_roster(self) -> None:
         """Take over people whom another process enrolled or removed."""
         now_s = time.monotonic()
-        if now_s - self._roster_look_s < ROSTER_LOOK_S:
+        if now_s - self._roster_look_s < max(ROSTER_LOOK_S, self._roster_rest_s):
             return
-        self._roster_look_s = now_s
+        self._roster_look_s, self._roster_rest_s = now_s, 0.0
         try:
             version = self._parts.people.version()
             if version == self._roster_version:
@@ -220,6 +222,7 @@ class Kiosk:
             return
         self._note_roster(None)
         self._roster_version = version
+        self._roster_rest_s = RELOAD_REST * (time.monotonic() - now_s)
         people = len(set(self._gallery.person_ids))
         self._limits = self._rules.limits_for(people)
         self.health.enrolled = people

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -230,11 +231,39 @@ def test_run_when_the_commit_fails() -> None:
 def test_run_when_somebody_is_enrolled_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     """A person enrolled by another process is known without a restart."""
     monkeypatch.setattr("glancein.kiosk.ROSTER_LOOK_S", 0.0)
+    monkeypatch.setattr("glancein.kiosk.RELOAD_REST", 0)
     world = World(script=[5] * 4 + [NOBODY] * 8 + [5] * 8, enrol_at_frame=(8, "E5", 5))
 
     run(world)
 
     assert told(world)[-1] == "thanks E5 name of E5"
+
+
+@dataclass
+class Enrolling(World):
+    """Somebody is enrolled before each frame, and reading everybody takes a while."""
+
+    loads_s: list[float] = field(default_factory=list)
+
+    def version(self) -> int:
+        return self.frames
+
+    def templates(self, model_sha256: str) -> list[Template]:
+        self.loads_s.append(self.mono_s)
+        self.mono_s += 1.0
+        return super().templates(model_sha256)
+
+
+def test_run_when_a_long_roster_is_enrolled_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading everybody again takes a part of the time only, the rest is for faces."""
+    world = Enrolling(script=[NOBODY] * 51)
+    monkeypatch.setattr("glancein.kiosk.time", SimpleNamespace(monotonic=lambda: world.mono_s))
+
+    run(world)
+
+    gaps_s = np.diff(world.loads_s)
+    assert len(gaps_s) >= 2
+    assert gaps_s == pytest.approx(4.0, abs=0.3)
 
 
 def test_run_when_the_camera_fails_and_comes_back() -> None:
