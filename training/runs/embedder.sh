@@ -135,9 +135,14 @@ keep "$RUN-p1/checkpoint.pt" "$RUN/eleventh.pt"
 both "$RUN-p2" "$RUN/eleventh.pt" --set seed=111 --set decay_images=640000 --decay
 keep "$RUN-p2/checkpoint.pt" "$RUN/twelfth.pt"
 
-# Half-way between them is better than either, and where the next run had better begin.
-python -m glancein_training.cli blend "$RUN/eleventh.pt" "$RUN/twelfth.pt" --share 0.5 --out training/weights/embedder-next.pt
-
-# What ships lies between i1 and that: the later runs alone miss one of the fifty scanned badges.
-python -m glancein_training.cli blend "$RUN/eighth.pt" training/weights/embedder-next.pt --share 0.9 --share 1 --share 0.7 --share 0.8 \
+# Half-way between them is better than either. What ships lies between i1 and that: the later runs alone miss one of the
+# fifty scanned badges.
+python -m glancein_training.cli blend "$RUN/eleventh.pt" "$RUN/twelfth.pt" --share 0.5 --out "$RUN/next.pt"
+python -m glancein_training.cli blend "$RUN/eighth.pt" "$RUN/next.pt" --share 0.9 --share 1 --share 0.7 --share 0.8 \
     --out training/weights/embedder.pt
+
+# Run p3, from two thirds of the way, ended at 640,243 pictures; half-way back is where the next run had better begin.
+python -m glancein_training.cli blend "$RUN/eleventh.pt" "$RUN/twelfth.pt" --share 0.67 --out "$RUN/p12b.pt"
+both "$RUN-p3" "$RUN/p12b.pt" --set seed=121 --set decay_images=660000 --decay
+keep "$RUN-p3/checkpoint.pt" "$RUN/thirteenth.pt"
+python -m glancein_training.cli blend "$RUN/p12b.pt" "$RUN/thirteenth.pt" --share 0.5 --out training/weights/embedder-next.pt

@@ -2,7 +2,7 @@
 # What the shipped embedder does in the whole device pipeline, int8, on people it was not chosen on (odd half of `val`).
 # Run at the top of the checkout: RUN is a folder outside it, DATA the folder of the packs. The figures go by hand into
 # docs/models/embedder.md. PYTHON has torch and ai-edge-litert, DEVICE_PYTHON what a kiosk has; PROCESSES work side by side.
-# Five minutes on two cores.
+# Ten minutes on two cores.
 set -eu
 RUN=${1:?folder of the reports}
 DATA=${2:-../shared/data}
@@ -25,7 +25,7 @@ train evaluate "$RUN/device.npz" --labels "$DATA/faces/labels.csv" --split val -
     --padding "$RUN/strangers.npz" --padding-labels "$DATA/unlabelled/labels.csv"
 
 # The same crops without the finder, and the device pipeline against it on the same pictures.
-"$PYTHON" -m glancein_convert embed "$MODEL/model.tflite" "$DATA/faces" --split val --out "$RUN/aligned.npz" --cache "$CACHE"
+"$PYTHON" -m glancein_convert embed "$MODEL/model.tflite" "$DATA/faces" --split val --templates --out "$RUN/aligned.npz" --cache "$CACHE"
 train compare "$RUN/aligned.npz" "$RUN/device.npz" --labels "$DATA/faces/labels.csv" --split val --half odd --gallery 200
 
 # Badge and kiosk: fifty people who told their gender and origin, enrolled from the neutral photo.
