@@ -17,7 +17,7 @@ from tests.device.punches import NOON, chain, check_in, correction_of, enrolment
 from glancein.adapters.ledger_sqlite import SqliteLedger
 from glancein.adapters.people_sqlite import SqlitePeople
 from glancein.domain import wire
-from glancein.errors import NotRecorded, SettingsError, StoreError
+from glancein.errors import DamagedError, NotRecorded, SettingsError, StoreError
 from glancein.storage.database import open_database, transaction
 from glancein.storage.feed_schema import FEED
 from glancein.storage.look_back import LATEST_OF
@@ -107,6 +107,19 @@ def test_file_that_is_still_being_restored_is_told_in_words(tmp_path: Path) -> N
             act()
 
     desk.close()
+
+
+def test_schema_that_is_no_text_any_more_is_damage(tmp_path: Path) -> None:
+    """SQLite puts what it found into its message, which Python then cannot read."""
+    path = tmp_path / "kiosk.db"
+    ledger_at(path).close()
+    with sqlite3.connect(path) as raw:
+        raw.execute("PRAGMA writable_schema = ON")
+        raw.execute("UPDATE sqlite_master SET sql = 'x', name = CAST(x'f9' AS TEXT) WHERE name = 'outbox'")
+    raw.close()
+
+    with pytest.raises(DamagedError, match="the file is damaged; put it aside and restore a copy"):
+        open_database(path)
 
 
 def test_two_databases_never_share_an_epoch(tmp_path: Path) -> None:

@@ -75,6 +75,8 @@ def storage_errors(doing: str) -> Iterator[None]:
     """SQLite's and the system's errors leave as StoreError, in words."""
     try:
         yield
+    except UnicodeDecodeError as err:  # of Python's, where SQLite names what it found in the file
+        raise DamagedError(f"{doing}: {_WORDS['SQLITE_CORRUPT']}") from err
     except (sqlite3.Error, OSError) as err:
         kind = DamagedError if _means_damage(err) else StoreError
         raise kind(f"{doing}: {in_words(err)}") from err
