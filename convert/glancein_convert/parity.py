@@ -77,7 +77,24 @@ def compare(
 
 def of_templates(looks: Floats, templates: Floats, identity: NDArray[np.int64]) -> dict[str, Any]:
     """Figures of int8 looks (n, d) at templates (n, d) of the same pictures: what a kiosk compares."""
-    scored = score(looks, identity, templates=templates)
+    return _shares(looks, score(looks, identity, templates=templates), identity, templates=templates)
+
+
+def _figures(rows: Floats, scored: Scored, identity: NDArray[np.int64]) -> dict[str, Any]:
+    figures = _shares(rows, scored, identity)
+    accuracy, *ends = pair_accuracy(rows, identity)
+    figures["intervals_95"]["pair_accuracy_percent"] = [_percent(end) for end in ends]
+    return figures | {
+        "pair_accuracy_percent": _percent(accuracy),
+        "genuine_mean_cos": _round(scored.genuine.mean()),
+        "impostor_cos_at_1e-3": _round(scored.tail.scores[int(1e-3 * _pairs(scored))]),
+    }
+
+
+def _shares(
+    looks: Floats, scored: Scored, identity: NDArray[np.int64], *, templates: Floats | None = None
+) -> dict[str, Any]:
+    """Accept and miss rates, with their intervals."""
     missed, *ends = one_shot_miss_rate(looks, identity, templates=templates)
     intervals = {
         **{f"accept_rate_percent_at_{rate:g}": accept_interval(scored, rate) for rate in RATES},
@@ -87,24 +104,6 @@ def of_templates(looks: Floats, templates: Floats, identity: NDArray[np.int64]) 
         "accept_rate_percent": {f"{rate:g}": _percent(accept_rate(scored, rate)) for rate in RATES},
         "one_shot_400_miss_rate_percent_at_1_percent": _percent(missed),
         "intervals_95": {name: [_percent(end) for end in ends] for name, ends in intervals.items()},
-    }
-
-
-def _figures(rows: Floats, scored: Scored, identity: NDArray[np.int64]) -> dict[str, Any]:
-    accuracy, *accuracy_ends = pair_accuracy(rows, identity)
-    missed, *missed_ends = one_shot_miss_rate(rows, identity)
-    intervals = {
-        **{f"accept_rate_percent_at_{rate:g}": accept_interval(scored, rate) for rate in RATES},
-        "pair_accuracy_percent": accuracy_ends,
-        "one_shot_400_miss_rate_percent_at_1_percent": missed_ends,
-    }
-    return {
-        "accept_rate_percent": {f"{rate:g}": _percent(accept_rate(scored, rate)) for rate in RATES},
-        "pair_accuracy_percent": _percent(accuracy),
-        "one_shot_400_miss_rate_percent_at_1_percent": _percent(missed),
-        "intervals_95": {name: [_percent(end) for end in ends] for name, ends in intervals.items()},
-        "genuine_mean_cos": _round(scored.genuine.mean()),
-        "impostor_cos_at_1e-3": _round(scored.tail.scores[int(1e-3 * _pairs(scored))]),
     }
 
 

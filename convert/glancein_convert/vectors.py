@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from glancein.adapters.embedder_tflite import unit
 from glancein.adapters.tflite_runtime import Network
 from glancein.domain.align import looks
+from glancein.domain.gallery import unit
 from glancein.domain.quantize import pixels_to_int8, to_float
 from glancein.types import Crop, Floats, Pixels
 from glancein_training.networks import to_network_floats
@@ -58,9 +58,8 @@ def by_int8(network: Network, pixels: Pixels) -> Vectors:
 
 def templates_by_int8(network: Network, pixels: Pixels) -> Floats:
     """Templates (n, d) that the device makes of pixels (n, 112, 112, 3) RGB when it enrols them."""
-    moved = np.stack([[look.pixels for look in looks(Crop(p, 1.0, 0.0))] for p in pixels])
-    sums = sum(by_int8(network, moved[:, k]).summed for k in range(moved.shape[1]))
-    return np.stack([unit(row) for row in np.asarray(sums, np.float32)])
+    moved = (np.stack([look.pixels for look in looks(Crop(p, 1.0, 0.0))]) for p in pixels)
+    return np.stack([unit(by_int8(network, nine).summed.sum(axis=0)) for nine in moved])
 
 
 def _both(single: Floats, mirrored: Floats) -> Vectors:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from glancein.domain import align, quality
-from glancein.domain.gallery import Gallery, gather
+from glancein.domain.gallery import Gallery, gather, unit
 from glancein.domain.person import (
     Enrolment,
     Outcome,
@@ -133,8 +133,7 @@ def template_of(crop: Crop, embedder: Embedder) -> Floats:
     (``docs/experiments-embedder.md``). The card's thresholds are between such a template and a single look.
     Raises ModelError as ``Embedder.embed``.
     """
-    total = embedder.embed(align.looks(crop)).sum(axis=0)
-    return np.asarray(total / max(float(np.linalg.norm(total)), 1e-12), np.float32)
+    return unit(embedder.embed(align.looks(crop)).sum(axis=0))
 
 
 @dataclass(frozen=True, slots=True)

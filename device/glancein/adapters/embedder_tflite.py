@@ -9,6 +9,7 @@ import numpy as np
 
 from glancein.adapters.bundle_folder import open_bundle
 from glancein.domain.align import CROP_PX
+from glancein.domain.gallery import unit
 from glancein.domain.quantize import pixels_to_int8, to_float
 from glancein.errors import ModelError
 from glancein.model_card import ModelCard
@@ -55,8 +56,3 @@ class TfliteEmbedder:
         (steps,) = self._network.run(pixels_to_int8(pixels)[None])
         values = to_float(steps.reshape(-1), scale=self._output.scale, zero_point=self._output.zero_point)
         return unit(values)
-
-
-def unit(vector: Floats) -> Floats:
-    """The vector at length one; all zeros stay zeros, which match nobody."""
-    return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-12), np.float32)

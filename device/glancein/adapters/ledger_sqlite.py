@@ -370,9 +370,7 @@ class SqliteLedger:
     def _events(self, sql: str, **parameters: object) -> list[Event]:
         with self._open() as database:
             rows = database.execute(sql, parameters).fetchall()
-            if self._names:
-                return [self._with_name(database, read_event(body, digest)) for body, digest in rows]
-        return [read_event(body, digest) for body, digest in rows]
+            return [self._with_name(database, read_event(body, digest)) for body, digest in rows]
 
     def _looked_back(self, sql: str, **parameters: object) -> list[Event]:
         with self._open() as database:

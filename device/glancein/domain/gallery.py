@@ -59,6 +59,11 @@ def gather(templates: Sequence[Template]) -> Gallery:
     return Gallery(tuple(t.person_id for t in sound), np.ascontiguousarray(matrix, np.float32))
 
 
+def unit(vector: Floats) -> Floats:
+    """The vector at length one; all zeros stay zeros, which match nobody."""
+    return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-12), np.float32)
+
+
 def is_sound(vector: Floats) -> bool:
     """True for a finite unit vector of 128 numbers."""
     return (

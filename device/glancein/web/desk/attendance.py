@@ -253,7 +253,7 @@ class Attendance:
         """Raises InputError where the person has a punch of that direction and minute that counts."""
         begin = wall.astimezone(UTC).replace(second=0, microsecond=0)
         end = begin + timedelta(minutes=1)
-        for punch in settle(self.desk.ledger.between(begin, end), first=begin, end=end):
+        for punch in settle(self.desk.ledger.between(begin, end, noted.person_id), first=begin, end=end):
             same = (punch.person_id, punch.direction) == (noted.person_id, noted.direction)
             if same and not punch.is_void:
                 raise InputError("this punch is noted already")

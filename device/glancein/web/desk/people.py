@@ -5,19 +5,21 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from time import time_ns
 
+import numpy as np
 from starlette.datastructures import UploadFile
 from starlette.responses import JSONResponse, Response
 
 from glancein.domain import quality
+from glancein.domain.align import CROP_PX
 from glancein.domain.person import Person, PersonRecord, check_person_id
 from glancein.domain.roster import BadRow, RosterRow
-from glancein.enrolment import Enrolled, RowReport, RowStatus
-from glancein.errors import InputError, PhotoError, StoreError
+from glancein.enrolment import Enrolled, RowReport, RowStatus, crop_png, read_crop
+from glancein.errors import InputError, PhotoError
 from glancein.types import Finding
 from glancein.web.audit import Outcome
 from glancein.web.desk.consent import Consent, Consents, read_own_text
@@ -391,17 +393,14 @@ def job_json(job: Job, explain: Callable[[str, str], str]) -> dict[str, object]:
     }
 
 
-def small_png(crop_png: bytes) -> bytes:
+def small_png(stored_png: bytes) -> bytes:
     """The crop at half its size. Raises StoreError."""
     import cv2  # noqa: PLC0415  # heavy, and only needed for a list
-    import numpy as np  # noqa: PLC0415  # as above
 
-    crop = cv2.imdecode(np.frombuffer(crop_png, np.uint8), cv2.IMREAD_COLOR)
-    if crop is None:
-        raise StoreError("a stored crop is damaged: enrol the person again")
-    height, width = (max(1, side // 2) for side in crop.shape[:2])
-    small = cv2.resize(crop, (width, height), interpolation=cv2.INTER_AREA)
-    return bytes(cv2.imencode(".png", small)[1].tobytes())
+    crop = read_crop(stored_png)
+    half = (CROP_PX // 2, CROP_PX // 2)
+    small = cv2.resize(crop.pixels, half, interpolation=cv2.INTER_AREA)
+    return crop_png(replace(crop, pixels=np.asarray(small, np.uint8)))
 
 
 def qr_png(text: str) -> bytes:
