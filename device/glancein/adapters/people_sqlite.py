@@ -137,10 +137,7 @@ class SqlitePeople:
 
     def _wipe(self, so_far: str) -> None:
         with self._open() as database:
-            try:
-                erase_traces(database)
-            except StoreError as err:
-                raise StoreError(f"{so_far}: {err}") from err
+            erase_traces(database, so_far)
 
     def people(self) -> list[Person]:
         """Everybody enrolled, ordered by id."""

@@ -91,21 +91,22 @@ def in_words(err: Exception) -> str:
     return str(err)
 
 
-def erase_traces(database: Database, *, patience_s: float = BUSY_TIMEOUT_S) -> None:
+def erase_traces(database: Database, so_far: str, *, patience_s: float = BUSY_TIMEOUT_S) -> None:
     """Fold the write-ahead log into the file and cut it to nothing, so that no deleted row survives in it.
 
-    Raises StoreError if another process keeps reading for longer than ``patience_s``.
+    Raises StoreError, which begins with ``so_far``, if another process keeps reading for longer than
+    ``patience_s``.
     """
     deadline = time.monotonic() + patience_s
-    with storage_errors("cannot clean the database"):
+    with storage_errors(f"{so_far}: cannot clean the database"):
         while True:
             busy = next(iter(database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()))[0]
             if not busy:
                 return
             if time.monotonic() > deadline:
                 raise StoreError(
-                    "another process keeps an old copy of the database open: end it, such as a backup, "
-                    "and run the command again"
+                    f"{so_far}: another process keeps an old copy of the database open: end it, such as a "
+                    "backup, and run the command again"
                 )
             time.sleep(0.05)
 

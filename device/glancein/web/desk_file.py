@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from sqlite_utils import Database
 
-from glancein.errors import StoreError
 from glancein.storage.database import erase_traces, open_database, storage_errors, transaction
 from glancein.storage.desk_schema import DESK
 from glancein.wiring import DESK_FILE
@@ -68,10 +67,7 @@ class DeskFile:
     def wipe(self, so_far: str = "the rows are deleted, but not yet wiped from the file") -> None:
         """Leave no trace of deleted rows in the file. Raises StoreError, which begins with ``so_far``."""
         with self._open() as database:
-            try:
-                erase_traces(database)
-            except StoreError as err:
-                raise StoreError(f"{so_far}: {err}") from err
+            erase_traces(database, so_far)
 
     def close(self) -> None:
         """Let the file go."""
