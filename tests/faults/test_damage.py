@@ -20,8 +20,7 @@ from tests.faults.promises import Promises
 
 from glancein.adapters.ledger_sqlite import SqliteLedger
 from glancein.adapters.people_sqlite import SqlitePeople
-from glancein.errors import DamagedError
-from glancein.storage.stream import read_event
+from glancein.storage.rescue import is_damage
 from glancein.types import Event
 
 ACKNOWLEDGED, WAITING = 150, 60
@@ -221,14 +220,11 @@ def test_damage_that_two_threads_meet_is_set_aside_once(
     other.close()
     both = threading.Barrier(2, timeout=60)
 
-    def meet_it_together(body: str, digest: str) -> Event:
-        try:
-            return read_event(body, digest)
-        except DamagedError:
-            both.wait()
-            raise
+    def after_both_met_it(err: BaseException | None) -> bool:
+        both.wait()
+        return is_damage(err)
 
-    monkeypatch.setattr("glancein.adapters.ledger_sqlite.read_event", meet_it_together)
+    monkeypatch.setattr("glancein.adapters.ledger_sqlite.is_damage", after_both_met_it)
     with ThreadPoolExecutor(2) as threads:
         found = list(threads.map(ledger.pending, (9, 9)))
     ledger.close()
