@@ -8,8 +8,10 @@ import pytest
 
 pytest.importorskip("torch", reason="the laboratory needs torch: pip install .[training]")
 
+import numpy as np
 import torch  # only where it is there
 
+from glancein.domain import align
 from glancein_training import augment  # as above
 
 STILL = augment.Strength(
@@ -146,6 +148,18 @@ def test_print_and_scan_loses_fine_detail_and_keeps_the_face() -> None:
     assert out.max() <= 255.001  # enlarging by interpolation rounds
     assert (out - crops).abs().mean() > 1
     assert torch.corrcoef(torch.stack(coarse))[0, 1] > 0.8
+
+
+def test_scan_is_softened_as_the_kiosk_softens_a_portrait_cut_out_of_a_scan() -> None:
+    """A scan of half the size, cut out by the device's own aligner and softened, is what training shows."""
+    scan = torch.randint(0, 256, (3, 56, 56), generator=generator()).float()
+    landmarks = (np.asarray(align.TEMPLATE, np.float32) + 0.5) / 2 - 0.5  # pixel centres lie between
+
+    cut = align.softened(align.crop(augment.as_picture(scan), landmarks)).pixels
+
+    inside = (slice(8, -8), slice(8, -8))  # beyond the scan the aligner shows black
+    shown = augment.as_picture(augment.enrolled(scan, 112))
+    assert np.abs(shown[inside].astype(int) - cut[inside]).max() <= 2
 
 
 def test_halftone_screens_keep_the_share_of_paper() -> None:

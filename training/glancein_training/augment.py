@@ -17,7 +17,8 @@ from cv2.typing import MatLike
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glancein.domain.align import CROP_PX
+from glancein.domain.align import CROP_PX, softened
+from glancein.types import Crop
 
 DOTS_PER_PIXEL = 4  # printer dots for each scanned pixel: 600 dpi read at 150
 
@@ -102,7 +103,8 @@ def lower_resolution(images: Tensor, rng: torch.Generator, probability: float) -
 def print_and_scan(images: Tensor, rng: torch.Generator, probability: float) -> Tensor:
     """A badge scanned small: clustered dots of three inks on paper, few pixels, noise, JPEG.
 
-    One press (size, screens, ink, paper, focus of the scanner) per call.
+    Enlarged and softened as enrolment does. One press (size, screens, ink, paper, focus of the scanner) per
+    call.
     """
     picked = chosen(rng, len(images), probability)
     if len(picked):
@@ -122,8 +124,15 @@ def print_and_scan(images: Tensor, rng: torch.Generator, probability: float) -> 
         small = 255 * darkest + small * (paper - darkest).view(1, 3, 1, 1)
         noise = uniform(rng, 1, 0.0, 5.0) * torch.randn(small.shape, generator=rng)
         small = compress((small + noise).clamp(0, 255), rng, 0.8)
-        images[picked] = F.interpolate(small, size=(px, px), mode="bilinear", align_corners=False)
+        for index, scan in zip(picked.tolist(), small, strict=True):
+            images[index] = enrolled(scan, px)
     return images
+
+
+def enrolled(scan: Tensor, px: int) -> Tensor:
+    """(3, h, h) a small scanned face -> (3, px, px): enlarged and softened as enrolment does."""
+    enlarged = np.asarray(cv2.resize(as_picture(scan), (px, px)), np.uint8)
+    return from_picture(softened(Crop(enlarged, scan.shape[-1] / px, 0.0)).pixels)
 
 
 def as_picture(image: Tensor) -> NDArray[np.uint8]:
