@@ -64,6 +64,21 @@ def test_kiosk_may_ask_whether_its_clock_was_set_and_not_set_it() -> None:
     assert "rtc" not in unit
 
 
+def test_screen_asks_for_nothing_that_a_users_manager_may_not() -> None:
+    """Taking a capability away is for root: the start would end with 218/CAPABILITIES (Debian 12)."""
+    unit = (DEPLOY / "systemd/user/glancein-screen.service").read_text(encoding="utf-8")
+    options = set(re.findall(r"^(\w+)=", unit, re.MULTILINE))
+
+    assert not options & {
+        "AmbientCapabilities",
+        "CapabilityBoundingSet",
+        "PrivateDevices",
+        "ProtectClock",
+        "ProtectKernelLogs",
+        "ProtectKernelModules",
+    }
+
+
 def test_update_restarts_what_runs() -> None:
     """The step of the installer that starts the services, with stand-ins for what would change the system."""
     script = (DEPLOY / "install-pi.sh").read_text(encoding="utf-8").replace('main "$@"', "service")
