@@ -298,6 +298,9 @@ def whole(site: Path) -> bool:
         (["revoke", "broker"], "rotate it instead"),
         (["add-broker", "branch", "--broker-host", "a b"], "not the name or address of a machine"),
         (["add-kiosk", "gate", "--broker", "nowhere"], "'nowhere' has no certificate"),
+        (["add-kiosk", "gate", "--broker", "hr"], "'hr' is not a broker in use; these are: broker"),
+        (["add-consumer", "pay", "--broker", "door"], "'hq/door' is not a broker in use"),
+        (["add-broker", "branch", "--broker-host", "b", "--bridge-to", "hr"], "'hr' is not a broker in use"),
     ],
     ids=lambda words: words[0] if isinstance(words, list) else "",
 )
@@ -313,6 +316,21 @@ def test_wrong_words_get_one_line(
     assert (code, error.count("\n")) == (2, 1)
     assert said in error
     assert (site / "site.json").read_bytes() == before
+
+
+def test_nobody_is_sent_to_a_broker_that_was_revoked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its certificate counts for nobody; the commands after that go on working."""
+    site = made(tmp_path / "site")
+    answer(capsys, "site", "add-broker", site, "branch", "--broker-host", "b")
+    answer(capsys, "site", "revoke", site, "branch")
+
+    code, error = complaint(capsys, "site", "add-kiosk", site, "gate", "--broker", "branch")
+
+    assert (code, error.count("\n")) == (2, 1)
+    assert "'branch' is not a broker in use" in error
+    assert answer(capsys, "site", "list", site)[0] == 0
 
 
 def test_folder_of_something_else_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

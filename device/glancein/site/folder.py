@@ -72,6 +72,8 @@ class SiteFolder:
             return known, False
         for host in wanted.hosts:
             check_host(host)
+        if wanted.name != FIRST_BROKER:
+            self.register.get_broker(wanted.upstream or FIRST_BROKER)
         return self._issue(replace(wanted, issues=known.issues if known else ()), days), True
 
     def rotate(self, name: str, *, days: int) -> Member:

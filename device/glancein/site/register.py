@@ -93,6 +93,14 @@ class Register:
             raise InputError(f"{name!r} has no certificate here; these have: {known}")
         return member
 
+    def get_broker(self, name: str) -> Member:
+        """The broker of this name, in use; raises InputError that names those there are."""
+        member = self.get(name)
+        if member.kind is not Kind.BROKER or member.newest is None:
+            known = ", ".join(broker.name for broker in self.of(Kind.BROKER))
+            raise InputError(f"{member.name!r} is not a broker in use; these are: {known}")
+        return member
+
     def of(self, *kinds: Kind) -> tuple[Member, ...]:
         """The members of these kinds that have a valid certificate."""
         return tuple(member for member in self.members if member.kind in kinds and member.valid)
