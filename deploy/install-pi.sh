@@ -19,7 +19,11 @@ main() {
     fi
     local source=${1:-$here/..}
     [ -e "$source" ] || fail "there is no $source" "Name a wheel, or none to install this checkout."
-    case $(uname -m) in aarch64 | x86_64) ;; *) fail "no models' runtime for $(uname -m)" "Install the 64-bit Raspberry Pi OS." ;; esac
+    # Not uname: a 32-bit Raspberry Pi OS has a 64-bit kernel.
+    case $(dpkg --print-architecture) in
+        arm64 | amd64) ;;
+        *) fail "no models' runtime for $(dpkg --print-architecture)" "Install the 64-bit Raspberry Pi OS." ;;
+    esac
     packages
     account
     program "$source"

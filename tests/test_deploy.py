@@ -96,6 +96,25 @@ def test_update_restarts_what_runs() -> None:
     ]
 
 
+def test_installer_refuses_a_32_bit_system_whatever_its_kernel(tmp_path: Path) -> None:
+    """Raspberry Pi OS in 32 bit runs on a 64-bit kernel: nothing is changed there before that is told."""
+    script = (DEPLOY / "install-pi.sh").read_text(encoding="utf-8")
+    stand_ins = (
+        "id() { echo 0; }\nuname() { echo aarch64; }\ndpkg() { echo armhf; }\npackages() { echo changed; }\n"
+    )
+
+    done = subprocess.run(
+        ["/usr/bin/env", "bash", "-c", script.replace('main "$@"', f'{stand_ins}main "$1"'), "x", tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no models' runtime for armhf" in done.stderr
+    assert "64-bit Raspberry Pi OS" in done.stderr
+
+
 def test_installer_leaves_nothing_in_the_checkout(tmp_path: Path) -> None:
     """It builds as root in a copy without earlier builds: the user's own make still works afterwards."""
     checkout, prefix = tmp_path / "checkout", tmp_path / "prefix"
