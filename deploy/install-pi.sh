@@ -80,6 +80,9 @@ program() { # --system-site-packages: picamera2 comes from apt
     fi
     "$prefix/bin/python" -m pip install --quiet --upgrade "${constraints[@]}" "$source" ||
         fail "pip could not install glancein" "The lines above say why; the first installation needs the network."
+    # A wheel of the version that is there already is left alone, whatever is in it.
+    [ -n "$copy" ] || "$prefix/bin/python" -m pip install --quiet --force-reinstall --no-deps "$source" ||
+        fail "pip could not install $source" "The lines above say why."
 }
 
 service() {

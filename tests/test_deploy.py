@@ -10,7 +10,9 @@ import socket
 import subprocess
 import sys
 import time
+import venv
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from _pytest.capture import CaptureResult
@@ -162,6 +164,45 @@ def test_installer_makes_an_unfinished_environment_anew(tmp_path: Path) -> None:
     )
 
     assert done.stdout.split()[:3] == ["-m", "venv", "--clear"]
+
+
+def test_installer_takes_a_wheel_of_the_version_that_is_there(tmp_path: Path) -> None:
+    """After the dependencies, the wheel itself: pip would leave it alone by its number."""
+    prefix = tmp_path / "prefix"
+    venv.create(prefix, with_pip=True)
+    script = (DEPLOY / "install-pi.sh").read_text(encoding="utf-8").replace('main "$@"', 'program "$1"')
+    script = script.replace("prefix=/opt/glancein", f"prefix={prefix}")
+    said = []
+    for word in ("former", "present"):
+        wheel = wheel_that_says(word, tmp_path)
+        subprocess.run(
+            ["/usr/bin/env", "PIP_NO_INDEX=1", "bash", "-c", script, "install-pi.sh", wheel], check=True
+        )
+        told = subprocess.run(
+            [prefix / "bin/python", "-c", "import tiny; print(tiny.word)"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        said.append(told.stdout.strip())
+
+    assert said == ["former", "present"]
+
+
+def wheel_that_says(word: str, folder: Path) -> Path:
+    """A wheel of one module, always of the same version."""
+    wheel, about = folder / "tiny-0.1.0-py3-none-any.whl", "tiny-0.1.0.dist-info"
+    files = {
+        "tiny.py": f"word = {word!r}\n",
+        f"{about}/METADATA": "Metadata-Version: 2.1\nName: tiny\nVersion: 0.1.0\n",
+        f"{about}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = f"{about}/RECORD"
+    files[record] = "".join(f"{name},,\n" for name in (*files, record))
+    with ZipFile(wheel, "w") as packed:
+        for name, content in files.items():
+            packed.writestr(name, content)
+    return wheel
 
 
 def test_installer_leaves_no_copy_where_it_fails(tmp_path: Path) -> None:
