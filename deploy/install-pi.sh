@@ -3,6 +3,7 @@
 #     sudo deploy/install-pi.sh [glancein-….whl]
 # Running it again updates. Take it away with: sudo deploy/install-pi.sh --uninstall (people and punches stay).
 set -eu
+umask 022 # the service's account has to read the program, however private its administrator keeps files
 here=$(cd "$(dirname "$0")" && pwd)
 prefix=/opt/glancein
 settings=/etc/glancein/kiosk.env

@@ -7,6 +7,7 @@ import runpy
 import shlex
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -203,6 +204,20 @@ def wheel_that_says(word: str, folder: Path) -> Path:
         for name, content in files.items():
             packed.writestr(name, content)
     return wheel
+
+
+def test_installed_program_can_be_read_by_the_service_whatever_the_umask(tmp_path: Path) -> None:
+    """An umask of 077 goes through sudo: the service's account could not even start the program."""
+    script = (DEPLOY / "install-pi.sh").read_text(encoding="utf-8").replace('main "$@"', 'program "$1"')
+    script = script.replace("prefix=/opt/glancein", f"prefix={tmp_path}/prefix")
+    stand_in = 'python3() { mkdir -p "$prefix/bin"; ln -s /bin/true "$prefix/bin/python"; }\n'
+
+    subprocess.run(
+        ["/usr/bin/env", "bash", "-c", f"umask 077\n{stand_in}{script}", "install-pi.sh", "glancein.whl"],
+        check=True,
+    )
+
+    assert stat.filemode((tmp_path / "prefix/bin").stat().st_mode) == "drwxr-xr-x"
 
 
 def test_installer_leaves_no_copy_where_it_fails(tmp_path: Path) -> None:
