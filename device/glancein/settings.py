@@ -32,6 +32,16 @@ def named_zone(name: str) -> ZoneInfo:
         raise SettingsError(f"time_zone = {name!r} is not a known time zone, such as Europe/Berlin") from err
 
 
+def _check_topic(name: str, text: str) -> None:
+    from glancein.domain.event_body import SEGMENT  # noqa: PLC0415  # loads numpy; the default needs none
+
+    if not SEGMENT.match(text):
+        raise SettingsError(
+            f"{name} = {text[:70]!r} goes into a topic: not empty and without / + # or spaces; use 1 to 64 "
+            "letters from a to z, digits, '.', '_' or '-', beginning with a letter or digit"
+        )
+
+
 def _check_direction(text: str) -> None:
     from glancein.domain.attendance import parse_rule  # noqa: PLC0415  # loads numpy; the default needs none
 
@@ -198,8 +208,8 @@ def _convert(
         raise SettingsError(f"{name} = {value!r}: one of {', '.join(map(str, rule['choices']))}")
     if "low" in rule and not rule["low"] <= converted <= rule["high"]:
         raise SettingsError(f"{name} = {value!r} is outside {rule['low']} to {rule['high']}: {rule['help']}")
-    if rule.get("topic") and (not converted or set(str(converted)) & set("/+#\0")):
-        raise SettingsError(f"{name} = {value!r} goes into a topic: not empty and without / + #")
+    if rule.get("topic"):
+        _check_topic(name, str(converted))
     if "check" in rule:
         rule["check"](converted)
     return converted

@@ -53,6 +53,10 @@ def test_load_when_an_editor_on_windows_wrote_the_file(tmp_path: Path) -> None:
         ("desk_hosts = 'kiosk*'", "is not the name of a host"),
         ("kiosk = 'a/b'", r"without / \+ #"),
         ("kiosk = ''", "not empty"),
+        ("site = 'Head Office'", "site = 'Head Office' goes into a topic"),
+        ("site = 'Zürich'", "letters from a to z"),
+        ("site = '.hq'", "beginning with a letter or digit"),
+        (f"kiosk = '{'k' * 65}'", "use 1 to 64 letters"),
         ("kiosk = ", "not valid TOML"),
     ],
 )
