@@ -363,6 +363,20 @@ def test_people_when_moved_to_another_kiosk(
 
 
 @pytest.mark.usefixtures("home")
+def test_export_when_there_is_a_pipe_or_a_link(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No device or pipe is replaced by an archive, as root not even /dev/null, and no link by a file."""
+    pipe, link, archive = tmp_path / "pipe", tmp_path / "link", tmp_path / "people.jsonl"
+    os.mkfifo(pipe)
+    link.symlink_to(archive)
+
+    code = cli.main(["people", "export", str(pipe)])
+
+    assert (code, "is not a file" in capsys.readouterr().err, pipe.is_fifo()) == (2, True, True)
+    assert cli.main(["people", "export", str(link)]) == 0
+    assert (link.readlink(), archive.is_file()) == (archive, True)
+
+
+@pytest.mark.usefixtures("home")
 def test_people_when_an_imported_face_is_enrolled_already(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

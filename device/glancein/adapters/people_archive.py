@@ -24,17 +24,20 @@ LONGEST_LINE = 16 << 20  # a person with a dozen re-enrolments is far below
 def write_archive(path: Path, records: list[PersonRecord]) -> None:
     """Write all records, readable by the owner only.
 
-    An existing file is replaced whole. Raises InputError.
+    An existing file is replaced whole, where a link leads to it. Raises InputError, for a device or pipe too.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    target = Path(os.path.realpath(path))  # of /dev/stdout, which root would replace for everybody
+    partial = target.with_name(f".{target.name}.partial")
     try:
+        if target.exists() and not target.is_file():
+            raise InputError(f"{path} is not a file: name a file to write")
         partial.unlink(missing_ok=True)
         with os.fdopen(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as out:
             out.write(_line({"format": FORMAT, "version": VERSION, "people": len(records)}))
             out.writelines(_line(_to_json(record)) for record in records)
             out.flush()
             os.fsync(out.fileno())
-        partial.replace(path)
+        partial.replace(target)
     except OSError as err:
         with contextlib.suppress(OSError):
             partial.unlink()
