@@ -31,8 +31,7 @@ def writing(out: Path) -> Iterator[Path]:
 @contextmanager
 def _beside(out: Path) -> Iterator[Path]:
     """The name of a file beside ``out``; it is gone at the end. Raises InputError."""
-    if out.is_dir():
-        raise InputError(f"{out} is a folder: give --out the name of a file")
+    _check_replaceable(out)
     part = out.with_name(f"{out.name}.part.npz")  # numpy adds .npz to any other name
     try:
         try:
@@ -43,3 +42,14 @@ def _beside(out: Path) -> Iterator[Path]:
         raise InputError(
             f"{out} cannot be written: {err.strerror or err}; name another place with --out"
         ) from err
+
+
+def _check_replaceable(out: Path) -> None:
+    """Only a file is replaced; root would replace ``/dev/null`` itself, for every program."""
+    try:
+        is_file, is_there = out.is_file(), out.exists()
+    except OSError as err:  # its folder is somebody else's
+        raise InputError(f"{out} cannot be written: {err.strerror}; name another place with --out") from err
+    if is_there and not is_file:
+        what = "a folder" if out.is_dir() else "a device or pipe"
+        raise InputError(f"{out} is {what}: give --out the name of a file")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,20 @@ def test_place_that_can_be_written_stays_as_it_was(tmp_path: Path) -> None:
     check_writable(tmp_path / "e.npz")
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_pipe_is_not_replaced(tmp_path: Path) -> None:
+    """Nor a device: root's ``--out /dev/null`` would replace it for every program."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    with pytest.raises(InputError, match="is a device or pipe"):
+        check_writable(pipe)
+
+    assert pipe.is_fifo()
+
+
+def test_place_that_cannot_be_looked_at_is_told(tmp_path: Path) -> None:
+    """One line like everything else, such as for a folder of somebody else's."""
+    with pytest.raises(InputError, match="cannot be written: File name too long; name another"):
+        check_writable(tmp_path / ("e" * 300))
