@@ -118,6 +118,14 @@ def test_read_when_the_video_is_cut(video: Path) -> None:
     assert 2 <= count < 10
 
 
+def test_open_when_the_video_cannot_be_looked_at(tmp_path: Path) -> None:
+    """It is said why, such as that the service's account may not look into somebody's home."""
+    source = VideoSource(VideoFile(tmp_path / ("v" * 300 + ".mp4")))
+
+    with pytest.raises(CameraError, match=r"v\.mp4 cannot be read: File name too long"):
+        source.open()
+
+
 def test_open_when_the_video_is_missing(tmp_path: Path) -> None:
     """A missing file is said to be missing."""
     with pytest.raises(CameraError, match="there is no video file"):

@@ -132,7 +132,11 @@ class VideoSource:
 
     def open(self) -> None:
         """Open the file. Raises CameraError."""
-        if not self._path.is_file():
+        try:
+            is_there = self._path.is_file()
+        except OSError as err:  # its folder is somebody else's
+            raise CameraError(f"the video file {self._path} cannot be read: {err.strerror}") from err
+        if not is_there:
             raise CameraError(f"there is no video file {self._path}")
         self._capture = _opened(lambda: cv2.VideoCapture(str(self._path.resolve()), cv2.CAP_FFMPEG))
         if self._capture is None:
