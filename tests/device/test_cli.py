@@ -654,6 +654,23 @@ def test_kiosk_serves_the_desk_where_the_settings_say(
     assert f"cannot listen on 127.0.0.2 port {port}" in told
 
 
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("command", ["desk", "kiosk"])
+def test_desk_when_its_address_is_empty(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """A line of kiosk.env that was left open does not open the desk to the network."""
+    monkeypatch.setenv("GLANCEIN_DESK_HOST", "")
+    words = ["--host", "", "--port", "0"]
+    if command == "kiosk":
+        words = ["--camera", f"{PICTURES}/", "--port", "0", "--desk-port", "0"]
+
+    code, told = complaint(capsys, command, *words)
+
+    assert code == 2
+    assert "the address to listen on is empty" in told
+
+
 def test_kiosk_tells_programs_beside_it_how_it_is(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As long as it runs, from before it takes the camera."""
     told: list[dict[str, object] | None] = []

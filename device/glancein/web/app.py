@@ -204,6 +204,10 @@ def _check_certificate(address: Address) -> None:
 
 def _listen(address: Address) -> socket.socket:
     """A listening socket, so that a taken port is told before anything runs. Raises SettingsError."""
+    if not address.host:  # the system would take it for every address
+        raise SettingsError(
+            "the address to listen on is empty: say 127.0.0.1, or 0.0.0.0 to let the network in"
+        )
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
