@@ -190,3 +190,10 @@ def test_quality_list_is_honest() -> None:
     ]
 
     assert wrong == []
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_guide_installs_from_a_clone(text: Path) -> None:
+    """We publish in no package index: whoever takes the name there would be installed instead."""
+    if text.name != "CHANGELOG.md":
+        assert not re.search(r"pip install ['\"]?glancein\b", text.read_text(encoding="utf-8"))
