@@ -8,7 +8,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 prefix=/opt/glancein
 settings=/etc/glancein/kiosk.env
 # The program as the service runs it: its account, groups and settings.
-as_kiosk="sudo systemd-run --quiet --pipe --wait --uid=glancein --gid=glancein --property=\"SupplementaryGroups=video plugdev\" --property=EnvironmentFile=-$settings --setenv=GLANCEIN_DATA=/var/lib/glancein $prefix/bin/glancein"
+as_kiosk="sudo systemd-run --quiet --pipe --wait --uid=glancein --gid=glancein --property=\"SupplementaryGroups=video plugdev apex\" --property=EnvironmentFile=-$settings --setenv=GLANCEIN_DATA=/var/lib/glancein $prefix/bin/glancein"
 copy=
 trap '[ -z "$copy" ] || rm -rf "$copy"' EXIT
 
@@ -57,7 +57,7 @@ packages() {
 account() {
     getent passwd glancein >/dev/null || adduser --system --group --home /var/lib/glancein --no-create-home glancein
     local group
-    for group in video plugdev; do getent group "$group" >/dev/null || addgroup --system "$group"; done
+    for group in video plugdev apex; do getent group "$group" >/dev/null || addgroup --system "$group"; done
     install -d -o glancein -g glancein -m 0700 /var/lib/glancein
     # HR's subscriber, where there is one, reads its own keys and nothing of the kiosk's.
     getent passwd glancein-feed >/dev/null || adduser --system --group --home /var/lib/glancein-feed --no-create-home glancein-feed
@@ -103,7 +103,7 @@ uninstall() {
     systemctl disable --now glancein-kiosk.service glancein-feed.service 2>/dev/null || true
     rm -rf "$prefix" /etc/systemd/system/glancein-kiosk.service /etc/systemd/system/glancein-feed.service
     systemctl daemon-reload
-    echo "glancein is gone; /var/lib/glancein (people, punches) and /etc/glancein stay: remove them by hand."
+    echo "glancein is gone; what it kept in /var/lib/glancein (people, punches), /var/lib/glancein-feed and /etc/glancein stays: remove it by hand."
 }
 
 main "$@"

@@ -82,6 +82,19 @@ def test_screen_asks_for_nothing_that_a_users_manager_may_not() -> None:
     }
 
 
+def test_every_group_of_the_service_is_made() -> None:
+    """The camera's, and a Coral's on USB and PCIe: without one of them systemd starts nothing."""
+    unit = (DEPLOY / "systemd/glancein-kiosk.service").read_text(encoding="utf-8")
+    script = (DEPLOY / "install-pi.sh").read_text(encoding="utf-8")
+
+    wanted = re.search(r"^SupplementaryGroups=(.*)$", unit, re.MULTILINE)
+    made = re.search(r"for group in (.*?); do", script)
+
+    assert wanted is not None
+    assert made is not None
+    assert wanted[1].split() == made[1].split() == ["video", "plugdev", "apex"]
+
+
 def test_update_restarts_what_runs() -> None:
     """The step of the installer that starts the services, with stand-ins for what would change the system."""
     script = (DEPLOY / "install-pi.sh").read_text(encoding="utf-8").replace('main "$@"', "service")
