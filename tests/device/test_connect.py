@@ -192,6 +192,66 @@ def test_many_failures_in_a_row_are_the_remotes_fault(desk: Desk) -> None:
     assert (done.failed, done.words) == (3, "oops")
 
 
+class Picky:
+    """A remote that has an answer of its own for the events of certain people, and takes all others."""
+
+    most = 1
+
+    def __init__(self, people: Sequence[str], answer: Later) -> None:
+        self.people = people
+        self.answer = answer
+        self.got: list[str] = []
+
+    def deliver(self, parcels: Sequence[Parcel]) -> Answer:
+        """Take it, or not."""
+        (person,) = (parcel.lane for parcel in parcels)
+        if person in self.people:
+            return self.answer
+        self.got.append(person)
+        return Done()
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+@pytest.mark.parametrize(
+    ("people", "answer"),
+    [
+        (["P0"], Later("HTTP 409")),
+        ([f"P{n}" for n in range(10)], Later("no right", is_about_all=False)),
+    ],
+    ids=["one event, as if all were", "ten people, one by one"],
+)
+def test_what_is_never_taken_holds_up_nobody_else_for_ever(
+    desk: Desk, people: list[str], answer: Later
+) -> None:
+    """After some tries the others go, and what failed is tried again all the same."""
+    desk.say(*(punch(person, n) for n, person in enumerate(people)), punch("Z", 99))
+    remote = Picky(people, answer)
+    for _ in range(7):
+        desk.courier(remote).round()
+        desk.now_s += 3600
+    assert remote.got == ["Z"]
+
+    desk.say(punch("Y", 100), punch(people[0], 101))
+    done = desk.courier(remote).round()
+
+    assert (done.done, done.failed, done.words) == (1, len(people), None)
+    assert remote.got == ["Z", "Y"]
+
+
+def test_other_side_that_is_away_for_long_is_told_from_an_event_that_is_stuck(desk: Desk) -> None:
+    """Behind what failed often one more event is tried, not all of them."""
+    desk.say(*(punch(f"P{n}", n) for n in range(9)))
+    remote = Script(*(Later("away") for _ in range(99)))
+    for _ in range(6):
+        last = desk.courier(remote).round()
+        desk.now_s += 3600
+
+    assert remote.got == [1, 1, 1, 1, 1, 1, 2]
+    assert (last.failed, last.words) == (2, "away")
+
+
 def test_connector_that_follows_waits_for_its_database(
     desk: Desk, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,8 +31,10 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 500
 LOOK_EVERY_S = 2.0
-# So many events in a row that it could not take: the other side is ill, not the events.
+# So many events in a row that it could not take at their first try: the other side is ill, not the events.
 MOST_MISHAPS = 3
+# What failed so often may itself be what is wrong: the events behind it tell whether the other side is ill.
+STUCK_AFTER = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +74,10 @@ class Courier:
 
     def round(self) -> Round:
         """Hand over whatever is due; ends early when the other side is away. Raises StoreError."""
-        self._standing = self._deliveries.enlist(self._line)
-        if self._now() < self._standing.retry_at <= self._latest():
-            return Round(words=self._standing.words, again_at=self._standing.retry_at)
+        standing = self._deliveries.enlist(self._line)
+        if self._now() < standing.retry_at <= self._latest():
+            return Round(words=standing.words, again_at=standing.retry_at)
+        self._standing = replace(standing, retry_at=0.0)
         self._mishaps = 0
         total = Round()
         for parcels in self._helpings():
@@ -158,15 +161,22 @@ class Courier:
             case Done() | Refused():
                 self._mishaps = 0
                 self._standing = Standing()
-            case Later(words, asked_s, is_about_all):
-                self._mishaps += 1
-                if is_about_all or self._mishaps >= MOST_MISHAPS:
+            case Later(words, asked_s):
+                if self._is_ill(batch, answer):
                     failures = self._standing.failures + 1
                     patience = wait_s(failures, self._jitter()) if asked_s is None else asked_s
                     self._standing = Standing(failures, now + min(patience, LONGEST_ASKED_S), words)
                     retry_at = self._standing.retry_at
         slips = [slip_for(parcel, answer, retry_at=retry_at) for parcel in batch]
         self._deliveries.settle(self._line.name, slips, self._standing)
+
+    def _is_ill(self, batch: Sequence[Parcel], answer: Later) -> bool:
+        """True if nothing else need be tried now, for it would fail as well."""
+        tried = batch[0].attempts
+        if tried == 0:
+            self._mishaps += 1
+        is_stuck = tried >= STUCK_AFTER and self._remote.most == 1 and answer.wait_s is None
+        return (answer.is_about_all and not is_stuck) or self._mishaps >= MOST_MISHAPS
 
 
 def _say(err: StoreError, *, again: bool) -> None:
