@@ -102,6 +102,7 @@ def test_help_when_a_command_has_flags(capsys: pytest.CaptureFixture[str]) -> No
         (["feed", "--csv", "nodir/a.csv"], 2, "there is no folder nodir"),
         (["feed", "--kiosk", "#"], 2, "kiosk '#' cannot be part of a topic"),
         (["feed", "--site", "a/b"], 2, "site 'a/b' cannot be part of a topic"),
+        (["feed", "--consumer", "x" * 65], 2, "kiosks would pass over what it acknowledges"),
         (["embed", "--out", "x.npz"], 2, "no pictures"),
         (["identify", "missing.jpg"], 1, ""),
         (

@@ -724,6 +724,22 @@ def test_feed_that_may_not_ask_says_so(store: SqliteFeedStore) -> None:
     assert ["does not let this feed ask kiosks for what waits" in told for told in words] == [True]
 
 
+@pytest.mark.parametrize("name", ["x" * 65, "pay\troll", "HR\udcff"])
+def test_name_that_no_kiosk_would_read_is_refused(name: str) -> None:
+    """It would pass over every acknowledgement, send the first 200 for ever, and nobody would know why."""
+    with pytest.raises(SettingsError, match="kiosks would pass over what it acknowledges; use up to 64"):
+        FeedRules(consumer=name)
+
+
+def test_longest_name_is_read_by_the_kiosk(store: SqliteFeedStore) -> None:
+    """What it acknowledges is an acknowledgement."""
+    script = Script([event(1)])
+
+    listen(script, store, event(1), rules=replace(ONCE, consumer="급" * 64))
+
+    assert [ack.up_to for ack in script.acknowledged] == [1]
+
+
 def test_acknowledgement_that_nobody_hears_is_no_denial(store: SqliteFeedStore) -> None:
     """The kiosk has left meanwhile; it hears it when it is back."""
     script, words = Script([]), list[str]()

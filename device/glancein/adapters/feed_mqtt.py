@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from glancein.domain import wire
 from glancein.domain.complaints import Complaints
 from glancein.domain.intake import Counts, Intake, Turn
+from glancein.domain.strict_json import WORD_LIMIT
 from glancein.domain.tails import Sender
-from glancein.errors import FeedError, StoreError
+from glancein.errors import FeedError, SettingsError, StoreError
 from glancein.mqtt.broker_url import BrokerUrl
 from glancein.mqtt.link import Connection, Greeting, Lost, Message, Receipt, open_link
 from glancein.ports import FeedStore
@@ -36,7 +37,8 @@ class FeedRules:
     ``+`` is every site or kiosk. Without ``follow`` the feed ends after ``idle_s`` of quiet. Without a store,
     who ``only_looks`` sees what comes even if a kiosk does not send what waits there; ``commit`` then tells
     the kiosk nothing.
-    Raises SettingsError for a site or kiosk that cannot be part of a topic.
+    Raises SettingsError for a site or kiosk that cannot be part of a topic, and for a consumer's name that no
+    kiosk would read.
     """
 
     site: str = EVERY
@@ -51,6 +53,11 @@ class FeedRules:
         for what, name in (("site", self.site), ("kiosk", self.kiosk)):
             if name != EVERY:
                 wire.check_segment(what, name)
+        if len(self.consumer) > WORD_LIMIT or not self.consumer.isprintable():
+            raise SettingsError(
+                f"consumer {self.consumer[:70]!r}: kiosks would pass over what it acknowledges; use up to "
+                f"{WORD_LIMIT} letters, without control characters"
+            )
 
 
 @dataclass(frozen=True, slots=True)
