@@ -12,7 +12,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Seq
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -1040,6 +1040,28 @@ def test_disk_that_takes_a_part_of_a_write_gets_the_rest(tmp_path: Path) -> None
         store._out.close()
         store._out = Slow(path, "r+")
         store.commit(events, [])
+
+    assert path.read_bytes().splitlines() == [one.payload for one in events]
+
+
+def test_two_feeds_on_one_file_write_each_line_once(tmp_path: Path) -> None:
+    """The second one comes while the first has looked where to write, and has not written."""
+    events, path = [arrival(sent) for sent in chain(2)], tmp_path / "feed.jsonl"
+
+    class Meeting(io.FileIO):
+        def read(self, size: int | None = -1, /) -> bytes | Any:  # Any: as typeshed has it
+            there = super().read(size)
+            with suppress(StoreError):  # locked
+                second.commit(events, [])
+            return there
+
+    with closing(jsonl_store(path)) as first, closing(jsonl_store(path)) as second:
+        with second._state.open() as database:
+            database.execute("PRAGMA busy_timeout = 0")
+        first._out.close()
+        first._out = Meeting(path, "r+")
+        first.commit(events, [])
+        second.commit(events, [])
 
     assert path.read_bytes().splitlines() == [one.payload for one in events]
 

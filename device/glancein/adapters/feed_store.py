@@ -146,22 +146,28 @@ class LinesFeedStore:
             )
 
     def _complete(self) -> None:
-        """Bring the text file up to the state."""
+        """Bring the text file up to the state; two feeds on one file take turns."""
         with self._state.open() as database, storage_errors(f"cannot write {self._path}"):
             _, size, rows = _unwritten(database)
             if not rows:
                 return
             self._follow_path()
             if size and os.fstat(self._out.fileno()).st_size == 0:
-                size = 0  # written down: a torn first write may be longer than the old file was
-                with transaction(database):
+                with transaction(database):  # a torn first write may be longer than the old file was
                     database.execute("UPDATE written SET size = 0")
-            end = self._append_once(size, self._lines(rows))
             with transaction(database):
-                database.execute(
-                    "UPDATE written SET number = :number, size = :size",
-                    {"number": rows[-1]["number"], "size": end},
-                )
+                self._write_what_is_left(database)
+
+    def _write_what_is_left(self, database: Database) -> None:
+        """Inside a transaction, so that nobody else appends the same meanwhile."""
+        _, size, rows = _unwritten(database)
+        if not rows:
+            return
+        with storage_errors(f"cannot write {self._path}"):
+            end = self._append_once(size, self._lines(rows))
+        database.execute(
+            "UPDATE written SET number = :number, size = :size", {"number": rows[-1]["number"], "size": end}
+        )
 
     def _follow_path(self) -> None:
         """Open the file anew if it was moved away, deleted or replaced."""
