@@ -489,6 +489,21 @@ def test_connector_whose_place_was_taken_meanwhile_does_nothing(server: Postgres
     second.close()
 
 
+@pytest.mark.parametrize(("given", "patience_ms"), [("", "30000"), ("&tcp_user_timeout=9000", "9000")])
+def test_server_that_vanishes_without_a_word_is_waited_for_half_a_minute(
+    server: PostgresServer, given: str, patience_ms: str
+) -> None:
+    """Or as the address says. The system itself would wait for a quarter of an hour, or two hours."""
+    from glancein.adapters.feed_postgres import PostgresFeedStore  # noqa: PLC0415  # an extra
+
+    store = PostgresFeedStore(server.empty() + given)
+    options = store._engine._connection.info.get_parameters()  # type: ignore[attr-defined]  # PostgreSQL's
+    store.close()
+
+    assert options["tcp_user_timeout"] == patience_ms
+    assert [options[f"keepalives_{what}"] for what in ("idle", "interval", "count")] == ["15", "5", "3"]
+
+
 def test_standing_and_tallies_tell_how_it_goes(store: FeedTables) -> None:
     """For ``glancein connect status``: numbers, and the other side's words."""
     store.commit(arrivals(*chain(4)), [])

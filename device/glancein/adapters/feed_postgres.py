@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from glancein.domain.delivery import BUSY
 from glancein.errors import InputError, SettingsError, StoreError
@@ -20,6 +20,14 @@ from glancein.storage.feed_tables import FeedTables, Row, Values
 log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10
+# A server that vanished without a word is noticed in half a minute; by the system's rules in 15 minutes while
+# something is being sent, and in two hours while an answer is awaited.
+NOTICE_SILENCE = {
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,  # ms
+}
 ONE_WRITER = 0x676C6E66  # "glnf": the advisory lock that whoever writes takes, so that numbers follow commits
 LET_GO = "SELECT pg_advisory_unlock(:many, hashtext(:name))"
 _PARAMETER = re.compile(r":([a-z_0-9]+)")
@@ -29,9 +37,9 @@ class PostgresFeedStore(FeedTables):
     """The feed in a PostgreSQL database; HR reads ``glancein.punches`` and the tables beside it.
 
     ``dsn`` is a connection string or URL of libpq; what it leaves out comes from libpq's environment and
-    ~/.pgpass. A lost connection is a StoreError once; the next use connects again, and takes again what
-    ``only_one`` held. Raises SettingsError for
-    a string that is none, StoreError if the server cannot be used.
+    ~/.pgpass. A lost connection is a StoreError once, within half a minute unless the string says otherwise;
+    the next use connects again, and takes again what ``only_one`` held. Raises SettingsError for a string
+    that is none, StoreError if the server cannot be used.
     """
 
     def __init__(self, dsn: str) -> None:
@@ -119,7 +127,7 @@ class _PostgresEngine:
     def _connect(self) -> psycopg.Connection[Row]:
         with self._errors():
             connection: psycopg.Connection[Row] = psycopg.connect(
-                self._dsn,
+                make_conninfo("", **{**NOTICE_SILENCE, **conninfo_to_dict(self._dsn)}),
                 autocommit=True,
                 connect_timeout=CONNECT_TIMEOUT_S,
                 application_name="glancein",
