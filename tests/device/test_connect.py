@@ -10,6 +10,7 @@ import hmac
 import json
 import logging
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -56,7 +57,7 @@ from glancein.connect import http_link
 from glancein.connect.courier import Courier, Round
 from glancein.connect.csv_drop import CsvDrop
 from glancein.connect.frappe import Frappe, FrappeRules
-from glancein.connect.http_link import HttpLink, Reply, Site
+from glancein.connect.http_link import HttpLink, Reply, Site, plain
 from glancein.connect.odoo import Odoo, OdooLogin
 from glancein.connect.webhook import Webhook
 
@@ -534,6 +535,14 @@ def test_nothing_listens_there_is_told_in_words(desk: Desk) -> None:
     remote.close()
 
     assert done.words == f"cannot reach {url}: nothing listens there"
+
+
+def test_words_without_markup_keep_what_is_none() -> None:
+    """A sign is not the beginning of a tag, and a page full of them is read at once."""
+    assert plain("out 09:00 < in <b>10:00</b> &lt; 11:00") == "out 09:00 < in 10:00 < 11:00"
+    began_s = time.monotonic()
+    assert plain("<" * 40_000) == "<" * 400
+    assert time.monotonic() - began_s < 5
 
 
 def test_secrets_stay_out_of_the_log(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:

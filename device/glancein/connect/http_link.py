@@ -31,7 +31,8 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 BUSY = frozenset({408, 425, 429, 502, 503, 504})
 # The request never began, so nothing of it can be there.
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
-_TAGS = re.compile(r"<[^>]*>")
+# Without "<" inside: 40,000 of them took 22 s, each being looked at to the end of the text.
+_TAGS = re.compile(r"<[^<>]*>")
 
 
 @dataclass(frozen=True, slots=True)
