@@ -1084,6 +1084,32 @@ def test_odoo_that_took_it_before_the_connection_broke_has_it_once(
     assert desk.held(State.FAILED) == desk.held(State.REFUSED) == []
 
 
+@pytest.mark.parametrize("system", ["odoo", "frappe"])
+def test_system_that_is_slow_is_not_looked_at_before_it_has_ended(
+    desk: Desk, odoo: OdooServer, site: FrappeSite, monkeypatch: pytest.MonkeyPatch, *, system: str
+) -> None:
+    """What it makes after we gave up waiting would not be found yet, and be made a second time."""
+    monkeypatch.setattr(http_link, "TIMEOUT_S", 0.2)
+    goes_on = threading.Event()
+
+    def slow(response: Response) -> Response:
+        goes_on.wait(10)
+        return response
+
+    odoo.after = lambda called, response: slow(response) if called == "create" else response
+    site.after = slow
+    desk.say(punch("A", 0))
+
+    with serving(odoo.answer if system == "odoo" else site.answer) as url:
+        remote = Odoo(Site(url), LOGIN) if system == "odoo" else Frappe(Site(url), "key:secret")
+        done = desk.courier(remote, fixes=False).round()
+        goes_on.set()
+        remote.close()
+
+    assert done.failed == 1
+    assert done.again_at == desk.now_s + http_link.STILL_AT_WORK_S
+
+
 def test_odoo_refuses_what_its_rules_forbid_in_its_own_words(desk: Desk, odoo: OdooServer) -> None:
     """A forgotten check-out, an out without an in, an unknown badge; other people go on."""
     desk.say(punch("A", 0), punch("A", 60), punch("B", 60, OUT), punch("Z", 60), punch("B", 120))

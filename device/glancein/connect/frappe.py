@@ -42,7 +42,7 @@ class Frappe:
 
     def __init__(self, site: Site, token: str, *, rules: FrappeRules | None = None) -> None:
         self._rules = rules or FrappeRules()
-        self._link = HttpLink(site, headers={"Authorization": f"token {token}"})
+        self._link = HttpLink(site, headers={"Authorization": f"token {token}"}, looks_first=True)
 
     def deliver(self, parcels: Sequence[Parcel]) -> Answer:
         """Hand over one event."""

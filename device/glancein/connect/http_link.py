@@ -11,7 +11,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from html import unescape
@@ -26,6 +26,7 @@ from glancein.errors import SettingsError
 
 TIMEOUT_S = 20.0  # for each read, which a peer that drips bytes keeps to
 ANSWER_WITHIN_S = 60.0  # for the whole of an answer
+STILL_AT_WORK_S = 150.0  # Odoo and Frappe end a request by themselves after 120 s
 LARGEST_ANSWER = 256 * 1024
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 BUSY = frozenset({408, 425, 429, 502, 503, 504})
@@ -62,6 +63,8 @@ class Reply:
 class HttpLink:
     """A connection to one site.
 
+    ``looks_first``: its user looks whether a thing is there before making it. That tells nothing while the
+    site may still be at work on a request whose answer was not waited for, so the next one waits longer.
     Raises SettingsError for an address that would give secrets away, for headers that HTTP cannot carry, and
     for a proxy in the environment that cannot be used.
     """
@@ -71,9 +74,11 @@ class HttpLink:
         site: Site,
         *,
         headers: Mapping[str, str] | None = None,
+        looks_first: bool = False,
         now: Callable[[], float] = time.time,
     ) -> None:
         parts = _checked(site.url)
+        self._patience_s = STILL_AT_WORK_S if looks_first else None
         self._now = now
         self._name = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
         self._base = site.url
@@ -125,14 +130,16 @@ class HttpLink:
         try:
             reply = self._exchange(request)
         except httpx.HTTPError as err:
-            may_be_there = not isinstance(err, NOT_SENT)
-            reply = Later(f"cannot reach {self}: {_in_words(err)}", may_be_there=may_be_there)
+            words = f"cannot reach {self}: {_in_words(err)}"
+            reply = Later(words, may_be_there=not isinstance(err, NOT_SENT))
+            if isinstance(err, httpx.ReadTimeout):
+                reply = replace(reply, wait_s=self._patience_s)
         finally:
             deadline.end()
             self._socket = deadline.socket
         if deadline.is_over:  # an answer without a length seems whole when it is cut off
             words = f"{self} does not come to the end of its answer within {ANSWER_WITHIN_S:.0f} s"
-            return Later(words, may_be_there=True)
+            return Later(words, self._patience_s, may_be_there=True)
         return reply
 
     def _exchange(self, request: httpx.Request) -> Reply | Later:

@@ -53,7 +53,7 @@ class Odoo:
 
     def __init__(self, site: Site, login: OdooLogin) -> None:
         self._login = login
-        self._link = HttpLink(site)
+        self._link = HttpLink(site, looks_first=True)
         self._user_id: int | None = None
         self._calls = 0
 

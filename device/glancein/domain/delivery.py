@@ -100,7 +100,7 @@ class Later:
     """
 
     words: str
-    wait_s: float | None = None  # what the other side asked for
+    wait_s: float | None = None  # what the other side asked for, or may still be at work
     is_about_all: bool = True
     may_be_there: bool = False
 
