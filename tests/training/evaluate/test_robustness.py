@@ -117,6 +117,19 @@ def test_false_accepts_show_when_everybody_grows_alike() -> None:
     assert row.false_accepts_at_clean_limit[0].value == 1
 
 
+def test_interval_needs_a_stranger_in_every_resample() -> None:
+    """Of two people some resamples draw one twice, who has nobody to be taken for."""
+    faces, _ = some_faces(people=2)
+    nothing = Disturbance("nothing", "", (0.0,), lambda picture, _: picture)
+
+    (row,) = measure(
+        faces, lambda _k, _v: (faces.found, faces.vector), kinds=(nothing,), resamples=20, seed=0
+    )
+
+    assert (row.false_accepts_at_clean_limit[0].low, row.true_accepts[0].low) == (None, None)
+    assert row.accepts_at_clean_limit[0].low is not None
+
+
 def test_a_face_not_found_is_a_miss() -> None:
     """Whatever vector stands there."""
     faces, _ = some_faces()

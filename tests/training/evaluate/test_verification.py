@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from glancein.errors import InputError
-from glancein_training.evaluate.bootstrap import person_weights
+from glancein_training.evaluate.bootstrap import Estimate, estimate, person_weights
 from glancein_training.evaluate.faces import Faces, Floats, read_faces, unit_rows
 from glancein_training.evaluate.verification import (
     Pairs,
@@ -23,6 +23,7 @@ from glancein_training.evaluate.verification import (
     dealt_pairs,
     equal_error_rate,
     pairs_of,
+    resample_equal_error,
     resample_true_accepts,
     ten_fold,
     thresholds_at,
@@ -181,6 +182,20 @@ def test_resample_agrees_with_repeating_the_pairs() -> None:
     genuine = np.repeat(pairs.score_cos[pairs.same], copies[pairs.same])
     impostor = np.repeat(pairs.score_cos[~pairs.same], copies[~pairs.same])
     assert sampled == pytest.approx(np.mean(genuine > thresholds_at(impostor, (0.05,))[0]))
+
+
+@pytest.mark.parametrize("weight", [[3, 0, 0, 0], [0, 2, 2, 0]])
+def test_resample_without_a_kind_of_pairs_tells_nothing(weight: list[float]) -> None:
+    """Somebody drawn again and again has no impostor pair; people of one picture have no genuine one."""
+    pairs = all_pairs(made_faces(4, 2).take(np.array([0, 1, 2, 4, 6])))
+    weights = np.array([weight, [1, 1, 1, 1]], np.float64)
+
+    sampled = resample_true_accepts(pairs, weights, (0.2, 0.5))
+    errors = resample_equal_error(pairs, weights, about=equal_error_rate(pairs))
+
+    assert np.isnan(sampled).tolist() == [[True, True], [False, False]]
+    assert np.isnan(errors).tolist() == [True, False]
+    assert estimate(0.5, sampled[:, 0]) == Estimate(0.5)
 
 
 def test_interval_holds_the_figure_and_shrinks_with_people() -> None:

@@ -163,13 +163,17 @@ def _rate(pairs: Pairs, weights: Weights) -> Estimate:
 
 
 def _above(pairs: Pairs, limit_cos: float, weights: Weights) -> tuple[Estimate, Estimate]:
-    """Share of genuine and of impostor pairs above a threshold that stays."""
+    """Share of genuine and of impostor pairs above a threshold that stays.
+
+    Without an interval where a resample has no such pair.
+    """
     out = []
     for kind in (pairs.same, ~pairs.same):
         first, second, above = pairs.first[kind], pairs.second[kind], pairs.score_cos[kind] > limit_cos
         sampled = []
         for weight in weights:
             counts = np.where(first == second, weight[first], weight[first] * weight[second])
-            sampled.append(float(counts[above].sum() / max(float(counts.sum()), 1e-12)))
+            total = float(counts.sum())
+            sampled.append(float(counts[above].sum()) / total if total else float("nan"))
         out.append(estimate(float(above.mean()), sampled))
     return out[0], out[1]

@@ -258,7 +258,10 @@ def verify(
 
 
 def resample_true_accepts(pairs: Pairs, weights: Weights, rates: Sequence[float]) -> Doubles:
-    """(resamples, rates) true accept rates, people drawn anew; nobody is paired with a copy of themselves."""
+    """(resamples, rates) true accept rates, people drawn anew; nobody is paired with a copy of themselves.
+
+    Not a number where those who were drawn have no genuine or no impostor pair.
+    """
     if not rates:
         return np.zeros((len(weights), 0))
     limits = _resampled_limits(pairs, weights, np.asarray(rates, np.float64))
@@ -268,7 +271,8 @@ def resample_true_accepts(pairs: Pairs, weights: Weights, rates: Sequence[float]
     for k, weight in enumerate(weights):
         below = np.concatenate([[0.0], np.cumsum(weight[who[order]])])
         at = np.searchsorted(genuine[order], limits[k], side="right")
-        out[k] = 1 - below[at] / max(below[-1], 1e-12)
+        told = below[-1] > 0 and np.isfinite(limits[k]).all()
+        out[k] = 1 - below[at] / below[-1] if told else np.nan
     return out
 
 
@@ -289,7 +293,7 @@ def resample_equal_error(pairs: Pairs, weights: Weights, *, about: float) -> Dou
 
 
 def _resampled_limits(pairs: Pairs, weights: Weights, rates: Doubles) -> Doubles:
-    """(resamples, rates) the impostor score at that weighted share."""
+    """(resamples, rates) the impostor score at that weighted share; not a number without an impostor."""
     scores = pairs.impostor()
     first, second = pairs.first[~pairs.same], pairs.second[~pairs.same]
     # Only the upper tail is ever asked for; three times the rate leaves room for the weights.
@@ -304,5 +308,5 @@ def _resampled_limits(pairs: Pairs, weights: Weights, rates: Doubles) -> Doubles
         above = np.cumsum(weight[first] * weight[second])
         total = float(np.sum(weight[one] * weight[other] * counts))
         at = np.searchsorted(above, rates * total, side="right")
-        limits[k] = ordered[np.minimum(at, len(ordered) - 1)]
+        limits[k] = ordered[np.minimum(at, len(ordered) - 1)] if total else np.nan
     return limits
