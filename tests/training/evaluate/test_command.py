@@ -18,7 +18,7 @@ from glancein_training.evaluate import structure
 from glancein_training.evaluate.bootstrap import person_weights
 from glancein_training.evaluate.command import Request, evaluate, find_padding
 from glancein_training.evaluate.compare import compare
-from glancein_training.evaluate.contact_sheet import write_sheet
+from glancein_training.evaluate.contact_sheet import load_tiles, write_sheet
 from glancein_training.evaluate.faces import Faces, Floats, parity_of, read_faces, unit_rows
 from glancein_training.evaluate.groups import strangers_by_group
 from glancein_training.evaluate.pair_list import listed_pairs, read_pair_list
@@ -391,6 +391,33 @@ def test_contact_sheet_shows_the_worst_pairs(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="neither in"):
         write_sheet(tmp_path / "none.png", faces, all_pairs(faces), tmp_path)
     assert not (tmp_path / "none.png").exists()
+
+
+def test_damaged_picture_is_crossed_out_on_the_contact_sheet(tmp_path: Path) -> None:
+    """It has no face, so it always is among the hardest: the report is written all the same."""
+    embeddings = write_embeddings(tmp_path, 6, 2)
+    for name in read_faces(embeddings).path:
+        target = tmp_path / "images" / str(name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 20), "red").save(target)
+    target.write_bytes(b"\x89PNG cut short")  # the last one, without a face
+
+    evaluate(Request(embeddings, images=tmp_path / "images"), tmp_path / "out", QUICK)
+
+    assert (tmp_path / "out" / "report.html").exists()
+    with Image.open(tmp_path / "out" / "errors.png") as sheet:
+        pixels = np.asarray(sheet)
+    red, grey = (np.all(pixels == colour, axis=2).sum() for colour in ((255, 0, 0), (211, 211, 211)))
+    assert red > grey > 0
+
+
+def test_picture_of_sixteen_bits_is_shown_in_its_whole_range(tmp_path: Path) -> None:
+    """A middle grey is a middle grey."""
+    Image.fromarray(np.full((20, 20), 0x8080, np.uint16)).save(tmp_path / "grey.png")
+
+    tile = load_tiles(tmp_path, ["grey.png"])["grey.png"]
+
+    assert tile.getpixel((9, 9)) == (0x80, 0x80, 0x80)
 
 
 def test_cluster_agreement_of_known_partitions() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from PIL import Image, ImageDraw, ImageOps
 from glancein.errors import InputError
 from glancein_training.evaluate.faces import Faces, Ints
 from glancein_training.evaluate.verification import Pairs
+from glancein_training.people import as_rgb
 
 TILE_PX = 96
 CAPTION_PX = 14
@@ -47,21 +49,22 @@ def write_sheet(
 
 
 def load_tiles(images: Path, wanted: Sequence[str]) -> dict[str, Image.Image]:
-    """The wanted pictures as small squares, from files or tars. Raises InputError naming a missing one."""
+    """The wanted pictures as small squares, from files or tars; one that cannot be decoded is crossed out.
+
+    Raises InputError naming a missing one.
+    """
     tiles = {}
     for name in wanted:
         file = images / name
         if file.is_file():
-            with Image.open(file) as image:
-                tiles[name] = _tile(image)
+            tiles[name] = _tile(file.read_bytes())
     missing = set(wanted) - tiles.keys()
     for pack in sorted(images.glob("*.tar")) if missing else []:
         with tarfile.open(pack) as tar:
             for member in tar:
                 data = tar.extractfile(member) if member.name in missing else None
                 if data is not None:
-                    with Image.open(data) as image:
-                        tiles[member.name] = _tile(image)
+                    tiles[member.name] = _tile(data.read())
     absent = sorted(set(wanted) - tiles.keys())
     if absent:
         raise InputError(
@@ -70,5 +73,18 @@ def load_tiles(images: Path, wanted: Sequence[str]) -> dict[str, Image.Image]:
     return tiles
 
 
-def _tile(image: Image.Image) -> Image.Image:
-    return ImageOps.exif_transpose(image).convert("RGB").resize((TILE_PX, TILE_PX))
+def _tile(data: bytes) -> Image.Image:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return as_rgb(ImageOps.exif_transpose(image)).resize((TILE_PX, TILE_PX))
+    # A damaged picture has no face, so its pairs are always among the hardest. SyntaxError: of a PNG.
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return _crossed_out()
+
+
+def _crossed_out() -> Image.Image:
+    tile = Image.new("RGB", (TILE_PX, TILE_PX), "lightgrey")
+    pen = ImageDraw.Draw(tile)
+    pen.line((0, 0, TILE_PX, TILE_PX), fill="black")
+    pen.line((0, TILE_PX, TILE_PX, 0), fill="black")
+    return tile
