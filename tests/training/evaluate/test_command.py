@@ -92,6 +92,23 @@ def test_same_seed_gives_the_same_figures(tmp_path: Path) -> None:
     assert measure(faces, QUICK) == measure(faces, QUICK)
 
 
+def test_labels_and_pairs_may_begin_with_the_mark_of_spreadsheets(tmp_path: Path) -> None:
+    """The first column and the number of folds are read as without it."""
+    embeddings, labels = write_embeddings(tmp_path), write_labels(tmp_path)
+    lines = ["10\t1", *(f"p{k:03d}\t1\t2\np{k:03d}\t1\tp{k + 10:03d}\t2" for k in range(10))]
+    (tmp_path / "pairs.txt").write_text("\n".join(lines), encoding="utf-8")
+    plain = read_faces(embeddings, labels=labels)
+    listed = read_pair_list(tmp_path / "pairs.txt")
+
+    for path in (labels, tmp_path / "pairs.txt"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+
+    marked = read_faces(embeddings, labels=labels)
+    assert marked.path.tolist() == plain.path.tolist()
+    assert marked.split.tolist() == plain.split.tolist()
+    assert read_pair_list(tmp_path / "pairs.txt") == listed
+
+
 def test_people_are_the_folders_without_labels(tmp_path: Path) -> None:
     """A folder per person needs no label file."""
     faces = read_faces(write_embeddings(tmp_path, 4, 2))

@@ -166,7 +166,7 @@ def teacher_vectors(stored: Mapping[str, NDArray[np.generic]], path: Path) -> Fl
 def read_table(path: Path) -> list[dict[str, str]]:
     """Rows of a CSV file by its header. Raises InputError if it is no CSV in UTF-8, OSError as ``open``."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:  # with the mark that spreadsheets write
             return list(csv.DictReader(file))
     except (UnicodeDecodeError, csv.Error) as err:
         raise InputError(f"cannot read labels {path}: {err}; save it as CSV in UTF-8") from err

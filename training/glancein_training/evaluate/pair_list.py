@@ -27,7 +27,7 @@ def read_pair_list(path: Path) -> list[ListedPair]:
     Raises InputError naming the line that cannot be read.
     """
     try:
-        lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [line.split() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as err:
         raise InputError(f"cannot read pairs {path}: {err}") from err
     folds, per_kind, body = _header(lines)
