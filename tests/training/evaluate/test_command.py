@@ -227,6 +227,18 @@ def test_list_of_other_folds_gets_no_ten_fold_accuracy(tmp_path: Path) -> None:
     assert report.verification.ten_fold is None
 
 
+def test_list_with_few_strangers_gets_no_ten_fold_accuracy(tmp_path: Path) -> None:
+    """Twelve genuine pairs make ten folds, five impostor ones do not: the other figures stand."""
+    lines = [f"p{k:03d}\t1\t2" for k in range(12)] + [f"p{k:03d}\t1\tp{k + 1:03d}\t1" for k in range(5)]
+    (tmp_path / "pairs.txt").write_text("\n".join(lines), encoding="utf-8")
+    faces = read_faces(write_embeddings(tmp_path))
+
+    report = measure(faces, QUICK, listed=listed_pairs(faces, read_pair_list(tmp_path / "pairs.txt")))
+
+    assert report.verification.ten_fold is None
+    assert (report.verification.genuine_pairs, report.verification.impostor_pairs) == (12, 5)
+
+
 def test_only_badge_photos_set_the_report_s_thresholds(tmp_path: Path) -> None:
     """``enrol`` reaches the table of thresholds too."""
     faces = read_faces(write_embeddings(tmp_path))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +48,9 @@ def read_pair_list(path: Path) -> list[ListedPair]:
 
 
 def listed_pairs(faces: Faces, listed: list[ListedPair], images: Path | None = None) -> Pairs:
-    """The list's pairs scored. Raises InputError if a picture was not embedded, or one kind of pairs lacks.
+    """The list's pairs scored; without folds unless there are ten and each has genuine and impostor pairs.
 
+    Raises InputError if a picture was not embedded, or one kind of pairs lacks.
     Pictures are known by ``PERSON/PERSON_0001.ext`` at the end of their paths; ``images`` lets the error say
     whether the picture is missing from the folder or from the embeddings.
     """
@@ -63,10 +64,11 @@ def listed_pairs(faces: Faces, listed: list[ListedPair], images: Path | None = N
                 raise InputError(_missing(name, images))
             rows.append(where[name])
     fold = np.array([pair.fold for pair in listed], np.int64)
-    pairs = pairs_of(faces, np.array(left), np.array(right), fold=fold if fold.max() == FOLDS - 1 else None)
+    pairs = pairs_of(faces, np.array(left), np.array(right), fold=fold)
     if pairs.same.all() or not pairs.same.any():
         raise InputError("the list names no genuine or no impostor pairs; both are needed")
-    return pairs
+    dealt = [np.unique(fold[kind]).tolist() for kind in (pairs.same, ~pairs.same)]
+    return pairs if dealt == [list(range(FOLDS))] * 2 else replace(pairs, fold=None)
 
 
 def _header(lines: list[list[str]]) -> tuple[int, int, list[list[str]]]:
