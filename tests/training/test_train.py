@@ -354,6 +354,22 @@ def test_own_photos_become_crops(tmp_path: Path) -> None:
     assert (labels[~crops.is_train] == -1).all()
 
 
+@pytest.mark.parametrize("root", ["", "photos/"])
+def test_photo_in_nobodys_folder_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str
+) -> None:
+    """Loose photos of several people would be learned as one person, called like the whole folder."""
+    monkeypatch.chdir(tmp_path)
+    with np.load(write_photos(tmp_path)) as stored:
+        arrays = dict(stored)
+    arrays["path"] = np.array([f"{root}loose.png", *(f"{root}{path}" for path in arrays["path"][1:])])
+    (tmp_path / "photos" / "p0" / "0.png").rename(tmp_path / "photos" / "loose.png")
+    np.savez(tmp_path / "faces.npz", allow_pickle=False, **arrays)
+
+    with pytest.raises(InputError, match=r"loose\.png lies in no person's folder"):
+        load_people(Path("photos"), tmp_path / "faces.npz")
+
+
 def test_people_kept_out_fall_into_both_halves() -> None:
     """Who is kept out of own photos chooses or reports, about as often."""
     kept_out = [name for name in (f"person-{k}" for k in range(300)) if not is_training(name)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +25,13 @@ def load_people(images: Path, landmarks: Path) -> Crops:
 
     ``landmarks``: the ``.npz`` of `glancein embed IMAGES`. People are dealt to training and development by
     their folder's name, so that the split never changes. Raises InputError if a picture cannot be read or
-    nobody is left.
+    lies in nobody's folder, or nobody is left.
     """
     paths, found, points = read_landmarks(landmarks)
     if not found.any():
         raise InputError(f"no picture of {landmarks} has a face")
     kept = [path for path, ok in zip(paths, found, strict=True) if ok]
+    refuse_loose(images, kept)
     names, identity = np.unique([person_of(path) for path in kept], return_inverse=True)
     training = np.array([is_training(person_of(path)) for path in kept])
     pixels = np.stack([cut(images, path, point) for path, point in zip(kept, points[found], strict=True)])
@@ -37,6 +39,16 @@ def load_people(images: Path, landmarks: Path) -> Crops:
     digest.update(pixels.data)
     numbers = identity.astype(np.int64)
     return Crops(pixels, numbers, training, (), digest.hexdigest(), tuple(names.tolist()))
+
+
+def refuse_loose(images: Path, paths: Sequence[str]) -> None:
+    """Raise InputError for a picture beside the people's folders: all such would count as one person."""
+    root = images.resolve()
+    for path in paths:
+        if file_of(images, path).resolve().parent == root:
+            raise InputError(
+                f"{path} lies in no person's folder: move it into one of {images}, or away, and embed again"
+            )
 
 
 def write_labels(landmarks: Path, out: Path) -> None:
@@ -75,7 +87,7 @@ def is_training(person: str) -> bool:
 
 def cut(images: Path, path: str, points: Floats) -> Pixels:
     """One aligned crop with its margin. Raises InputError naming a picture that cannot be read."""
-    file = images / path if (images / path).exists() else Path(path)
+    file = file_of(images, path)
     try:
         with Image.open(file) as image:
             # `glancein embed` turns a picture upright by its EXIF first: the landmarks are of that one.
@@ -83,6 +95,11 @@ def cut(images: Path, path: str, points: Floats) -> Pixels:
         return crop(pixels, points, out_px=STORED_PX).pixels
     except (OSError, UnidentifiedImageError, ValueError) as err:
         raise InputError(f"cannot use {file}: {err}") from err
+
+
+def file_of(images: Path, path: str) -> Path:
+    """Where a picture lies: under the folder, or where it was when it was embedded."""
+    return images / path if (images / path).exists() else Path(path)
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
