@@ -84,6 +84,31 @@ def test_best_limits_have_the_highest_f1_of_all() -> None:
         assert defects.f1(scores[:, k] > limits[k], wrong[:, k]) == pytest.approx(max(tried))
 
 
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_best_limits_part_no_equal_scores(share: float) -> None:
+    """Few levels, as a burnt share has, or nothing but wrong frames: no other limit is better."""
+    rng = np.random.default_rng(1)
+    wrong = rng.random((40, 8)) < share
+    scores = rng.integers(0, 4, wrong.shape).astype(np.float32)
+
+    limits = defects.best_limits(scores, wrong)
+
+    for k in range(8):
+        tried = [defects.f1(scores[:, k] > limit, wrong[:, k]) for limit in (-1, 0, 1, 2)]
+        assert defects.f1(scores[:, k] > limits[k], wrong[:, k]) == pytest.approx(max(tried))
+
+
+def test_average_precision_of_equal_scores_does_not_hang_on_their_order() -> None:
+    """Each level's precision, weighted by the hits that it adds; the same whatever frame comes first."""
+    rng = np.random.default_rng(0)
+    scores, wrong = rng.integers(0, 3, 40).astype(np.float32), rng.random(40) < 0.3
+    added = [(wrong[scores == level].sum(), wrong[scores >= level].mean()) for level in (2, 1, 0)]
+    plain = sum(count * precision for count, precision in added) / wrong.sum()
+
+    for order in (np.argsort(wrong, kind="stable"), np.argsort(~wrong, kind="stable")):
+        assert defects.average_precision(scores[order], wrong[order]) == pytest.approx(plain)
+
+
 def test_average_precision_is_the_mean_precision_at_the_hits() -> None:
     """Counted one frame at a time."""
     scores = np.array([0.9, 0.8, 0.7, 0.6, 0.5], np.float32)

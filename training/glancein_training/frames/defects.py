@@ -19,7 +19,7 @@ from glancein.types import Reason
 from glancein_training.frames.plain_measures import MEASURES
 from glancein_training.frames.rank import PixelScorer, Standardised, pixels_of
 from glancein_training.frames.spoil import DEFECTS, Bools, Defect, Floats
-from glancein_training.frames.visits import Visits
+from glancein_training.frames.visits import Ints, Visits
 from glancein_training.losses.ranking import ranking_log_sum_exp
 
 LEAST = {"epochs": 1, "batch": 1, "rate": 0, "weight_decay": 0, "seed": 0}
@@ -129,21 +129,28 @@ def best_limits(scores: Floats, wrong: Bools) -> Floats:
     limits = np.zeros(scores.shape[1], np.float32)
     for k in range(scores.shape[1]):
         order = np.argsort(-scores[:, k], kind="stable")
-        hits = np.cumsum(wrong[order, k])
-        f1 = 2 * hits / (np.arange(1, len(order) + 1) + max(1, int(wrong[:, k].sum())))
-        at = int(f1.argmax())
-        below = scores[order[min(at + 1, len(order) - 1)], k]
-        limits[k] = (scores[order[at], k] + below) / 2
+        ordered, hits = scores[order, k], np.cumsum(wrong[order, k])
+        ends = _ends(ordered)
+        f1 = 2 * hits[ends] / (ends + 1 + max(1, int(wrong[:, k].sum())))
+        at = int(ends[f1.argmax()])
+        is_last = at + 1 == len(ordered)
+        limits[k] = np.nextafter(ordered[at], -np.inf) if is_last else (ordered[at] + ordered[at + 1]) / 2
     return limits
 
 
 def average_precision(scores: Floats, wrong: Bools) -> float:
-    """Mean precision at each true frame, best scores first."""
-    order = np.argsort(-scores, kind="stable")
-    hits = wrong[order]
-    if not hits.any():
+    """Mean precision at each true frame, best scores first; frames of one score count together."""
+    if not wrong.any():
         return float("nan")
-    return float((np.cumsum(hits) / np.arange(1, len(hits) + 1))[hits].mean())
+    order = np.argsort(-scores, kind="stable")
+    ends = _ends(scores[order])
+    hits = np.cumsum(wrong[order])[ends]
+    return float((np.diff(hits, prepend=0) * hits / (ends + 1)).sum() / hits[-1])
+
+
+def _ends(ordered: Floats) -> Ints:
+    """Where each run of equal scores ends: a limit lies between two runs, never inside one."""
+    return np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
 
 
 def f1(told: Bools, wrong: Bools) -> float:
