@@ -198,6 +198,27 @@ def test_resample_without_a_kind_of_pairs_tells_nothing(weight: list[float]) -> 
     assert estimate(0.5, sampled[:, 0]) == Estimate(0.5)
 
 
+def test_resampled_equal_error_agrees_with_repeating_the_pairs() -> None:
+    """Two of twenty people are known badly: without them there is no error, drawn thrice they double it."""
+    faces = made_faces(20, 3, noise=0.3)
+    faces.vector[:6] = made_faces(2, 3, noise=4).vector
+    pairs = all_pairs(faces)
+    weights = person_weights(20, 40, seed=1)
+    copies = np.where(
+        pairs.same, weights[:, pairs.first], weights[:, pairs.first] * weights[:, pairs.second]
+    ).astype(int)
+    scores, kinds = pairs.score_cos.astype(np.float64), (pairs.same, ~pairs.same)
+    repeated = [[np.repeat(scores[kind], row[kind]) for kind in kinds] for row in copies]
+    about = equal_error_rate(pairs)
+
+    sampled = resample_equal_error(pairs, weights, about=about)
+
+    plain = [equal_error_rate(pairs_from(genuine, impostor)) for genuine, impostor in repeated]
+    assert min(plain) < about / 3
+    assert max(plain) > 2 * about
+    np.testing.assert_allclose(sampled, plain, atol=1 / 20)  # a person's pairs are one step of both curves
+
+
 def test_interval_holds_the_figure_and_shrinks_with_people() -> None:
     """Intervals lie around their figures; four times the people halve them, roughly."""
     few = verify(all_pairs(made_faces(25, seed=1)), (1e-1,), folded=None, resamples=100, seed=0).true_accepts[

@@ -277,10 +277,27 @@ def resample_true_accepts(pairs: Pairs, weights: Weights, rates: Sequence[float]
 
 
 def resample_equal_error(pairs: Pairs, weights: Weights, *, about: float) -> Doubles:
-    """(resamples,) equal error rates with people drawn anew, looked for from a third to twice ``about``."""
-    rates = np.geomspace(max(about / 3, 1e-6), min(2 * about + 1e-4, 0.5), 50)
-    rejects = 1 - resample_true_accepts(pairs, weights, rates.tolist())
-    out = np.empty(len(weights))
+    """(resamples,) equal error rates with people drawn anew, not a number where they lack a kind of pairs.
+
+    Looked for from a third to twice ``about``, which asks for few of the pairs, and everywhere where it is
+    not there.
+    """
+    near = np.geomspace(max(about / 3, 1e-6), min(2 * about + 1e-4, 0.5), 50)
+    errors = _crossings(near, 1 - resample_true_accepts(pairs, weights, near.tolist()))
+    outside = np.isnan(errors) | (errors < near[0])
+    if outside.any():
+        everywhere = np.geomspace(1e-6, 1, 300)
+        rejects = 1 - resample_true_accepts(pairs, weights[outside], everywhere.tolist())
+        errors[outside] = _crossings(everywhere, rejects)
+    return errors
+
+
+def _crossings(rates: Doubles, rejects: Doubles) -> Doubles:
+    """(n,) where false rejects (n, m) meet these false accept rates (m,), linear between them.
+
+    Below the first rate: the rejects there; not a number beyond the last.
+    """
+    out = np.empty(len(rejects))
     for k, row in enumerate(rejects):
         crossed = int(np.argmax(rates >= row))
         if crossed == 0:
