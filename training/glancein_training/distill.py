@@ -48,6 +48,7 @@ from glancein_training.networks import (
     to_network_floats,
     with_other_depth,
 )
+from glancein_training.outputs import check_folder
 from glancein_training.processes import ALONE, Place, first_says, join, leave, share_gradients
 from glancein_training.schedule import share_of_rate
 from glancein_training.terminal import bar, say_finished, say_start_unused
@@ -243,6 +244,7 @@ def run(
     loss is no number any more.
     """
     at_least(config, LEAST)
+    check_folder(out, "RUN")
     torch.set_num_threads(config.threads)
     cv2.setNumThreads(1)  # the workers': one picture at a time
     place = join()

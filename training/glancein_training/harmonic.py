@@ -27,6 +27,7 @@ from glancein_training.figures import to_json
 from glancein_training.losses.distillation import relational_distillation
 from glancein_training.losses.harmonic import harmonic_loss
 from glancein_training.networks import Embedder, network_pictures
+from glancein_training.outputs import check_folder
 from glancein_training.sampling import people_sampler
 
 BEGINNINGS = ("turned", "as-is", "random")
@@ -80,9 +81,11 @@ def run(config: Config, out: Path, cache: Path) -> Crossed:
     """Learn the last layer, write ``checkpoint.pt``, ``config.json`` and ``harmonic.json``; the figures.
 
     The figures are of the odd development people, the crop alone, without its mirror image. Raises InputError
-    if ``out`` holds a run already, or the data, the old vectors and the network do not fit together.
+    if ``out`` can be no folder or holds a run already, or the data, the old vectors and the network do not
+    fit together.
     """
     at_least(config, LEAST)
+    check_folder(out, "RUN")
     refuse_used(out)
     if config.begin not in BEGINNINGS:
         raise InputError(f"begin is {', '.join(BEGINNINGS)}, not {config.begin!r}")

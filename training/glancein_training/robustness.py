@@ -22,6 +22,7 @@ from glancein_training.evaluate.robustness import (
     measure,
 )
 from glancein_training.figures import to_json
+from glancein_training.outputs import check_folder
 from glancein_training.unpack import CLEAN
 
 
@@ -39,6 +40,7 @@ def measure_checkpoint(
     checkpoint: Path, choice: Choice, out: Path, *, cache: Path, resamples: int, seed: int
 ) -> list[Robustness]:
     """Measure every disturbance and write ``robustness.json`` and one SVG each. Raises InputError."""
+    check_folder(out, "--out")
     network = load_network(checkpoint)
     faces, rows = pictures_of(choice, seed=seed)
     pixels = np.asarray(packs.load(choice.pack, cache=cache).pixels[rows])
@@ -58,6 +60,7 @@ def measure_embedded(embedded: Path, pack: Path, out: Path, *, resamples: int, s
 
     Raises InputError if a picture is missing from the file.
     """
+    check_folder(out, "--out")
     everything = read_faces(embedded, identity_from="picture")
     root = next((p.rpartition(f"{CLEAN}/")[0] for p in everything.path.tolist() if f"{CLEAN}/" in p), "")
     at = {name.removeprefix(root): row for row, name in enumerate(everything.path.tolist())}

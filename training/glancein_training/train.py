@@ -37,6 +37,7 @@ from glancein_training.mining.collapse import CollapseWatch, stop_unless_finite
 from glancein_training.mining.offline import offline_triplets
 from glancein_training.networks import Embedder, shape_named, to_network_floats
 from glancein_training.objectives import Moment, Objective, objective
+from glancein_training.outputs import check_folder
 from glancein_training.people import load_people, write_labels
 from glancein_training.processes import Place, all_say, first_says, join, leave, share_gradients
 from glancein_training.sampling import PeopleSampler, people_sampler
@@ -108,6 +109,7 @@ def run(
     checkpoint does not fit, TrainingCollapsed if nothing can be learned.
     """
     at_least(config, LEAST)
+    check_folder(out, "RUN")
     torch.set_num_threads(config.threads)
     place = join()
     config = with_network(config)

@@ -12,6 +12,7 @@ from glancein.errors import InputError
 from glancein_training import packs
 from glancein_training.evaluate.faces import parity_of, read_table
 from glancein_training.evaluate.robustness import disturbances
+from glancein_training.outputs import check_folder
 
 CLEAN = "clean"  # folder of the pictures as they are, beside those made worse
 GREY = 128
@@ -53,6 +54,7 @@ def unpack(  # a pack, and which part of it, as every command names them
         wanted = [k for k in wanted if (rows[k].get("identity") or rows[k]["path"]) in drawn]
     if not wanted:
         raise InputError(f"{labels} has no pictures of split {split!r}, half {half}")
+    check_folder(out, "--out")
     crops = packs.load(pack, cache=cache)
     written = 0
     for k in wanted:

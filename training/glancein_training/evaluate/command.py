@@ -13,6 +13,7 @@ from glancein_training.evaluate.faces import Bools, Faces, read_faces
 from glancein_training.evaluate.pair_list import listed_pairs, read_pair_list
 from glancein_training.evaluate.report import Plan, Report, measure, write_html, write_json
 from glancein_training.evaluate.verification import Pairs, all_pairs
+from glancein_training.outputs import check_folder
 
 FEWEST_FACES = 3  # two of one person and one of another
 
@@ -37,8 +38,9 @@ class Request:
 def evaluate(request: Request, out: Path, plan: Plan) -> Report:
     """Measure and write ``report.json``, ``report.html`` and, with images, ``errors.png``.
 
-    Raises InputError if the files do not fit together or there are too few faces.
+    Raises InputError if the files do not fit together, there are too few faces, or ``out`` can be no folder.
     """
+    check_folder(out, "--out")
     everyone = read_faces(request.embeddings, labels=request.labels, identity_from=request.identity_from)
     faces = chosen_faces(everyone, request, seed=plan.seed)
     seen = int(faces.found.sum())

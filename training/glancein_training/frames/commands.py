@@ -14,6 +14,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from glancein_training.figures import to_json
+from glancein_training.outputs import check_folder
 from glancein_training.terminal import CACHE, Set, error_console, errors_in_words, out_console
 
 if TYPE_CHECKING:
@@ -170,6 +171,8 @@ def style(
     from glancein_training import style_command  # noqa: PLC0415  # torch takes seconds
 
     with _at_work("pictures restyled") as progress:
+        if out is not None:
+            check_folder(out, "--out")
         trial = _with(style_command.Trial(), settings)
         rows = style_command.compare(
             style_command.Place(embedder, pack, cache, out), trial, resamples=resamples, progress=progress
@@ -205,6 +208,8 @@ def _study(
 ) -> Study:
     from glancein_training.frames.visits import Plan, Study  # noqa: PLC0415  # torch takes seconds
 
+    if out is not None:
+        check_folder(out, "--out")
     return Study(pack, *weights, cache, _with(Plan(), plan), out, resamples)
 
 
