@@ -205,6 +205,19 @@ def test_accuracy_of_finished_runs_is_plotted_over_their_cost(tmp_path: Path) ->
     assert "no run" in words(refused.output)
 
 
+def test_pictures_of_a_pack_without_people_tell_no_robustness(tmp_path: Path) -> None:
+    """`unpack --worse` writes such a pack too; what is lacking is said."""
+    (tmp_path / "labels.csv").write_text("path,tar\na.webp,a.tar\n", encoding="utf-8")
+    np.savez(tmp_path / "e.npz", path=["clean/a.webp"], embedding=np.ones((1, 4), np.float32))
+
+    result = CliRunner().invoke(
+        app, ["robustness", str(tmp_path / "e.npz"), str(tmp_path), "--out", str(tmp_path / "out")]
+    )
+
+    assert result.exit_code == 2
+    assert "needs labels with path and identity" in words(result.output)
+
+
 def test_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     """A file of something else is named, and nothing is written."""
     (tmp_path / "checkpoint.pt").write_text("not one", encoding="utf-8")

@@ -64,7 +64,7 @@ def measure_embedded(embedded: Path, pack: Path, out: Path, *, resamples: int, s
     everything = read_faces(embedded, identity_from="picture")
     root = next((p.rpartition(f"{CLEAN}/")[0] for p in everything.path.tolist() if f"{CLEAN}/" in p), "")
     at = {name.removeprefix(root): row for row, name in enumerate(everything.path.tolist())}
-    rows = {row["path"]: row for row in read_labels(pack / "labels.csv")}
+    rows = {row["path"]: row for row in labels_of(pack)}
     names = sorted(name.removeprefix(f"{CLEAN}/") for name in at if name.startswith(f"{CLEAN}/"))
     if not names or any(name not in rows for name in names):
         raise InputError(
@@ -111,9 +111,7 @@ def _write(found: list[Robustness], out: Path, *, name: str, people: int) -> Non
 
 def pictures_of(choice: Choice, *, seed: int) -> tuple[Faces, np.ndarray[tuple[int], np.dtype[np.int64]]]:
     """The chosen pictures, still without vectors, and their rows in the pack. Raises InputError if none."""
-    rows = read_labels(choice.pack / "labels.csv")
-    if "path" not in rows[0] or "identity" not in rows[0]:
-        raise InputError(f"{choice.pack} needs labels with path and identity")
+    rows = labels_of(choice.pack)
     people, identity = np.unique([row["identity"] for row in rows], return_inverse=True)
     everyone = Faces(
         path=np.array([row["path"] for row in rows]),
@@ -126,6 +124,14 @@ def pictures_of(choice: Choice, *, seed: int) -> tuple[Faces, np.ndarray[tuple[i
     request = Request(choice.pack, split=choice.split, half=choice.half, people=choice.people)
     faces = chosen_faces(everyone, request, seed=seed)
     return faces, faces.vector[:, 0].astype(np.int64)
+
+
+def labels_of(pack: Path) -> list[dict[str, str]]:
+    """The labels of a pack whose people are known. Raises InputError if they are not."""
+    rows = read_labels(pack / "labels.csv")
+    if "path" not in rows[0] or "identity" not in rows[0]:
+        raise InputError(f"{pack} needs labels with path and identity")
+    return rows
 
 
 def with_vectors(faces: Faces, vectors: Floats) -> Faces:

@@ -9,6 +9,8 @@ import pytest
 
 pytest.importorskip("torch", reason="the laboratory needs torch: pip install .[training]")
 
+from glancein.errors import InputError
+from glancein_training.evaluate.cross import cross
 from glancein_training.evaluate.faces import Faces, Floats, unit_rows
 from glancein_training.evaluate.robustness import (
     Disturbance,
@@ -85,6 +87,19 @@ def test_couples_hold_every_genuine_pair_in_both_orders() -> None:
     assert same.sum() == 4 * 3 * 2
     assert (left != right).all()
     assert (~same).sum() == 12 * 9
+
+
+@pytest.mark.parametrize(("people", "each"), [(1, 3), (3, 1)])
+def test_pictures_that_make_no_pairs_of_a_kind_are_refused(people: int, each: int) -> None:
+    """One person has no strangers, single pictures no second looks; both are told, also by `cross`."""
+    faces, _ = some_faces(people, each)
+
+    with pytest.raises(
+        InputError, match=f"{people * each} pictures of {people} people give no genuine or no"
+    ):
+        measure(faces, lambda _k, _v: (faces.found, faces.vector), kinds=(), resamples=5, seed=0)
+    with pytest.raises(InputError, match="two people are needed, and two pictures of one"):
+        cross(faces, faces, resamples=5, seed=0)
 
 
 def test_worse_pictures_are_told_worse_and_clean_ones_as_before() -> None:

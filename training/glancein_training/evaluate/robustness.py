@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from glancein.domain.align import TEMPLATE
+from glancein.errors import InputError
 from glancein_training.evaluate.bootstrap import Estimate, Weights, estimate, person_weights
 from glancein_training.evaluate.faces import Bools, Faces, Floats, Ints
 from glancein_training.evaluate.verification import (
@@ -115,11 +116,19 @@ def disturbed(pixels: Pixels, embed: Embed) -> Worse:
 
 
 def couples(faces: Faces, *, seed: int) -> tuple[Ints, Ints]:
-    """Every ordered pair of two pictures of one person, and as many strangers as are needed, drawn."""
+    """Every ordered pair of two pictures of one person, and as many strangers as are needed, drawn.
+
+    Raises InputError without a pair of either kind.
+    """
     n = len(faces)
     a, b = np.divmod(np.arange(n * n), n)
     same = (faces.identity[a] == faces.identity[b]) & (a != b)
     strangers = np.flatnonzero(faces.identity[a] != faces.identity[b])
+    if not same.any() or len(strangers) == 0:
+        raise InputError(
+            f"{n} pictures of {len(faces.people)} people give no genuine or no impostor pairs; "
+            f"two people are needed, and two pictures of one"
+        )
     drawn = np.random.default_rng(seed).permutation(strangers)[:MOST_IMPOSTORS]
     rows = np.concatenate([np.flatnonzero(same), drawn])
     return a[rows], b[rows]
