@@ -218,6 +218,17 @@ def test_pictures_of_a_pack_without_people_tell_no_robustness(tmp_path: Path) ->
     assert "needs labels with path and identity" in words(result.output)
 
 
+def test_run_of_steps_is_named_by_its_images(tmp_path: Path) -> None:
+    """`train` counts batches of people times pictures in each process, and stands beside a distillation."""
+    config = {"network": "glance-33", "people": 24, "each": 5, "processes": 2}
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (tmp_path / "curve.csv").write_text("step,tar_1e-3\n200,1.0\n400,2.5\n", encoding="utf-8")
+
+    found = cost.bought(tmp_path)
+
+    assert found.images == 400 * 24 * 5 * 2
+
+
 def test_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     """A file of something else is named, and nothing is written."""
     (tmp_path / "checkpoint.pt").write_text("not one", encoding="utf-8")

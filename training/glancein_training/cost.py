@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -67,13 +68,21 @@ def lacking() -> list[str]:
 def bought(run: Path) -> Bought:
     """A run's network and its last true accepts. Raises InputError if the folder holds no finished run."""
     try:
-        network = str(json.loads((run / "config.json").read_text(encoding="utf-8"))["network"])
+        config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+        network = str(config["network"])
         with (run / "curve.csv").open(encoding="utf-8", newline="") as file:
             last = list(csv.DictReader(file))[-1]
-        images, accepts = int(last.get("images") or last["step"]), float(last["tar_1e-3"])
+        images, accepts = _images_of(last, config), float(last["tar_1e-3"])
     except (OSError, ValueError, KeyError, IndexError) as err:
         raise InputError(f"{run} holds no run with a config.json and a line in curve.csv: {err}") from err
     return Bought(network, count_cost(Embedder(shape_named(network)))[1], images, accepts)
+
+
+def _images_of(line: dict[str, str], config: dict[str, Any]) -> int:
+    """How many pictures a line of a curve comes after: `distill` counts them, `train` its steps."""
+    if "images" in line:
+        return int(line["images"])
+    return int(line["step"]) * int(config["people"]) * int(config["each"]) * int(config.get("processes", 1))
 
 
 def time_plot(found: Sequence[Cost]) -> Figure:
