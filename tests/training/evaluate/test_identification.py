@@ -101,6 +101,24 @@ def test_resample_without_a_stranger_tells_no_misses() -> None:
     assert np.isnan(miss_rate(found, limit, weight))
 
 
+def test_drawing_that_looks_for_nobody_leaves_the_misses_to_the_others() -> None:
+    """Two of twenty people have a second picture: some drawings enrol neither, the others tell."""
+    faces = made_faces(20, 2)
+    faces = faces.take(np.sort(np.concatenate([np.arange(0, 40, 2), [1, 3]])))
+    galleries = draw_galleries(faces, 10, 30, padding=0, seed=0)
+    bench = Bench(faces)
+
+    found = identify(bench, galleries, (0.1,), resamples=5, seed=0)
+
+    searches = [bench.search(gallery) for gallery in galleries]
+    telling = [s for s in searches if len(s.own_cos)]
+    assert 0 < len(telling) < len(searches)
+    assert found.misses["0.100"].value == pytest.approx(
+        np.mean([np.mean((s.own_cos <= s.other_cos) | (s.own_cos <= limit_at(s, 0.1))) for s in telling])
+    )
+    assert found.ranks["1"].value == pytest.approx(np.mean([np.mean(s.rank == 0) for s in telling]))
+
+
 def test_rank_counts_templates_above_the_own_one() -> None:
     """Rank is the number of better templates, strangers among them."""
     faces, strangers = made_faces(20, 2), made_faces(30, 1, seed=5)

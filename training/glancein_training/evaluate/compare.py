@@ -15,6 +15,7 @@ from glancein_training.evaluate.identification import (
     draw_galleries,
     limit_at,
     miss_rate,
+    over_drawings,
     resolved_rates,
 )
 from glancein_training.evaluate.verification import all_pairs, resample_true_accepts, true_accepts_at
@@ -82,7 +83,7 @@ def _measure(faces: Faces, *, gallery: int, resamples: int, seed: int) -> _Measu
     for k, weight in enumerate(weights):
         searches = found[k % len(found)]
         sampled.append(miss_rate(searches, limit_at(searches, STRANGER_RATE, weight), weight))
-    return _Measured(rates, enrolled, tar, tars, float(np.mean(misses)), np.array(sampled))
+    return _Measured(rates, enrolled, tar, tars, float(over_drawings(np.array(misses))), np.array(sampled))
 
 
 def _against(name: str, this: _Measured, first: _Measured) -> Compared:

@@ -148,7 +148,8 @@ def identify(
     """FNIR at each FPIR and rank-k over the galleries, with intervals by people.
 
     Each resample draws people anew and takes the next gallery, so that the interval holds the choice of who
-    was looked at and that of who was enrolled. Rates of less than one stranger are left out.
+    was looked at and that of who was enrolled. Rates of less than one stranger are left out; a drawing in
+    which no one enrolled is looked for tells a threshold and no misses.
     """
     found = [bench.search(gallery) for gallery in galleries]
     resolved = resolved_rates(rates, min(len(s.stranger_cos) for s in found))
@@ -157,7 +158,7 @@ def identify(
     weights = person_weights(len(bench.faces.people), resamples, seed=seed)
     sampled = np.array([_misses(found[k % len(found)], w, resolved) for k, w in enumerate(weights)])
     sampled = sampled.reshape(resamples, 2, len(resolved))
-    mean = points.mean(axis=0).reshape(2, len(resolved))
+    mean = over_drawings(points).reshape(2, len(resolved))
     return OpenSet(
         gallery=len(galleries[0].rows) + galleries[0].padding,
         enrolled=len(galleries[0].rows),
@@ -175,12 +176,15 @@ def resolved_rates(rates: Sequence[float], strangers: int) -> list[float]:
 
 
 def miss_rate(searches: Searches, limit_cos: float, weight: Doubles | None = None) -> float:
-    """FNIR at a threshold: own template not first, or not above it; not a number without a threshold."""
+    """FNIR at a threshold: own template not first, or not above it.
+
+    Not a number without a threshold, or where nobody enrolled was looked for.
+    """
     if np.isnan(limit_cos):
         return float("nan")
     accepted = (searches.own_cos > searches.other_cos) & (searches.own_cos > limit_cos)
     counts = None if weight is None else weight[searches.mated_person]
-    if counts is not None and counts.sum() == 0:
+    if len(accepted) == 0 or (counts is not None and counts.sum() == 0):
         return float("nan")
     return float(1 - np.average(accepted, weights=counts))
 
@@ -199,6 +203,14 @@ def limit_at(searches: Searches, rate: float, weight: Doubles | None = None) -> 
     return float(searches.stranger_cos[order[min(at, len(order) - 1)]])
 
 
+def over_drawings(figures: Doubles) -> Doubles:
+    """Mean over the first axis, figures that are no number left out; not a number where none is one."""
+    told = np.isfinite(figures)
+    count = told.sum(axis=0)
+    total = np.where(told, figures, 0).sum(axis=0)
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan), np.float64)
+
+
 def _misses(searches: Searches, weight: Doubles, rates: Sequence[float]) -> tuple[list[float], list[float]]:
     limits = [limit_at(searches, rate, weight) for rate in rates]
     return [miss_rate(searches, limit, weight) for limit in limits], limits
@@ -207,11 +219,11 @@ def _misses(searches: Searches, weight: Doubles, rates: Sequence[float]) -> tupl
 def _rank_estimates(found: Sequence[Searches], weights: Weights) -> dict[str, Estimate]:
     out = {}
     for k in RANKS:
-        value = np.mean([np.mean(s.rank < k) for s in found])
+        shares = np.array([np.mean(s.rank < k) if len(s.rank) else np.nan for s in found])
         sampled = []
         for number, weight in enumerate(weights):
             searches = found[number % len(found)]
             counts = weight[searches.mated_person]
             sampled.append(np.average(searches.rank < k, weights=counts) if counts.sum() else np.nan)
-        out[str(k)] = estimate(float(value), sampled)
+        out[str(k)] = estimate(float(over_drawings(shares)), sampled)
     return out
