@@ -109,6 +109,16 @@ def test_labels_and_pairs_may_begin_with_the_mark_of_spreadsheets(tmp_path: Path
     assert read_pair_list(tmp_path / "pairs.txt") == listed
 
 
+def test_empty_lines_of_a_spreadsheet_name_nobody(tmp_path: Path) -> None:
+    """Labels by badge number that end in commas alone are read as without."""
+    np.savez(tmp_path / "e.npz", path=["x/E1.jpg", "x/E2.jpg"], embedding=np.eye(2, 4))
+    (tmp_path / "people.csv").write_text("id,group\nE1,a\nE2,b\n,\n", encoding="utf-8")
+
+    faces = read_faces(tmp_path / "e.npz", labels=tmp_path / "people.csv")
+
+    assert faces.people == ("E1", "E2")
+
+
 def test_people_are_the_folders_without_labels(tmp_path: Path) -> None:
     """A folder per person needs no label file."""
     faces = read_faces(write_embeddings(tmp_path, 4, 2))

@@ -273,7 +273,8 @@ def _stem(path: str) -> str:
 def _match(paths: Strings, rows: list[dict[str, str]], labels: Path | None) -> list[dict[str, str] | None]:
     """The label row of each picture: by the longest tail of its path, or by id as file or folder name."""
     if "path" not in rows[0]:
-        by_id = {row.get("id") or row["identity"]: row for row in rows}
+        named = [(row.get("id") or row.get("identity"), row) for row in rows]
+        by_id = {name: row for name, row in named if name}  # spreadsheets end in lines of commas alone
         return [
             by_id.get(_stem(p)) or by_id.get(p.rpartition("/")[0].rpartition("/")[2]) for p in paths.tolist()
         ]
