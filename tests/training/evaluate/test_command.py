@@ -507,3 +507,13 @@ def test_nearest_neighbour_of_separable_people_is_right(tmp_path: Path) -> None:
     assert found.low is not None
     assert found.high is not None
     assert found.low <= found.value <= found.high
+
+
+def test_picture_is_not_among_its_own_neighbours(tmp_path: Path) -> None:
+    """Each of three is nearest to a stranger, or one itself: its own vote would make two of them right."""
+    faces = read_faces(write_embeddings(tmp_path, 2, 2)).take(np.array([0, 1, 2]))
+    faces = replace(faces, vector=unit_rows(np.array([[1, 0], [0, 1], [1, 0.1]], np.float32)))
+
+    found = structure.nearest_neighbours(faces, 5, weights=np.ones((2, 2)))
+
+    assert found.value == 0

@@ -31,11 +31,12 @@ class Clustering:
 def nearest_neighbours(faces: Faces, neighbours: int, *, weights: Weights) -> Estimate:
     """Share of pictures whose ``neighbours`` nearest others vote for their person; ties go to the nearer.
 
-    Leave one out; a picture without a face counts as wrong. The interval draws the people who are looked for.
+    Leave one out; a picture without a face counts as wrong. Of few pictures all others vote. The interval
+    draws the people who are looked for.
     """
     scores = cosines(faces, faces)
     np.fill_diagonal(scores, -2)
-    nearest = np.argsort(-scores, axis=1, kind="stable")[:, :neighbours]
+    nearest = np.argsort(-scores, axis=1, kind="stable")[:, : min(neighbours, len(faces) - 1)]
     votes = [_vote(row) == own for row, own in zip(faces.identity[nearest], faces.identity, strict=True)]
     right = np.array(votes) & faces.found
     return estimate(float(right.mean()), [np.average(right, weights=w[faces.identity]) for w in weights])
