@@ -153,7 +153,9 @@ def test_print_and_scan_loses_fine_detail_and_keeps_the_face() -> None:
 def test_scan_is_softened_as_the_kiosk_softens_a_portrait_cut_out_of_a_scan() -> None:
     """A scan of half the size, cut out by the device's own aligner and softened, is what training shows."""
     scan = torch.randint(0, 256, (3, 56, 56), generator=generator()).float()
-    landmarks = (np.asarray(align.TEMPLATE, np.float32) + 0.5) / 2 - 0.5  # pixel centres lie between
+    landmarks = (np.asarray(align.TEMPLATE, np.float32) - np.float32(0.5)) / np.float32(
+        2
+    )  # pixel centres lie between
 
     cut = align.softened(align.crop(augment.as_picture(scan), landmarks)).pixels
 
