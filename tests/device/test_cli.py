@@ -619,6 +619,15 @@ def test_make_key_when_used_for_a_feed(tmp_path: Path, capsys: pytest.CaptureFix
     assert key.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize(
+    "whose", ["kiosk door", "kiosk hq/", "kiosk hq/door/2", "kiosk +/door", "hr", "consumer "]
+)
+def test_make_key_for_nobody_who_could_use_it(tmp_path: Path, whose: str) -> None:
+    """A line that no list of trusted keys takes, or that means no kiosk, is not printed, and no key made."""
+    assert cli.main(["make-key", str(tmp_path / "key"), "--whose", whose]) == 2
+    assert not (tmp_path / "key").exists()
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 @pytest.mark.parametrize("unbuffered", ["", "1"], ids=["written at the end", "written at once"])
 def test_result_when_its_place_is_full(home: Path, unbuffered: str) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import contextlib
 import csv
+import errno
 import hashlib
 import hmac
 import json
 import logging
+import os
+import stat
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -698,6 +701,26 @@ def test_csv_name_is_not_given_to_other_rows(tmp_path: Path, *, is_taken: bool) 
             new.unlink()
 
     assert len(list(folder.iterdir())) == (0 if is_taken else 2)
+
+
+@pytest.mark.parametrize(("number", "done"), [(errno.EINVAL, Round(done=1)), (errno.EIO, Round(failed=1))])
+def test_csv_folder_on_a_share_that_syncs_no_folders(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, number: int, done: Round
+) -> None:
+    """Its files are synced all the same; a disk that fails is told."""
+    sync = os.fsync
+
+    def sync_files_alone(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        sync(descriptor)
+
+    monkeypatch.setattr("glancein.connect.csv_drop.os.fsync", sync_files_alone)
+    desk.say(punch("A", 0))
+
+    brought = desk.courier(CsvDrop(tmp_path)).round()
+
+    assert (brought.done, brought.failed) == (done.done, done.failed)
 
 
 def test_csv_folder_that_cannot_be_written_keeps_the_events(desk: Desk, tmp_path: Path) -> None:

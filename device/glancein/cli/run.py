@@ -14,6 +14,7 @@ import typer
 from glancein import wiring
 from glancein.cli.app import DataFolder, app
 from glancein.cli.program import Verbose, start_log, stopping
+from glancein.domain.wire import check_segment
 from glancein.errors import InputError
 
 if TYPE_CHECKING:
@@ -122,9 +123,14 @@ def make_key(
     """Make an Ed25519 key and print the line that others add to their list of trusted keys."""
     from glancein.adapters.keys_file import make_key as make  # noqa: PLC0415  # loads cryptography
 
-    kind, _, name = whose.partition(" ")
-    if kind not in {"kiosk", "consumer"} or not name or " " in name:
-        raise InputError(f"--whose {whose!r}: say 'kiosk SITE/KIOSK' or 'consumer NAME'")
+    match whose.split(" "):
+        case ["consumer", name] if name:
+            pass
+        case ["kiosk", name] if name.count("/") == 1:
+            for what, part in zip(("site", "kiosk"), name.split("/"), strict=True):
+                check_segment(what, part)
+        case _:
+            raise InputError(f"--whose {whose!r}: say 'kiosk SITE/KIOSK' or 'consumer NAME'")
     print(f"{whose} {make(file)}")
 
 

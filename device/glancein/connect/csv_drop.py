@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import io
 import os
@@ -73,6 +74,11 @@ class CsvDrop:
         folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)
+        except OSError as err:
+            if (
+                err.errno != errno.EINVAL
+            ):  # a share of Windows' that syncs files and knows no syncing of folders
+                raise
         finally:
             os.close(folder)
 
