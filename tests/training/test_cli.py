@@ -67,7 +67,10 @@ def test_evaluate_writes_the_report(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["evaluate", str(embeddings), *options])
 
     assert result.exit_code == 0, result.output
-    assert json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))["seed"] == 3
+    stored = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    assert stored["seed"] == 3
+    low, high = stored["verification"]["area_interval"]
+    assert f"{stored['verification']['area']:.5f} ({low:.5f} to {high:.5f})" in result.output
     assert (tmp_path / "out" / "report.html").exists()
 
 

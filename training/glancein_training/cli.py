@@ -63,6 +63,9 @@ def evaluate(
     for rate, tar in found.verification.true_accepts.items():
         table.add_row(f"true accepts at FAR {rate}", report.percent(tar))
     table.add_row("equal error rate", report.percent(found.verification.equal_error))
+    table.add_row("area under the curve", report.area_told(found.verification))
+    if found.verification.ten_fold:
+        table.add_row("ten-fold accuracy", report.accuracy_told(found.verification.ten_fold))
     for row in found.open_set:
         for rate, miss in row.misses.items():
             told = f"misses at FPIR {100 * float(rate):g} %, {row.gallery:,} enrolled"

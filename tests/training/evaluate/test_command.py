@@ -85,6 +85,26 @@ def test_report_is_written_whole(tmp_path: Path) -> None:
     assert (curves["roc_false_accepts"][-1], curves["val"][-1], curves["far"][-1]) == (1, 1, 1)
 
 
+def test_every_figure_of_the_report_has_its_interval(tmp_path: Path) -> None:
+    """Beside the figure in JSON, in brackets on the page."""
+    report = evaluate(Request(write_embeddings(tmp_path)), tmp_path / "out", QUICK)
+
+    stored = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    low, high = stored["verification"]["area_interval"]
+    assert f"{stored['verification']['area']:.5f} ({low:.5f} to {high:.5f})" in page
+    fold = stored["verification"]["ten_fold"]
+    low, high = (100 * end for end in fold["accuracy_interval"])
+    assert f"{100 * fold['accuracy']:.2f} % ({low:.2f} to {high:.2f}), standard error" in page
+    assert {len(row["true_accepts_interval"]) for row in stored["transfer"]} == {2}
+    assert all(f"{row['realised_far']:.2e} (" in page for row in stored["transfer"])
+    for row in stored["clusters"]:
+        low, high = row["pair_f_interval"]
+        assert f"pairwise F {row['pair_f']:.3f} ({low:.3f} to {high:.3f})" in page
+    curves = report.verification.curves
+    assert {len(ends or ()) for ends in curves.val_interval + curves.far_interval} == {2}
+
+
 def test_same_seed_gives_the_same_figures(tmp_path: Path) -> None:
     """Nothing in the figures depends on when they were measured."""
     faces = read_faces(write_embeddings(tmp_path))

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from glancein_training.evaluate.bootstrap import Interval
 from glancein_training.evaluate.calibration import Limit
 from glancein_training.evaluate.faces import Floats, Ints
 from glancein_training.evaluate.verification import Curves, Pairs, thresholds_at
@@ -41,17 +42,20 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def roc_plot(curves: Curves) -> Figure:
-    """True against false accept rate, logarithmic."""
+    """True against false accept rate, logarithmic, its interval shaded."""
     figure, axes = _axes("false accept rate", "true accept rate")
     axes.semilogx(curves.roc_false_accepts, curves.roc_true_accepts)
+    axes.fill_between(curves.roc_false_accepts, *_ends(curves.roc_true_accepts_interval), alpha=0.2)
     return figure
 
 
 def distance_plot(curves: Curves) -> Figure:
-    """VAL(d) and FAR(d) over the squared L2 distance."""
+    """VAL(d) and FAR(d) over the squared L2 distance, intervals shaded."""
     figure, axes = _axes("squared L2 distance d", "rate")
     axes.plot(curves.distance, curves.val, label="VAL(d)")
     axes.plot(curves.distance, curves.far, label="FAR(d)")
+    for ends in (curves.val_interval, curves.far_interval):
+        axes.fill_between(curves.distance, *_ends(ends), alpha=0.2)
     axes.legend()
     return figure
 
@@ -77,10 +81,9 @@ def limits_plot(limits: Sequence[Limit]) -> Figure:
         axes.semilogx(
             sizes, [limit.measured_cos.value for limit in some], marker="o", label=f"FPIR {100 * rate:g} %"
         )
-        ends = [(limit.measured_cos.low, limit.measured_cos.high) for limit in some]
-        low = [np.nan if a is None else a for a, _ in ends]
-        high = [np.nan if b is None else b for _, b in ends]
-        axes.fill_between(sizes, low, high, alpha=0.2)
+        both = [(limit.measured_cos.low, limit.measured_cos.high) for limit in some]
+        ends = [None if low is None or high is None else (low, high) for low, high in both]
+        axes.fill_between(sizes, *_ends(ends), alpha=0.2)
     axes.legend()
     return figure
 
@@ -117,6 +120,12 @@ def points_plot(x: str, y: str, points: Sequence[tuple[float, float, str]], *, l
         axes.xaxis.set_minor_formatter(plain)
     axes.margins(x=0.25, y=0.1)
     return figure
+
+
+def _ends(intervals: Sequence[Interval]) -> tuple[list[float], list[float]]:
+    """Low and high ends to shade between; not numbers, which leave a gap, where there is no interval."""
+    told = [(np.nan, np.nan) if ends is None else ends for ends in intervals]
+    return [low for low, _ in told], [high for _, high in told]
 
 
 def _axes(x: str, y: str) -> tuple[Figure, Axes]:

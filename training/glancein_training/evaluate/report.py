@@ -11,14 +11,16 @@ from pathlib import Path
 import numpy as np
 
 from glancein_training.evaluate import plots, structure
-from glancein_training.evaluate.bootstrap import Estimate, person_weights
+from glancein_training.evaluate.bootstrap import Estimate, Interval, person_weights
 from glancein_training.evaluate.calibration import Limit, limits_by_gallery
 from glancein_training.evaluate.faces import Bools, Faces
 from glancein_training.evaluate.groups import GroupRates, rates_by_group, strangers_by_group
 from glancein_training.evaluate.identification import Bench, OpenSet, draw_galleries, identify
+from glancein_training.evaluate.transfer import Transfer, transfer
 from glancein_training.evaluate.verification import (
     FOLDS,
     Pairs,
+    TenFold,
     Verification,
     all_pairs,
     dealt_pairs,
@@ -44,16 +46,6 @@ class Plan:
     map_people: int = 60
     seed: int = 0
     with_structure: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Transfer:
-    """A threshold chosen on one half of the people and what it does on the other."""
-
-    wanted_far: float
-    threshold_cos: float
-    realised_far: float
-    true_accepts: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +93,9 @@ def measure(
         no_face=int((~faces.found).sum()),
         padding=bench.padding,
         verification=verification,
-        transfer=transfer(faces) if listed is None else [],
+        transfer=transfer(faces, FALSE_ACCEPT_RATES, resamples=plan.resamples, seed=plan.seed)
+        if listed is None
+        else [],
         open_set=_open_sets(bench, plan, enrol) if listed is None else [],
         limits=_limits(bench, pairs, plan, enrol) if listed is None else [],
         groups=rates_by_group(faces, pairs, limit, resamples=plan.resamples, seed=plan.seed),
@@ -111,27 +105,13 @@ def measure(
         neighbours={str(k): structure.nearest_neighbours(faces, k, weights=few) for k in (1, 5)}
         if detail
         else {},
-        clusters=structure.cluster(faces.sample(200, seed=plan.seed), limit_cos=limit, seed=plan.seed)
+        clusters=structure.cluster(
+            faces.sample(200, seed=plan.seed), limit_cos=limit, halves=len(few), seed=plan.seed
+        )
         if detail
         else [],
         templates=structure.template_sizes(faces, COMMON_RATE, weights=few, seed=plan.seed) if detail else {},
     )
-
-
-def transfer(faces: Faces) -> list[Transfer]:
-    """Thresholds chosen on the even people, judged on the odd ones; empty if a half lacks a kind of pairs."""
-    halves = [faces.half(0), faces.half(1)]
-    if any(len(half.people) < 2 or len(half.people) == len(half) for half in halves):
-        return []
-    choosing, judging = (all_pairs(half) for half in halves)
-    rates = [rate for rate in FALSE_ACCEPT_RATES if rate * len(choosing.impostor()) >= 1]
-    limits = thresholds_at(choosing.impostor(), rates)
-    return [
-        Transfer(
-            rate, float(t), float(np.mean(judging.impostor() > t)), float(np.mean(judging.genuine() > t))
-        )
-        for rate, t in zip(rates, limits, strict=True)
-    ]
 
 
 def write_json(report: Report, path: Path, about: Mapping[str, object]) -> None:
@@ -182,11 +162,12 @@ def write_html(
 def verification_table(found: Verification) -> str:
     """True accepts by false accepts, equal error, area, ten-fold accuracy."""
     rows = [(f"true accepts at FAR {rate}", percent(e)) for rate, e in found.true_accepts.items()]
-    rows += [("equal error rate", percent(found.equal_error)), ("area under the curve", f"{found.area:.5f}")]
+    rows += [("equal error rate", percent(found.equal_error)), ("area under the curve", area_told(found))]
     if found.ten_fold:
         fold = found.ten_fold
-        rows.append(("ten-fold accuracy", f"{100 * fold.accuracy:.2f} ± {100 * fold.standard_error:.2f} %"))
-        rows.append(("VAL at FAR 1e-3, ten-fold", f"{100 * fold.val_at_far_1e_3:.2f} %"))
+        rows.append(("ten-fold accuracy", accuracy_told(fold)))
+        told = percent(with_ends(fold.val_at_far_1e_3, fold.val_at_far_1e_3_interval))
+        rows.append(("VAL at FAR 1e-3, ten-fold", told))
     rows.append(("pairs", f"{found.genuine_pairs:,} genuine, {found.impostor_pairs:,} impostor"))
     return table(("", "95 % interval by people"), rows)
 
@@ -198,9 +179,9 @@ def transfer_table(rows: Sequence[Transfer]) -> str:
     cells = [
         (
             f"{r.wanted_far:g}",
-            f"{r.threshold_cos:.3f}",
-            f"{r.realised_far:.2e}",
-            f"{100 * r.true_accepts:.2f} %",
+            number(with_ends(r.threshold_cos, r.threshold_cos_interval)),
+            number(with_ends(r.realised_far, r.realised_far_interval), form=".2e"),
+            percent(with_ends(r.true_accepts, r.true_accepts_interval)),
         )
         for r in rows
     ]
@@ -265,7 +246,13 @@ def structure_table(report: Report) -> str:
     rows += [
         (
             f"{c.method}, {c.clusters} clusters",
-            f"adjusted Rand {c.adjusted_rand:.3f}, pairwise F {c.pair_f:.3f}",
+            ", ".join(
+                f"{name} {number(with_ends(value, ends))}"
+                for name, value, ends in (
+                    ("adjusted Rand", c.adjusted_rand, c.adjusted_rand_interval),
+                    ("pairwise F", c.pair_f, c.pair_f_interval),
+                )
+            ),
         )
         for c in report.clusters
     ]
@@ -283,11 +270,27 @@ def percent(figure: Estimate | None, *, digits: int = 2) -> str:
     return f"{value} ({100 * figure.low:.{digits}f} to {100 * figure.high:.{digits}f})"
 
 
-def number(figure: Estimate) -> str:
+def number(figure: Estimate, *, form: str = ".3f") -> str:
     """A score with its interval."""
     if figure.low is None or figure.high is None:
-        return f"{figure.value:.3f}"
-    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
+        return f"{figure.value:{form}}"
+    return f"{figure.value:{form}} ({figure.low:{form}} to {figure.high:{form}})"
+
+
+def with_ends(value: float, interval: Interval) -> Estimate:
+    """A figure and the interval that stands beside it as one."""
+    return Estimate(value, *(interval or ()))
+
+
+def area_told(found: Verification) -> str:
+    """The area under the curve with its interval."""
+    return number(with_ends(found.area, found.area_interval), form=".5f")
+
+
+def accuracy_told(fold: TenFold) -> str:
+    """Ten-fold accuracy with its interval by people and the standard error that LFW's tables give."""
+    told = percent(with_ends(fold.accuracy, fold.accuracy_interval))
+    return f"{told}, standard error of the folds {100 * fold.standard_error:.2f} %"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +13,15 @@ from sklearn.decomposition import TruncatedSVD  # type: ignore[import-untyped]  
 from sklearn.manifold import TSNE  # type: ignore[import-untyped]  # it ships none
 from sklearn.metrics import adjusted_rand_score, pair_confusion_matrix  # type: ignore[import-untyped]  # it ships none
 
-from glancein_training.evaluate.bootstrap import Estimate, Weights, estimate
-from glancein_training.evaluate.faces import Faces, Floats, Ints, cosines, unit_rows
+from glancein_training.evaluate.bootstrap import (
+    Estimate,
+    Interval,
+    Weights,
+    estimate,
+    half_samples,
+    jackknife_percentiles,
+)
+from glancein_training.evaluate.faces import Bools, Faces, Floats, Ints, cosines, unit_rows
 from glancein_training.evaluate.verification import all_pairs, resample_true_accepts, true_accepts_at
 
 
@@ -26,6 +35,10 @@ class Clustering:
     pair_precision: float
     pair_recall: float
     pair_f: float
+    adjusted_rand_interval: Interval = None
+    pair_precision_interval: Interval = None
+    pair_recall_interval: Interval = None
+    pair_f_interval: Interval = None
 
 
 def nearest_neighbours(faces: Faces, neighbours: int, *, weights: Weights) -> Estimate:
@@ -47,15 +60,61 @@ def _vote(people: Ints) -> int:
     return int(names[np.lexsort((first, -count))[0]])
 
 
-def cluster(faces: Faces, *, limit_cos: float, seed: int) -> list[Clustering]:
-    """k-means told the number of people, and average-link agglomerative clustering cut at ``limit_cos``."""
+def cluster(faces: Faces, *, limit_cos: float, halves: int, seed: int) -> list[Clustering]:
+    """k-means told the number of people, and average-link agglomerative clustering cut at ``limit_cos``.
+
+    Somebody drawn twice would be two people who look exactly alike, or one whose pictures find their copies.
+    So intervals come of ``halves`` random halves of the people, nobody twice, each clustered anew at the same
+    limit.
+    """
     seen = faces.take(faces.found)
-    means = KMeans(len(seen.people), n_init=1, random_state=seed).fit_predict(seen.vector)
-    tree = AgglomerativeClustering(None, metric="cosine", linkage="average", distance_threshold=1 - limit_cos)
+    kept = half_samples(len(seen.people), halves, seed=seed)
     return [
-        agreement("k-means", means, seen.identity),
-        agreement("agglomerative", tree.fit_predict(seen.vector), seen.identity),
+        with_intervals(name, seen, by, kept)
+        for name, by in (
+            ("k-means", partial(by_means, seed=seed)),
+            ("agglomerative", partial(by_links, limit_cos=limit_cos)),
+        )
     ]
+
+
+def with_intervals(method: str, faces: Faces, by: Callable[[Faces], Ints], kept: Bools) -> Clustering:
+    """Agreement of all faces, with intervals from that of the people ``kept`` (halves, people) each time.
+
+    Without intervals where a half has one person only, or no two pictures of one.
+    """
+    found = agreement(method, by(faces), faces.identity)
+    samples = []
+    for half in kept:
+        some = faces.take(half[faces.identity])
+        if len(some.people) < 2 or len(some.people) == len(some):
+            return found
+        one = agreement(method, by(some), some.identity)
+        samples.append([one.adjusted_rand, one.pair_precision, one.pair_recall, one.pair_f])
+    values = (found.adjusted_rand, found.pair_precision, found.pair_recall, found.pair_f)
+    ends = [
+        jackknife_percentiles(value, [row[k] for row in samples], len(faces.people))
+        for k, value in enumerate(values)
+    ]
+    return replace(
+        found,
+        adjusted_rand_interval=ends[0],
+        pair_precision_interval=ends[1],
+        pair_recall_interval=ends[2],
+        pair_f_interval=ends[3],
+    )
+
+
+def by_means(faces: Faces, *, seed: int) -> Ints:
+    """(n,) a cluster for each picture, as many as there are people (k-means)."""
+    means = KMeans(len(faces.people), n_init=1, random_state=seed)
+    return np.asarray(means.fit_predict(faces.vector), np.int64)
+
+
+def by_links(faces: Faces, *, limit_cos: float) -> Ints:
+    """(n,) clusters joined while the mean cosine between them is above the limit."""
+    tree = AgglomerativeClustering(None, metric="cosine", linkage="average", distance_threshold=1 - limit_cos)
+    return np.asarray(tree.fit_predict(faces.vector), np.int64)
 
 
 def agreement(method: str, clusters: Ints, people: Ints) -> Clustering:

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from glancein.errors import InputError
-from glancein_training.evaluate.bootstrap import Estimate, Weights, estimate, person_weights
+from glancein_training.evaluate.bootstrap import (
+    Estimate,
+    Interval,
+    Weights,
+    estimate,
+    percentiles,
+    person_weights,
+)
 from glancein_training.evaluate.faces import Bools, Faces, Floats, Ints, cosines
+from glancein_training.evaluate.resampling import Resampled, intervals_of, resample_curves
 
 Doubles = NDArray[np.float64]
 
 MOST_PICTURES = 12_000  # all pairs of more would not fit in 4 GB
 FOLDS = 10
+VAL_RATE = 1e-3  # FaceNet's, of VAL on ten folds
 EQUAL_ERROR_RESAMPLES = 60  # each needs a far larger share of the pairs than a low false-accept rate does
 
 
@@ -117,58 +126,124 @@ def val_far(pairs: Pairs, distances: Doubles) -> tuple[Doubles, Doubles]:
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """Points of ROC, VAL(d) and FAR(d), as they are drawn."""
+    """Points of ROC, VAL(d) and FAR(d), as they are drawn, and an interval for each."""
 
     roc_false_accepts: list[float]
     roc_true_accepts: list[float]
     distance: list[float]  # squared L2
     val: list[float]
     far: list[float]
+    roc_true_accepts_interval: list[Interval] = field(default_factory=list)
+    val_interval: list[Interval] = field(default_factory=list)
+    far_interval: list[Interval] = field(default_factory=list)
 
 
-def curves_of(pairs: Pairs, *, points: int = 200) -> Curves:
-    """Both curves at so many points each."""
+def curves_of(pairs: Pairs, weights: Weights, *, points: int = 200) -> tuple[Curves, Resampled]:
+    """Both curves at so many points each, and what they and the area under the first are with people anew."""
     distances = np.linspace(0, 4, points)
-    rates = [*roc(pairs, points=points), distances, *val_far(pairs, distances)]
-    return Curves(*(values.tolist() for values in rates))
+    rates, accepts = roc(pairs, points=points)
+    plain = [rates, accepts, distances, *val_far(pairs, distances)]
+    sampled = resample_curves(pairs, weights, rates=rates, distances=distances)
+    ends = [intervals_of(rows) for rows in (sampled.roc_true_accepts, sampled.val, sampled.far)]
+    return Curves(*(values.tolist() for values in plain), *ends), sampled
 
 
 @dataclass(frozen=True, slots=True)
 class TenFold:
-    """Accuracy over ten folds, each at the threshold that is best on the other nine."""
+    """Accuracy over ten folds, each at the threshold that is best on the other nine.
+
+    The standard error is LFW's, of the folds as if they were ten draws; the intervals are by people.
+    """
 
     accuracy: float
     standard_error: float
     threshold_cos: float  # mean of the ten
     val_at_far_1e_3: float  # FaceNet's second figure: true accepts on the fold at the others' FAR 1e-3
+    accuracy_interval: Interval = None
+    threshold_cos_interval: Interval = None
+    val_at_far_1e_3_interval: Interval = None  # None too where nine folds cannot resolve that rate
 
 
-def ten_fold(pairs: Pairs) -> TenFold:
-    """LFW's protocol (Huang et al. 2007, View 2). Raises InputError if a fold has no pairs of either kind."""
+def ten_fold(pairs: Pairs, weights: Weights | None = None) -> TenFold:
+    """LFW's protocol (Huang et al. 2007, View 2), with an interval if there are ``weights``.
+
+    ``weights`` (resamples, people): people stay in their folds, the threshold is chosen anew each time, and a
+    fold in which the drawn people lack a kind of pairs is left out of that resample's means. Raises
+    InputError if a fold has no pairs of either kind.
+    """
     if pairs.fold is None:
         raise InputError("ten-fold accuracy needs pairs that are dealt to folds")
-    accuracy, limits, vals = [], [], []
-    for k in range(FOLDS):
-        inside = pairs.fold == k
-        if len(np.unique(pairs.same[inside])) < 2:
+    order = np.argsort(pairs.score_cos, kind="stable")
+    ordered, fold = _Folded(pairs.score_cos[order], pairs.same[order]), pairs.fold[order]
+    plain = [_fold(ordered, np.ones(len(order)), fold == k) for k in range(FOLDS)]
+    for k, figures in enumerate(plain):
+        if np.isnan(figures).any():
             raise InputError(f"fold {k + 1} of the pairs has no genuine or no impostor pairs")
-        limit = best_threshold(pairs.score_cos[~inside], pairs.same[~inside])
-        accuracy.append(np.mean((pairs.score_cos[inside] > limit) == pairs.same[inside]))
-        limits.append(limit)
-        strict = thresholds_at(pairs.score_cos[~inside & ~pairs.same], (1e-3,))[0]
-        vals.append(np.mean(pairs.score_cos[inside & pairs.same] > strict))
+    accuracy, limits, vals = np.transpose(plain)
     spread = float(np.std(accuracy, ddof=1) / np.sqrt(FOLDS))
-    return TenFold(float(np.mean(accuracy)), spread, float(np.mean(limits)), float(np.mean(vals)))
+    found = TenFold(float(np.mean(accuracy)), spread, float(np.mean(limits)), float(np.mean(vals)))
+    if weights is None:
+        return found
+    first, second = pairs.first[order], pairs.second[order]
+    sampled = []
+    for weight in weights:
+        counts = np.where(ordered.same, weight[first], weight[first] * weight[second])
+        told = np.array([_fold(ordered, counts, fold == k) for k in range(FOLDS)])
+        told = told[~np.isnan(told).any(axis=1)]
+        sampled.append(told.mean(axis=0) if len(told) else np.full(3, np.nan))
+    ends = [percentiles(column) for column in np.transpose(sampled)]
+    resolved = all(np.sum(~ordered.same & (fold != k)) * VAL_RATE >= 1 for k in range(FOLDS))
+    return replace(
+        found,
+        accuracy_interval=ends[0],
+        threshold_cos_interval=ends[1],
+        val_at_far_1e_3_interval=ends[2] if resolved else None,
+    )
 
 
-def best_threshold(scores: Floats, same: Bools) -> float:
-    """The score that, as a strict lower limit for a match, makes fewest errors; halfway to its neighbour."""
+@dataclass(frozen=True, slots=True)
+class _Folded:
+    """Pairs with their scores rising."""
+
+    score_cos: Floats  # (m,)
+    same: Bools  # (m,)
+
+
+def _fold(pairs: _Folded, counts: Doubles, inside: Bools) -> tuple[float, float, float]:
+    """Accuracy, threshold and VAL of one fold, each pair counted so often; not numbers without both kinds."""
+    scores, same = pairs.score_cos, pairs.same
+    drawn = counts > 0
+    own, strangers = drawn & same, drawn & ~same
+    if not all((kind & part).any() for kind in (own, strangers) for part in (inside, ~inside)):
+        return np.nan, np.nan, np.nan
+    limit = best_threshold(scores[~inside], same[~inside], counts[~inside])
+    right = (scores[inside] > limit) == same[inside]
+    falling = np.flatnonzero(strangers & ~inside)[::-1]
+    above = np.cumsum(counts[falling])
+    at = int(np.searchsorted(above, VAL_RATE * above[-1], side="right"))
+    accepted = scores[own & inside] > scores[falling[min(at, len(falling) - 1)]]
+    return (
+        float(np.average(right, weights=counts[inside])),
+        limit,
+        float(np.average(accepted, weights=counts[own & inside])),
+    )
+
+
+def best_threshold(scores: Floats, same: Bools, counts: Doubles | None = None) -> float:
+    """The score that, as a strict lower limit for a match, makes fewest errors; halfway to its neighbour.
+
+    ``counts``: how often each pair is there, once each without.
+    """
+    counts = np.ones(len(scores)) if counts is None else counts
     order = np.argsort(scores, kind="stable")
-    ordered, genuine = scores[order], same[order]
+    order = order[counts[order] > 0]
+    ordered, genuine, each = scores[order], same[order], counts[order]
     # Limit after position k: the k + 1 lowest are rejected.
-    errors = np.concatenate([[np.sum(~genuine)], np.cumsum(genuine) + np.sum(~genuine) - np.cumsum(~genuine)])
+    strangers = np.sum(each[~genuine])
+    change = np.cumsum(np.where(genuine, each, -each))
+    errors = np.concatenate([[strangers], strangers + change])
     distinct = np.concatenate([[True], ordered[1:] > ordered[:-1], [True]])
-    k = int(np.argmin(np.where(distinct, errors, len(errors))))
+    k = int(np.argmin(np.where(distinct, errors, np.inf)))
     if k == 0:
         return float(np.nextafter(ordered[0], np.float32(-2)))
     if k == len(ordered):
@@ -231,6 +306,7 @@ class Verification:
     area: float
     ten_fold: TenFold | None
     curves: Curves
+    area_interval: Interval = None
 
 
 def verify(
@@ -244,6 +320,7 @@ def verify(
     error = equal_error_rate(pairs)
     errors = resample_equal_error(pairs, weights[:EQUAL_ERROR_RESAMPLES], about=error)
     values = true_accepts_at(pairs, resolved)
+    curves, sampled = curves_of(pairs, weights)
     return Verification(
         genuine_pairs=int(pairs.same.sum()),
         impostor_pairs=impostors,
@@ -252,8 +329,9 @@ def verify(
         },
         equal_error=estimate(error, errors),
         area=area_under(pairs),
-        ten_fold=None if folded is None else ten_fold(folded),
-        curves=curves_of(pairs),
+        ten_fold=None if folded is None else ten_fold(folded, weights),
+        curves=curves,
+        area_interval=percentiles(sampled.area),
     )
 
 
@@ -264,7 +342,7 @@ def resample_true_accepts(pairs: Pairs, weights: Weights, rates: Sequence[float]
     """
     if not rates:
         return np.zeros((len(weights), 0))
-    limits = _resampled_limits(pairs, weights, np.asarray(rates, np.float64))
+    limits = resampled_limits(pairs, weights, np.asarray(rates, np.float64))
     genuine, who = pairs.genuine(), pairs.first[pairs.same]
     order = np.argsort(genuine)
     out = np.empty(limits.shape)
@@ -309,7 +387,7 @@ def _crossings(rates: Doubles, rejects: Doubles) -> Doubles:
     return out
 
 
-def _resampled_limits(pairs: Pairs, weights: Weights, rates: Doubles) -> Doubles:
+def resampled_limits(pairs: Pairs, weights: Weights, rates: Doubles) -> Doubles:
     """(resamples, rates) the impostor score at that weighted share; not a number without an impostor."""
     scores = pairs.impostor()
     first, second = pairs.first[~pairs.same], pairs.second[~pairs.same]
@@ -317,13 +395,22 @@ def _resampled_limits(pairs: Pairs, weights: Weights, rates: Doubles) -> Doubles
     count = min(len(scores), int(3 * rates.max() * len(scores)) + 1000)
     tail = np.argpartition(-scores, count - 1)[:count]
     tail = tail[np.argsort(-scores[tail], kind="stable")]
-    couples, counts = np.unique(first * pairs.people + second, return_counts=True)
-    one, other = np.divmod(couples, pairs.people)
+    totals = resampled_totals(pairs, weights, ~pairs.same)
     ordered, first, second = scores[tail], first[tail], second[tail]
     limits = np.empty((len(weights), len(rates)))
     for k, weight in enumerate(weights):
         above = np.cumsum(weight[first] * weight[second])
-        total = float(np.sum(weight[one] * weight[other] * counts))
-        at = np.searchsorted(above, rates * total, side="right")
-        limits[k] = ordered[np.minimum(at, len(ordered) - 1)] if total else np.nan
+        at = np.searchsorted(above, rates * totals[k], side="right")
+        limits[k] = ordered[np.minimum(at, len(ordered) - 1)] if totals[k] else np.nan
     return limits
+
+
+def resampled_totals(pairs: Pairs, weights: Weights, chosen: Bools) -> Doubles:
+    """(resamples,) how many of the chosen pairs there are with people drawn anew."""
+    first, second = pairs.first[chosen], pairs.second[chosen]
+    couples, counts = np.unique(first * pairs.people + second, return_counts=True)
+    one, other = np.divmod(couples, pairs.people)
+    own = one == other
+    return np.array(
+        [float(np.sum(np.where(own, w[one], w[one] * w[other]) * counts)) for w in weights], np.float64
+    )
