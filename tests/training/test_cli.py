@@ -312,17 +312,21 @@ def test_checkpoint_is_embedded_and_measured_under_worse_pictures(noise_data: Pa
         assert np.allclose(np.linalg.norm(stored["embedding"], axis=1), 1, atol=1e-5)
     content = json.loads((tmp_path / "out" / "robustness.json").read_text(encoding="utf-8"))
     assert [row["name"] for row in content["rows"]][:2] == ["JPEG quality", "pixels between the eyes"]
+    # Fifteen pictures of five people make 180 pairs of strangers.
+    assert {row["clean"]["value"] for row in content["rows"]} == {None}
+    assert "fewer than 1,000 pairs of strangers tell no FAR of 0.001" in words(robust.output)
+    assert "clean -" in robust.output
     assert len(list((tmp_path / "out").glob("*.svg"))) == 5
 
 
 def test_anybodys_embeddings_of_worse_pictures_are_measured(noise_data: Path, tmp_path: Path) -> None:
     """`unpack --worse`, another program, `robustness`: here one that looks at colours by rows."""
     pack, runner = str(noise_data / "faces"), CliRunner()
-    words_of_unpack = ["--split", "val", "--people", "4", "--cache", str(tmp_path / "cache")]
+    words_of_unpack = ["--cache", str(tmp_path / "cache")]
     unpacked = runner.invoke(app, ["unpack", pack, "--worse", *words_of_unpack, "--out", str(tmp_path / "p")])
     assert unpacked.exit_code == 0, unpacked.output
     paths = sorted((tmp_path / "p").rglob("*.webp"))
-    assert len(paths) == 4 * 3 * 26
+    assert len(paths) == 12 * 3 * 26
     vectors = [
         np.asarray(Image.open(p).convert("RGB"), np.float32)[64:192, 64:192].mean((1, 2)) - 128 for p in paths
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,16 @@ from rich.table import Table
 
 from glancein_training import studies
 from glancein_training.frames import commands
-from glancein_training.terminal import CACHE, Half, Labels, Set, Split, errors_in_words, out_console
+from glancein_training.terminal import (
+    CACHE,
+    Half,
+    Labels,
+    Set,
+    Split,
+    error_console,
+    errors_in_words,
+    out_console,
+)
 
 __all__ = ["app", "errors_in_words", "main"]
 
@@ -168,6 +178,7 @@ def robustness(
     """
     from glancein_training import robustness as robust  # noqa: PLC0415  # torch takes seconds
     from glancein_training.evaluate.report import percent  # noqa: PLC0415  # as above
+    from glancein_training.evaluate.robustness import FAR  # noqa: PLC0415  # as above
 
     with errors_in_words():
         if embedder.suffix == ".npz":
@@ -177,6 +188,10 @@ def robustness(
             rows = robust.measure_checkpoint(
                 embedder, choice, out, cache=cache, resamples=resamples, seed=seed
             )
+    if all(math.isnan(row.clean.value) for row in rows):
+        error_console.print(
+            f"fewer than {1 / FAR:,.0f} pairs of strangers tell no FAR of {FAR:g}: take more people"
+        )
     heads = ("true accepts at FAR 1e-3", "at the clean pictures' threshold", "false accepts there")
     for row in rows:
         table = Table(row.name, *heads, title=f"clean {percent(row.clean)}")

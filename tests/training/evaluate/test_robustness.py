@@ -40,9 +40,9 @@ def shown_as(pictures: Pixels) -> Floats:
     return unit_rows(np.asarray(blocks - blocks.mean(axis=1, keepdims=True), np.float32))
 
 
-def some_faces(people: int = 8, each: int = 3) -> tuple[Faces, Pixels]:
+def some_faces(people: int = 12, each: int = 3) -> tuple[Faces, Pixels]:
     """Each person one picture, seen under three lights."""
-    pixels = np.stack([darken(a_picture(k), 0.8 + 0.1 * j) for k in range(people) for j in range(each)])
+    pixels = np.stack([darken(a_picture(k), 0.8 + 0.1 * (j % 3)) for k in range(people) for j in range(each)])
     identity = np.repeat(np.arange(people), each)
     names = tuple(str(k) for k in range(people))
     path = np.array([f"{k}.webp" for k in range(people * each)])
@@ -134,7 +134,7 @@ def test_false_accepts_show_when_everybody_grows_alike() -> None:
 
 def test_interval_needs_a_stranger_in_every_resample() -> None:
     """Of two people some resamples draw one twice, who has nobody to be taken for."""
-    faces, _ = some_faces(people=2)
+    faces, _ = some_faces(people=2, each=23)  # as few as resolve a FAR of 1e-3
     nothing = Disturbance("nothing", "", (0.0,), lambda picture, _: picture)
 
     (row,) = measure(
@@ -143,6 +143,21 @@ def test_interval_needs_a_stranger_in_every_resample() -> None:
 
     assert (row.false_accepts_at_clean_limit[0].low, row.true_accepts[0].low) == (None, None)
     assert row.accepts_at_clean_limit[0].low is not None
+
+
+def test_rate_that_the_strangers_cannot_resolve_is_no_number() -> None:
+    """Twenty-four pictures of eight people make 504 pairs of strangers: 1e-3 is half of one."""
+    faces, _ = some_faces(people=8)
+
+    found = measure(
+        faces, lambda *_: pytest.fail("it was embedded"), kinds=disturbances(), resamples=5, seed=0
+    )
+
+    for row in found:
+        figures = (row.true_accepts, row.accepts_at_clean_limit, row.false_accepts_at_clean_limit)
+        assert np.isnan(row.clean.value)
+        assert np.isnan([[rate.value for rate in rates] for rates in figures]).all()
+        assert [len(rates) for rates in figures] == [5] * 3
 
 
 def test_a_face_not_found_is_a_miss() -> None:
