@@ -9,6 +9,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,17 @@ from glancein_training.objectives import LOSSES, MINING, Triplets
 from glancein_training.people import cut, is_training, load_people
 from glancein_training.processes import ALONE, Place
 from glancein_training.sampling import people_sampler
-from glancein_training.train import Config, build, load_data, pick, rate_at, run, save, training_labels
+from glancein_training.train import (
+    Config,
+    build,
+    load_data,
+    pick,
+    rate_at,
+    run,
+    save,
+    told_of_kept_out,
+    training_labels,
+)
 
 pytestmark = pytest.mark.usefixtures("tiny_network")
 
@@ -395,6 +406,49 @@ def test_curve_of_a_pack_is_of_the_even_numbers(noise_data: Path, tmp_path: Path
     crops = load_data(a_config(noise_data), tmp_path / "cache")
 
     assert set(crops.identity[crops.is_choosing()].tolist()) == {8, 10}
+
+
+def test_run_that_keeps_nobody_out_says_so_first(
+    noise_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of few people chance may name nobody; who is kept out must not change with those who join."""
+    landmarks = write_photos(tmp_path)
+    config = a_config(noise_data, data=str(tmp_path / "photos"), landmarks=str(landmarks))
+    train(config, tmp_path / "told", until=0)
+    before = capsys.readouterr().out
+    monkeypatch.setattr("glancein_training.people.is_training", lambda _name: True)
+
+    train(config, tmp_path / "run", until=0)
+
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 1
+    assert said[0].startswith(
+        "0 of 30 people are kept out, one in ten by the folder's name, so the curve will"
+    )
+    assert "and `compare` with the split `val` will find too few" in said[0]
+    assert "add folders of more people" in said[0]
+    assert "`compare`" not in before
+
+
+@pytest.mark.parametrize(
+    ("kept_out", "lacking"),
+    [
+        ([7, 8, 9], ["the curve will"]),
+        ([7], ["the curve will", "`compare`"]),
+        ([], ["the curve will", "`compare`"]),
+        ([8, 10], []),
+    ],
+)
+def test_too_few_people_kept_out_are_told(
+    noise_data: Path, tmp_path: Path, kept_out: list[int], lacking: list[str]
+) -> None:
+    """The curve is of the even ones alone; two make pairs of strangers."""
+    crops = load_data(a_config(noise_data), tmp_path / "cache")
+
+    said = told_of_kept_out(replace(crops, is_train=~np.isin(crops.identity, kept_out)))
+
+    assert [what for what in ("the curve will", "`compare`") if what in said] == lacking
+    assert bool(lacking) == said.startswith(f"{len(kept_out)} of 12 people are kept out, so ")
 
 
 def test_photo_that_a_phone_stored_lying_is_cut_upright(tmp_path: Path) -> None:

@@ -34,6 +34,11 @@ def bar(*, shown: bool, console: Console = out_console) -> Progress:
     return Progress(*columns, console=console, disable=not (shown and console.is_terminal))
 
 
+def say(line: str) -> None:
+    """One line at once, also into a log."""
+    print(line, flush=True)
+
+
 def say_finished(out: Path, seen: str) -> None:
     """That a run's decay is over, after so many pictures of its kind, and that nothing was changed."""
     print(f"{out} is finished, after {seen}; go on with --start-from in a fresh folder")

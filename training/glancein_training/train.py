@@ -41,7 +41,7 @@ from glancein_training.outputs import check_folder
 from glancein_training.people import load_people, write_labels
 from glancein_training.processes import Place, all_say, first_says, join, leave, share_gradients
 from glancein_training.sampling import PeopleSampler, people_sampler
-from glancein_training.terminal import bar
+from glancein_training.terminal import bar, say
 
 FIRST = "glance-33"  # the network of a run that names neither one nor a start
 LEAST = {"people": 2, "each": 2, "note_every_steps": 1, "threads": 1, "seed": 0}
@@ -105,8 +105,9 @@ def run(
 ) -> None:
     """Train to the last step, until the time is up or to ``stop_at_step``, and leave a checkpoint.
 
-    A run on own photos leaves ``labels.csv`` too: who was kept out. Raises InputError if the data or the
-    checkpoint does not fit, TrainingCollapsed if nothing can be learned.
+    A run on own photos leaves ``labels.csv`` too: who was kept out. If those are too few to judge by, it says
+    so first. Raises InputError if the data or the checkpoint does not fit, TrainingCollapsed if nothing can
+    be learned.
     """
     at_least(config, LEAST)
     check_folder(out, "RUN")
@@ -115,6 +116,9 @@ def run(
     config = with_network(config)
     crops = load_data(config, cache)
     labels, people = training_labels(crops)
+    unjudged = told_of_kept_out(crops)
+    if unjudged and place.rank == 0:
+        say(unjudged)
     sampler = people_sampler(labels, people=config.people, each=config.each, seed=config.seed)
     state = build(config, people, place)
     state.data_sha256 = crops.data_sha256
@@ -188,6 +192,30 @@ def training_labels(crops: packs.Crops) -> tuple[NDArray[np.int64], int]:
     numbers = np.searchsorted(names, crops.identity).clip(0, max(len(names) - 1, 0))
     labels = np.where(crops.is_train & (crops.identity >= 0), numbers, packs.NO_IDENTITY)
     return labels.astype(np.int64), len(names)
+
+
+def told_of_kept_out(crops: packs.Crops) -> str:
+    """What cannot be judged as too few people are kept out, and what to do, in one line; else nothing."""
+    kept_out = crops.identity[~crops.is_train & (crops.identity >= 0)]
+    lacking = [
+        what
+        for what, identity in (
+            ("the curve will show no true accepts", crops.identity[crops.is_choosing()]),
+            ("`compare` with the split `val` will find too few people", kept_out),
+        )
+        if not 1 < len(np.unique(identity)) < len(identity)
+    ]
+    if not lacking:
+        return ""
+    people = len(np.unique(crops.identity[crops.identity >= 0]))
+    told = f"{len(np.unique(kept_out))} of {people} people are kept out"
+    needed = "two are needed, one of them with two pictures; the curve shows every second one"
+    if not crops.names:
+        return f"{told}, so {' and '.join(lacking)}: set the split of more people to val ({needed})"
+    return (
+        f"{told}, one in ten by the folder's name, so {' and '.join(lacking)}: "
+        f"add folders of more people and begin anew, or compare on photos of others ({needed})"
+    )
 
 
 def build(config: Config, people: int, place: Place) -> State:
