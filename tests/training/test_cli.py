@@ -152,6 +152,18 @@ def test_plot_of_unknown_ending_is_refused_before_the_work(
     assert "its name ends in .svg or .png or .pdf" in words(result.output)
 
 
+def test_runs_without_a_plot_are_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are in nothing else that the command says."""
+    monkeypatch.setattr(cost, "costs", pytest.fail)
+
+    result = CliRunner().invoke(app, ["networks", "--run", str(tmp_path)])
+
+    assert result.exit_code == 2
+    assert "--run is for a plot: say where with --plot" in words(result.output)
+
+
 def test_networks_without_a_converter_say_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The table comes all the same, with a dash for the milliseconds."""
     monkeypatch.setattr(cost, "lacking", lambda: ["litert_torch"])
@@ -269,6 +281,7 @@ def test_folder_without_labels_is_no_pack(tmp_path: Path, monkeypatch: pytest.Mo
         ("packs=[]", "packs is empty"),
         ("threads=0", "threads=0 is too low"),
         ("seed=-1", "seed=-1 is too low"),
+        ("train_px=0", "train_px=0 is too low"),
     ],
 )
 def test_wrong_setting_is_refused_before_any_work(tmp_path: Path, setting: str, said: str) -> None:

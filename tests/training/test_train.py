@@ -329,6 +329,22 @@ def test_centres_of_other_people_are_refused(noise_data: Path, tmp_path: Path) -
         ({"note_every_steps": 0}, "note_every_steps=0 is too low: set 1 or more"),
         ({"threads": 0}, "threads=0 is too low: set 1 or more"),
         ({"seed": -1}, "seed=-1 is too low: set 0 or more"),
+        ({"train_px": 0}, "train_px=0 is too low: set 32 or more"),
+        ({"mine_every_steps": -1}, "mine_every_steps=-1 is too low: set 0 or more"),
+        (
+            {"mine_every_steps": 500},
+            "mine_every_steps=500 is for mining=offline, not semi-hard: set mining=offline",
+        ),
+        (
+            {"loss": "cosface", "mining": "hard"},
+            "loss=cosface takes no mining: leave mining=hard out, or set loss to",
+        ),
+        ({"loss": "batch-hard", "mining": "offline", "mine_every_steps": 5}, "batch-hard takes no mining"),
+        ({"loss": "quadruplet", "margin": 0.3}, r"quadruplet takes no margin: leave margin=0\.3 out"),
+        (
+            {"loss": "contrastive", "scale": 8.0},
+            "contrastive takes no scale: .* set loss to cosface, arcface, ada",
+        ),
         ({"data": "nowhere"}, "labels.csv"),
     ],
 )
@@ -340,6 +356,17 @@ def test_impossible_configuration_is_refused(
         run(a_config(noise_data, **changes), tmp_path / "run", tmp_path / "cache")
 
     assert not (tmp_path / "run").exists()
+
+
+def test_run_that_began_with_a_setting_that_nothing_looks_at_goes_on(
+    noise_data: Path, tmp_path: Path
+) -> None:
+    """Earlier ones could; without it they would be told that they began with another."""
+    stored = train(a_config(noise_data, loss="cosface"), tmp_path / "run", until=1)
+    stored["config"]["mining"] = "hard"
+    torch.save(stored, tmp_path / "run" / "checkpoint.pt")
+
+    assert train(a_config(noise_data, loss="cosface", mining="hard"), tmp_path / "run", until=2)["step"] == 2
 
 
 def test_rate_ends_at_a_hundredth() -> None:

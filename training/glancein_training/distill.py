@@ -42,6 +42,7 @@ from glancein_training.losses.margin import MarginSoftmax
 from glancein_training.mining.collapse import stop_unless_finite
 from glancein_training.muon import Muon
 from glancein_training.networks import (
+    LEAST_PX,
     Embedder,
     network_pictures,
     shape_named,
@@ -65,7 +66,13 @@ CURVE_COLUMNS = [
     *("images_per_s", "rate"),
 ]
 ENDLESS = 100_000_000  # images
-LEAST = {"batch": 2, "threads": 1, "workers": 0, "seed": 0}  # a picture alone has no relation to another
+LEAST = {
+    "batch": 2,
+    "threads": 1,
+    "workers": 0,
+    "seed": 0,
+    "train_px": LEAST_PX,
+}  # a picture alone has no relation
 Forward = Callable[[Tensor], Tensor]
 
 

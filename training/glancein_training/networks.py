@@ -23,6 +23,7 @@ from glancein_training.mobilefacenet import MobileShape, mobile_body
 STRIDE = 16  # from the picture to the last features
 EMBEDDINGS = (64, 512)  # fewest and most numbers of a vector
 INPUTS_PX = (64, 160)
+LEAST_PX = 32  # of a training's pictures, two strides wide
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,10 +131,19 @@ def objective(name: str, *, mining: str, margin: float, scale: float, width: int
     raise InputError(f"there is no loss {name!r}; there is {', '.join((*LOSSES,))}")
 
 
+MINED = ("triplet", "triplet-soft")
+SOFTMAXES = ("cosface", "arcface", "adaface")
 LOSSES = (
-    *("triplet", "triplet-soft", "batch-hard", "batch-hard-soft", "batch-all", "contrastive"),
-    *("quadruplet", "quadruplet-learned", "cosface", "arcface", "adaface"),
+    *MINED,
+    *("batch-hard", "batch-hard-soft", "batch-all", "contrastive", "quadruplet", "quadruplet-learned"),
+    *SOFTMAXES,
 )
+# The losses that look at a setting which others pass over.
+TAKEN_BY = {
+    "mining": MINED,
+    "margin": tuple(name for name in LOSSES if not name.startswith("quadruplet")),
+    "scale": SOFTMAXES,
+}
 
 
 def _quadruplet(distance: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:

@@ -133,6 +133,8 @@ def networks(
     from glancein_training.networks import FAMILY  # noqa: PLC0415 # as above
 
     with errors_in_words():
+        if runs and plot is None:
+            raise InputError("--run is for a plot: say where with --plot, such as --plot runs.svg")
         if plot is not None:
             check_ending(plot, plots.ENDINGS)
         absent = cost.lacking() if measure else []

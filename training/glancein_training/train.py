@@ -35,8 +35,8 @@ from glancein_training.descent import descend
 from glancein_training.distill import embed, tar_at
 from glancein_training.mining.collapse import CollapseWatch, stop_unless_finite
 from glancein_training.mining.offline import offline_triplets
-from glancein_training.networks import Embedder, shape_named, to_network_floats
-from glancein_training.objectives import Moment, Objective, objective
+from glancein_training.networks import LEAST_PX, Embedder, shape_named, to_network_floats
+from glancein_training.objectives import LOSSES, TAKEN_BY, Moment, Objective, objective
 from glancein_training.outputs import check_folder
 from glancein_training.people import load_people, write_labels
 from glancein_training.processes import Place, all_say, first_says, join, leave, share_gradients
@@ -44,7 +44,15 @@ from glancein_training.sampling import PeopleSampler, people_sampler
 from glancein_training.terminal import bar, say
 
 FIRST = "glance-33"  # the network of a run that names neither one nor a start
-LEAST = {"people": 2, "each": 2, "note_every_steps": 1, "threads": 1, "seed": 0}
+LEAST = {
+    "people": 2,
+    "each": 2,
+    "note_every_steps": 1,
+    "mine_every_steps": 0,
+    "train_px": LEAST_PX,
+    "threads": 1,
+    "seed": 0,
+}
 SAME = ("network", "loss", "mining", "margin", "people", "each", "seed")  # settings that a run keeps
 CURVE_COLUMNS = ["step", "loss", "active", "tar_1e-2", "tar_1e-3", "tar_1e-4", "images_per_s"]
 
@@ -111,6 +119,7 @@ def run(
     """
     at_least(config, LEAST)
     check_folder(out, "RUN")
+    refuse_unused(config, goes_on=(out / "checkpoint.pt").exists())
     torch.set_num_threads(config.threads)
     place = join()
     config = with_network(config)
@@ -155,6 +164,27 @@ def run(
             progress.update(task, completed=state.step, told=note.add(state, loss, active))
     save(state, checkpoint, config, place)
     leave()
+
+
+def refuse_unused(config: Config, *, goes_on: bool) -> None:
+    """Raise InputError naming a setting that this loss or mining would pass over.
+
+    A run that ``goes_on`` keeps what it began with.
+    """
+    if config.mine_every_steps and config.mining != "offline":
+        raise InputError(
+            f"mine_every_steps={config.mine_every_steps} is for mining=offline, not {config.mining}: "
+            f"set mining=offline, or leave it out"
+        )
+    if goes_on or config.loss not in LOSSES:
+        return
+    for name, losses in TAKEN_BY.items():
+        value = getattr(config, name)
+        if config.loss not in losses and value != getattr(Config(), name):
+            raise InputError(
+                f"loss={config.loss} takes no {name}: leave {name}={value} out, "
+                f"or set loss to {', '.join(losses)}"
+            )
 
 
 def refuse_other_steps(steps: list[int], out: Path) -> None:

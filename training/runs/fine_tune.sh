@@ -10,8 +10,10 @@ export PYTHONPATH=device:training OMP_WAIT_POLICY=PASSIVE
 . training/runs/heavy.sh
 
 for loss in triplet batch-hard-soft quadruplet cosface arcface adaface; do
+    MINING= # only the triplet loss mines
+    [ "$loss" != triplet ] || MINING="--set mining=curriculum"
     python -m glancein_training.cli train "$RUNS/$loss" --set "network=$NETWORK" --set "start=$START" \
-        --set "data=$DATA/faces" --set "loss=$loss" --set mining=curriculum --set rate=0.0002 --set steps=2000 \
+        --set "data=$DATA/faces" --set "loss=$loss" $MINING --set rate=0.0002 --set steps=2000 \
         $HEAVY
     python -m glancein_training.cli embed "$RUNS/$loss/checkpoint.pt" "$DATA/faces" --split val --out "$RUNS/$loss.npz"
 done
