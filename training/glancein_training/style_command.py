@@ -25,7 +25,7 @@ from glancein_training.evaluate import identification
 from glancein_training.evaluate.bootstrap import Estimate
 from glancein_training.evaluate.faces import Faces, Floats
 from glancein_training.evaluate.identification import draw_galleries, identify
-from glancein_training.evaluate.robustness import Disturbance, Embed, disturbed, measure
+from glancein_training.evaluate.robustness import Disturbance, Embed, couples, disturbed, measure
 from glancein_training.figures import to_json
 from glancein_training.lessons import make_target, refuse_without_teachers
 from glancein_training.losses.distillation import cosine_distillation
@@ -105,15 +105,17 @@ def compare(
     clean = torch.from_numpy(np.asarray(crops.pixels[rows])).permute(0, 3, 1, 2).contiguous()
     basis = basis_of(read_checkpoint(place.weights), place.weights)
     target, _ = make_target([t[rows] for t in crops.teachers], basis, basis.shape[1])
-    looks = spoilt_looks(clean, trial.seed)
     network = load_network(place.weights)
+    bench = _bench(
+        network, place, trial, resamples
+    )  # refuses who cannot be judged before the minutes of work
+    looks = spoilt_looks(clean, trial.seed)
     arms = {
         "clean": clean,
         "restyled": _restyled(clean, looks, network, trial, progress),
         "brought back": _restyled(looks, clean, network, trial, progress),
         "disturbed": looks,
     }
-    bench = _bench(network, place, trial, resamples)
     judged = [bench.judge("as it is", network.project)]
     plain = body_features(network, clean)
     for name, changed in arms.items():
@@ -248,8 +250,10 @@ class _Bench:
 
 
 def _bench(network: Embedder, place: Place, trial: Trial, resamples: int) -> _Bench:
+    """Raises InputError if the half or the people chosen cannot be judged."""
     choice = Choice(place.pack, half=trial.half, people=trial.people)
     faces, rows = pictures_of(choice, seed=trial.seed)
+    couples(faces, seed=trial.seed)  # raises if they make no pairs
     pixels = np.asarray(packs.load(place.pack, cache=place.cache).pixels[rows])
     kinds = tuple(Disturbance(name, "", (1.0,), _remembered(look)) for name, look in _LOOKS.items())
     return _Bench(network, faces, pixels, kinds, resamples, trial.seed)

@@ -114,6 +114,41 @@ def test_style_prints_every_arm(
     assert all(0 <= row["badge_misses"]["0.250"]["value"] <= 1 for row in rows), rows[0]
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("half=left", "--half is even (choose), odd (report) or all, not 'left'"),
+        ("people=1", "3 pictures of 1 people give no genuine or no impostor pairs; two people are needed"),
+    ],
+)
+def test_style_looks_at_whom_it_judges_before_its_work(
+    noise_data: Path,
+    tiny_weights: Path,
+    kept_visits: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    setting: str,
+    said: str,
+) -> None:
+    """Restyling takes minutes."""
+    monkeypatch.setattr("glancein_training.style_command.restyle", pytest.fail)
+    given = [
+        "--pack",
+        str(noise_data / "faces"),
+        "--embedder",
+        str(tiny_weights),
+        "--cache",
+        str(kept_visits),
+    ]
+
+    result = CliRunner().invoke(
+        app, ["style", *given, "--set", "images=4", "--set", "batch=2", "--set", setting]
+    )
+
+    assert result.exit_code == 2
+    assert said in " ".join(result.output.split())
+
+
 def test_study_of_too_few_people_says_how_many_there_are(
     noise_data: Path, tiny_weights: Path, kept_visits: Path
 ) -> None:
