@@ -135,14 +135,22 @@ keep "$RUN-p1/checkpoint.pt" "$RUN/eleventh.pt"
 both "$RUN-p2" "$RUN/eleventh.pt" --set seed=111 --set decay_images=640000 --decay
 keep "$RUN-p2/checkpoint.pt" "$RUN/twelfth.pt"
 
-# Half-way between them is better than either. What ships lies between i1 and that: the later runs alone miss one of the
-# fifty scanned badges.
+# Half-way between them is better than either.
 python -m glancein_training.cli blend "$RUN/eleventh.pt" "$RUN/twelfth.pt" --share 0.5 --out "$RUN/next.pt"
-python -m glancein_training.cli blend "$RUN/eighth.pt" "$RUN/next.pt" --share 0.9 --share 1 --share 0.7 --share 0.8 \
-    --out training/weights/embedder.pt
 
-# Run p3, from two thirds of the way, ended at 640,243 pictures; half-way back is where the next run had better begin.
+# Run p3, from two thirds of the way, ended at 640,243 pictures; the next run begins half-way back.
 python -m glancein_training.cli blend "$RUN/eleventh.pt" "$RUN/twelfth.pt" --share 0.67 --out "$RUN/p12b.pt"
 both "$RUN-p3" "$RUN/p12b.pt" --set seed=121 --set decay_images=660000 --decay
 keep "$RUN-p3/checkpoint.pt" "$RUN/thirteenth.pt"
-python -m glancein_training.cli blend "$RUN/p12b.pt" "$RUN/thirteenth.pt" --share 0.5 --out training/weights/embedder-next.pt
+python -m glancein_training.cli blend "$RUN/p12b.pt" "$RUN/thirteenth.pt" --share 0.5 --out "$RUN/half.pt"
+
+# Run p5: twice as many printed badges, which are softened as enrolment does from here on. (p4 was ended early.)
+both "$RUN-p5" "$RUN/half.pt" --set seed=151 --set augment.print_and_scan=0.12 --set rate=4e-3 --set decay_images=450000 --decay
+keep "$RUN-p5/checkpoint.pt" "$RUN/fourteenth.pt"
+
+# What ships lies between i1 and the middle of p1, p2 and p5: the later runs alone miss one of the fifty scanned badges.
+python -m glancein_training.cli blend "$RUN/next.pt" "$RUN/fourteenth.pt" --share 0.5 --out "$RUN/b2.pt"
+python -m glancein_training.cli blend "$RUN/eighth.pt" "$RUN/b2.pt" --share 0.95 --share 1 --share 0.75 --share 0.9 \
+    --out training/weights/embedder.pt
+# Half-way between where p5 began and where it ended is where the next run had better begin.
+python -m glancein_training.cli blend "$RUN/half.pt" "$RUN/fourteenth.pt" --share 0.5 --out training/weights/embedder-next.pt
