@@ -88,6 +88,22 @@ def test_command_draws_a_line_for_each_layer(noise_data: Path, tmp_path: Path) -
         assert len(np.unique(np.asarray(picture))) > 10
 
 
+@pytest.mark.usefixtures("tiny_network")
+def test_command_draws_a_portrait_that_lies_in_nobodys_folder(tmp_path: Path) -> None:
+    """Whose picture it is does not count: the model card's is a single portrait."""
+    torch.save({"network": "tiny", "average": Embedder(FAMILY["tiny"]).state_dict()}, tmp_path / "c.pt")
+    noise = np.random.default_rng(0).integers(0, 256, (160, 160, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "portrait.png")
+    points = np.array([[[60, 70], [100, 70], [80, 95], [65, 115], [95, 115]]], np.float32)
+    np.savez(tmp_path / "e.npz", path=["portrait.png"], found=[True], landmarks=points)
+    words = ["patches", str(tmp_path / "c.pt"), str(tmp_path), "--landmarks", str(tmp_path / "e.npz")]
+
+    result = CliRunner().invoke(app, [*words, "--channels", "2", "--out", str(tmp_path / "p.png")])
+
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "p.png").exists()
+
+
 def test_drawing_of_unknown_ending_is_refused_before_the_work(noise_data: Path, tmp_path: Path) -> None:
     """The checkpoint is not even looked for."""
     given = ["patches", str(tmp_path / "none.pt"), str(noise_data / "faces")]

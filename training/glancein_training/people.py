@@ -27,18 +27,28 @@ def load_people(images: Path, landmarks: Path) -> Crops:
     their folder's name, so that the split never changes. Raises InputError if a picture cannot be read or
     lies in nobody's folder, or nobody is left.
     """
-    paths, found, points = read_landmarks(landmarks)
-    if not found.any():
-        raise InputError(f"no picture of {landmarks} has a face")
-    kept = [path for path, ok in zip(paths, found, strict=True) if ok]
+    kept, points = faces_in(landmarks)
     refuse_loose(images, kept)
     names, identity = np.unique([person_of(path) for path in kept], return_inverse=True)
     training = np.array([is_training(person_of(path)) for path in kept])
-    pixels = np.stack([cut(images, path, point) for path, point in zip(kept, points[found], strict=True)])
+    pixels = cut_all(images, kept, points)
     digest = hashlib.sha256(landmarks.read_bytes())
     digest.update(pixels.data)
     numbers = identity.astype(np.int64)
     return Crops(pixels, numbers, training, (), digest.hexdigest(), tuple(names.tolist()))
+
+
+def faces_in(landmarks: Path) -> tuple[list[str], Floats]:
+    """Path and landmarks (n, 5, 2) of every picture with a face. Raises InputError if there is none."""
+    paths, found, points = read_landmarks(landmarks)
+    if not found.any():
+        raise InputError(f"no picture of {landmarks} has a face")
+    return [path for path, ok in zip(paths, found, strict=True) if ok], points[found]
+
+
+def cut_all(images: Path, paths: Sequence[str], points: Floats) -> Pixels:
+    """Aligned crops (n, 128, 128, 3) of pictures with their landmarks. Raises InputError naming a bad one."""
+    return np.stack([cut(images, path, point) for path, point in zip(paths, points, strict=True)])
 
 
 def refuse_loose(images: Path, paths: Sequence[str]) -> None:

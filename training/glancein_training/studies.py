@@ -48,9 +48,12 @@ def patches(
     with errors_in_words():
         check_ending(out, seen.ENDINGS)
         network = load_network(checkpoint)
-        crops = people.load_people(images, landmarks) if landmarks else packs.load(images, cache=cache)
-        rows = np.sort(np.random.default_rng(0).permutation(len(crops))[:most])
-        seen.draw(network, crops.pixels[rows], out, channels=channels, count=count)
+        if landmarks is None:
+            pixels = packs.load(images, cache=cache).pixels
+        else:
+            pixels = people.cut_all(images, *people.faces_in(landmarks))
+        rows = np.sort(np.random.default_rng(0).permutation(len(pixels))[:most])
+        seen.draw(network, pixels[rows], out, channels=channels, count=count)
     out_console.print(f"{out}", highlight=False)
 
 
