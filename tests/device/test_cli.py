@@ -372,7 +372,7 @@ def test_export_when_there_is_a_pipe_or_a_link(tmp_path: Path, capsys: pytest.Ca
 
     code = cli.main(["people", "export", str(pipe)])
 
-    assert (code, "is not a file" in capsys.readouterr().err, pipe.is_fifo()) == (2, True, True)
+    assert (code, "it is no file" in capsys.readouterr().err, pipe.is_fifo()) == (2, True, True)
     assert cli.main(["people", "export", str(link)]) == 0
     assert (link.readlink(), archive.is_file()) == (archive, True)
 

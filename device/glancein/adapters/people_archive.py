@@ -30,7 +30,7 @@ def write_archive(path: Path, records: list[PersonRecord]) -> None:
     partial = target.with_name(f".{target.name}.partial")
     try:
         if target.exists() and not target.is_file():
-            raise InputError(f"{path} is not a file: name a file to write")
+            raise InputError(f"{path} cannot be written: it is no file; name one")
         partial.unlink(missing_ok=True)
         with os.fdopen(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as out:
             out.write(_line({"format": FORMAT, "version": VERSION, "people": len(records)}))
