@@ -60,6 +60,7 @@ class _PostgresEngine:
         self._dsn = dsn
         self._busy = threading.RLock()
         self._inside = False
+        self._is_doubtful = False  # the server failed: what is left of the connection may be of no use
         self._names: set[str] = set()  # of which this is the only holder
         self._connection = self._connect()
         with self._errors():
@@ -110,9 +111,14 @@ class _PostgresEngine:
         self._connection.close()
 
     def _alive(self) -> psycopg.Connection[Row]:
-        """The connection, made anew if it was lost; within a transaction its loss ends the transaction."""
-        if self._connection.closed and not self._inside:
+        """The connection, made anew after the server failed; within a transaction that ends the transaction.
+
+        One that broke in the midst of a batch may stay open and take nothing more.
+        """
+        if (self._connection.closed or self._is_doubtful) and not self._inside:
+            self._connection.close()
             self._connection = self._connect_again()
+            self._is_doubtful = False
         return self._connection
 
     def _connect_again(self) -> psycopg.Connection[Row]:
@@ -166,6 +172,7 @@ class _PostgresEngine:
         try:
             yield
         except psycopg.OperationalError as err:
+            self._is_doubtful = True
             raise StoreError(f"the PostgreSQL server cannot be used: {_first_line(err)}") from err
         except psycopg.Error as err:
             raise StoreError(f"the PostgreSQL database did not take it: {_first_line(err)}") from err
