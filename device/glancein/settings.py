@@ -9,6 +9,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -66,8 +67,10 @@ def _check_hosts(text: str) -> None:
 class Settings:
     """Every setting there is."""
 
-    site: str = _setting("main", "name of the site in topics and events", topic=True)
-    kiosk: str = _setting("kiosk-1", "name of this kiosk in topics and events", topic=True)
+    site: str = _setting("main", "name of the site in topics and events", check=partial(_check_topic, "site"))
+    kiosk: str = _setting(
+        "kiosk-1", "name of this kiosk in topics and events", check=partial(_check_topic, "kiosk")
+    )
     fpir: float = _setting(
         0.003, "wanted share of strangers taken for somebody, at any gallery size", low=1e-6, high=0.5
     )
@@ -208,8 +211,6 @@ def _convert(
         raise SettingsError(f"{name} = {value!r}: one of {', '.join(map(str, rule['choices']))}")
     if "low" in rule and not rule["low"] <= converted <= rule["high"]:
         raise SettingsError(f"{name} = {value!r} is outside {rule['low']} to {rule['high']}: {rule['help']}")
-    if rule.get("topic"):
-        _check_topic(name, str(converted))
     if "check" in rule:
         rule["check"](converted)
     return converted

@@ -66,13 +66,8 @@ CURVE_COLUMNS = [
     *("images_per_s", "rate"),
 ]
 ENDLESS = 100_000_000  # images
-LEAST = {
-    "batch": 2,
-    "threads": 1,
-    "workers": 0,
-    "seed": 0,
-    "train_px": LEAST_PX,
-}  # a picture alone has no relation
+# A picture alone has no relation to another.
+LEAST = {"batch": 2, "threads": 1, "workers": 0, "seed": 0, "train_px": LEAST_PX}
 Forward = Callable[[Tensor], Tensor]
 
 

@@ -106,9 +106,7 @@ def compare(
     basis = basis_of(read_checkpoint(place.weights), place.weights)
     target, _ = make_target([t[rows] for t in crops.teachers], basis, basis.shape[1])
     network = load_network(place.weights)
-    bench = _bench(
-        network, place, trial, resamples
-    )  # refuses who cannot be judged before the minutes of work
+    bench = _bench(network, place, trial, resamples)  # refuses who cannot be judged, before minutes of work
     looks = spoilt_looks(clean, trial.seed)
     arms = {
         "clean": clean,

@@ -75,9 +75,8 @@ class CsvDrop:
         try:
             os.fsync(folder)
         except OSError as err:
-            if (
-                err.errno != errno.EINVAL
-            ):  # a share of Windows' that syncs files and knows no syncing of folders
+            # A share of Windows' syncs files and knows no syncing of folders.
+            if err.errno != errno.EINVAL:
                 raise
         finally:
             os.close(folder)

@@ -11,7 +11,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from html import unescape
@@ -131,9 +131,8 @@ class HttpLink:
             reply = self._exchange(request)
         except httpx.HTTPError as err:
             words = f"cannot reach {self}: {_in_words(err)}"
-            reply = Later(words, may_be_there=not isinstance(err, NOT_SENT))
-            if isinstance(err, httpx.ReadTimeout):
-                reply = replace(reply, wait_s=self._patience_s)
+            wait_s = self._patience_s if isinstance(err, httpx.ReadTimeout) else None
+            reply = Later(words, wait_s, may_be_there=not isinstance(err, NOT_SENT))
         finally:
             deadline.end()
             self._socket = deadline.socket

@@ -48,9 +48,14 @@ def kept_visits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+def places(data: Path, weights: Path, cache: Path) -> list[str]:
+    """The pack of noise, a network, and where what is made of them is kept."""
+    return ["--pack", str(data / "faces"), "--embedder", str(weights), "--cache", str(cache)]
+
+
 def options(data: Path, weights: Path, cache: Path) -> list[str]:
     """The smallest study there is."""
-    words = ["--pack", str(data / "faces"), "--embedder", str(weights), "--cache", str(cache), "--json"]
+    words = [*places(data, weights, cache), "--json"]
     words += ["--landmarks", str(WEIGHTS / "landmarks.pt"), "--resamples", "3", "--set", "seed=1"]
     for name, value in PLAN.items():
         words += ["--plan", f"{name}={value}"]
@@ -93,14 +98,7 @@ def test_style_prints_every_arm(
 ) -> None:
     """The network as it is and four ways to tune it on, each with the misses of worse looks."""
     monkeypatch.setattr("glancein_training.style_command.FPIRS", (0.25,))  # nine strangers tell no tenth
-    given = [
-        "--pack",
-        str(noise_data / "faces"),
-        "--embedder",
-        str(tiny_weights),
-        "--cache",
-        str(kept_visits),
-    ]
+    given = places(noise_data, tiny_weights, kept_visits)
     for setting in ("images=4", "batch=2", "passes=1", "people=5", "half=all", "transfer.steps=1"):
         given += ["--set", setting]
 
@@ -132,14 +130,7 @@ def test_style_looks_at_whom_it_judges_before_its_work(
 ) -> None:
     """Restyling takes minutes."""
     monkeypatch.setattr("glancein_training.style_command.restyle", pytest.fail)
-    given = [
-        "--pack",
-        str(noise_data / "faces"),
-        "--embedder",
-        str(tiny_weights),
-        "--cache",
-        str(kept_visits),
-    ]
+    given = places(noise_data, tiny_weights, kept_visits)
 
     result = CliRunner().invoke(
         app, ["style", *given, "--set", "images=4", "--set", "batch=2", "--set", setting]

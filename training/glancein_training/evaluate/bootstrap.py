@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Weights = NDArray[np.float64]
+Indices = NDArray[np.int64]
 Interval = tuple[float, float] | None  # both ends, or None where the data cannot tell
 ENDS = (0.025, 0.975)  # of an interval of 95 %
 
@@ -39,6 +40,19 @@ def percentiles(resampled: NDArray[np.floating] | list[float]) -> Interval:
         return None
     low, high = np.quantile(samples, ENDS)
     return float(low), float(high)
+
+
+def pair_counts(weight: Weights, first: Indices, second: Indices) -> Weights:
+    """(m,) how often each pair is there when its people are drawn so often, nobody paired with a copy.
+
+    A genuine pair as often as its person, an impostor pair by the product of both.
+    """
+    return np.where(first == second, weight[first], weight[first] * weight[second])
+
+
+def cumulated(counts: Weights) -> Weights:
+    """(m + 1,) sums of the first 0, 1, ... m."""
+    return np.concatenate([[0.0], np.cumsum(counts)])
 
 
 def half_samples(people: int, count: int, *, seed: int) -> NDArray[np.bool_]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from glancein_training.evaluate.bootstrap import ENDS, Interval, Weights
+from glancein_training.evaluate.bootstrap import Interval, Weights, cumulated, percentiles
 from glancein_training.evaluate.faces import Floats, Ints
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ def resample_curves(
         np.full(count, np.nan), *(np.full((count, len(x)), np.nan) for x in (rates, distances, distances))
     )
     for k, weight in enumerate(weights):
-        own = _cumulated(weight[who])
-        strangers = _cumulated(weight[impostors.first] * weight[impostors.second] * impostors.counts)
+        own = cumulated(weight[who])
+        strangers = cumulated(weight[impostors.first] * weight[impostors.second] * impostors.counts)
         if own[-1] == 0 or strangers[-1] == 0:
             continue
         beaten = strangers[-1] - (strangers[above] + strangers[not_below]) / 2  # ties count half
@@ -73,11 +73,8 @@ def resample_curves(
 
 
 def intervals_of(sampled: Doubles) -> list[Interval]:
-    """One interval for each point of resampled curves (r, points), as ``percentiles`` gives it."""
-    if len(sampled) < 2 or not np.isfinite(sampled).all():
-        return [None] * sampled.shape[1]
-    low, high = np.quantile(sampled, ENDS, axis=0)
-    return list(zip(low.tolist(), high.tolist(), strict=True))
+    """One interval for each point of resampled curves (r, points)."""
+    return [percentiles(point) for point in sampled.T]
 
 
 def _thinned(pairs: Pairs, most: int) -> _Impostors:
@@ -95,8 +92,3 @@ def _thinned(pairs: Pairs, most: int) -> _Impostors:
         order = np.concatenate([top, some])
         counts = np.concatenate([np.ones(len(top)), np.full(len(some), len(rest) / len(some))])
     return _Impostors(pairs.score_cos[order], pairs.first[order], pairs.second[order], counts)
-
-
-def _cumulated(counts: Doubles) -> Doubles:
-    """(m + 1,) sums of the first 0, 1, ... m."""
-    return np.concatenate([[0.0], np.cumsum(counts)])

@@ -14,7 +14,7 @@ import numpy as np
 
 from glancein.domain.align import TEMPLATE
 from glancein.errors import InputError
-from glancein_training.evaluate.bootstrap import Estimate, Weights, estimate, person_weights
+from glancein_training.evaluate.bootstrap import Estimate, Weights, estimate, pair_counts, person_weights
 from glancein_training.evaluate.faces import Bools, Faces, Floats, Ints
 from glancein_training.evaluate.verification import (
     Pairs,
@@ -191,7 +191,7 @@ def _above(pairs: Pairs, limit_cos: float, weights: Weights) -> tuple[Estimate, 
         first, second, above = pairs.first[kind], pairs.second[kind], pairs.score_cos[kind] > limit_cos
         sampled = []
         for weight in weights:
-            counts = np.where(first == second, weight[first], weight[first] * weight[second])
+            counts = pair_counts(weight, first, second)
             total = float(counts.sum())
             sampled.append(float(counts[above].sum()) / total if total else float("nan"))
         out.append(estimate(float(above.mean()), sampled))

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from glancein_training.evaluate.bootstrap import Interval, Weights, percentiles, person_weights
+from glancein_training.evaluate.bootstrap import (
+    Interval,
+    Weights,
+    cumulated,
+    pair_counts,
+    percentiles,
+    person_weights,
+)
 from glancein_training.evaluate.faces import Faces
 from glancein_training.evaluate.verification import (
     Doubles,
@@ -81,8 +88,7 @@ def shares_above(pairs: Pairs, weights: Weights, limits: Doubles) -> tuple[Doubl
         totals = resampled_totals(pairs, weights, kind)
         shares = np.full(limits.shape, np.nan)
         for k, weight in enumerate(weights):
-            counts = np.where(first == second, weight[first], weight[first] * weight[second])
-            above = np.concatenate([[0.0], np.cumsum(counts)])
+            above = cumulated(pair_counts(weight, first, second))
             if totals[k] and np.isfinite(limits[k]).all():
                 shares[k] = above[np.searchsorted(falling, -limits[k], side="left")] / totals[k]
         out.append(shares)

@@ -13,7 +13,9 @@ from glancein_training.evaluate.bootstrap import (
     Estimate,
     Interval,
     Weights,
+    cumulated,
     estimate,
+    pair_counts,
     percentiles,
     person_weights,
 )
@@ -187,7 +189,7 @@ def ten_fold(pairs: Pairs, weights: Weights | None = None) -> TenFold:
     first, second = pairs.first[order], pairs.second[order]
     sampled = []
     for weight in weights:
-        counts = np.where(ordered.same, weight[first], weight[first] * weight[second])
+        counts = pair_counts(weight, first, second)
         told = np.array([_fold(ordered, counts, fold == k) for k in range(FOLDS)])
         told = told[~np.isnan(told).any(axis=1)]
         sampled.append(told.mean(axis=0) if len(told) else np.full(3, np.nan))
@@ -347,7 +349,7 @@ def resample_true_accepts(pairs: Pairs, weights: Weights, rates: Sequence[float]
     order = np.argsort(genuine)
     out = np.empty(limits.shape)
     for k, weight in enumerate(weights):
-        below = np.concatenate([[0.0], np.cumsum(weight[who[order]])])
+        below = cumulated(weight[who[order]])
         at = np.searchsorted(genuine[order], limits[k], side="right")
         told = below[-1] > 0 and np.isfinite(limits[k]).all()
         out[k] = 1 - below[at] / below[-1] if told else np.nan
@@ -410,7 +412,4 @@ def resampled_totals(pairs: Pairs, weights: Weights, chosen: Bools) -> Doubles:
     first, second = pairs.first[chosen], pairs.second[chosen]
     couples, counts = np.unique(first * pairs.people + second, return_counts=True)
     one, other = np.divmod(couples, pairs.people)
-    own = one == other
-    return np.array(
-        [float(np.sum(np.where(own, w[one], w[one] * w[other]) * counts)) for w in weights], np.float64
-    )
+    return np.array([np.sum(pair_counts(w, one, other) * counts) for w in weights], np.float64)
